@@ -1,0 +1,1 @@
+"""Planners: from a request to ranked candidate plans."""

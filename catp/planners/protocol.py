@@ -1,0 +1,107 @@
+"""The planner protocol: a frozen request in, ranked candidate plans out.
+
+Planners are pure: they never call a tool and never spend. The search planner and, later, the learned policy
+implement the same protocol.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from catp.planlang.money import Money
+from catp.planlang.nodes import Plan
+from catp.planlang.registry_view import Estimator, Latency, PriceRange, RegistryView, ValueFacts
+from catp.planlang.types import Type
+
+__all__ = ["Candidate", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal", "Wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What to optimise: `alpha * quality - (1 - alpha) * price / price_scale - lateness`, quality in [0, 1].
+
+    `alpha` in [0, 1] weighs quality against price. `budget` caps the p95 price, `deadline_ms` the expected latency;
+    each is a hard constraint here. `price_scale` (nano-USD) defaults to the price of the best plan found.
+    """
+
+    alpha: float = 0.8
+    budget: Money | None = None
+    deadline_ms: float | None = None
+    price_scale: Money | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha!r}")
+        for name, value in (
+            ("budget", self.budget),
+            ("deadline_ms", self.deadline_ms),
+            ("price_scale", self.price_scale),
+        ):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One result the caller asks for: a name for it and the type it must have."""
+
+    name: str
+    type: Type
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Everything a planner may look at."""
+
+    task: str
+    inputs: Mapping[str, ValueFacts]
+    wanted: tuple[Wanted, ...]
+    objective: Objective
+    registry: RegistryView
+    estimator: Estimator
+    candidates: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One valid plan with its predictions. `quality` is None if some tool's accuracy is unknown."""
+
+    plan: Plan
+    price: PriceRange
+    latency: Latency
+    quality: float | None
+    utility: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a planner returns: candidates by falling utility (never empty), and how far to trust the order.
+
+    `exact` is True if no valid plan within the search bounds was left out; `notes` say what was assumed or cut.
+    `price` is what planning itself cost.
+    """
+
+    candidates: tuple[Candidate, ...]
+    exact: bool
+    notes: tuple[str, ...] = ()
+    price: Money = Money(0)
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate with the highest utility."""
+        return self.candidates[0]
+
+
+class PlanningFailed(ValueError):
+    """No valid plan exists or the request was not understood; the message says which, and what would help."""
+
+
+class Planner(Protocol):
+    """Anything that turns a request into candidate plans."""
+
+    name: str
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        """Return ranked candidates or raise `PlanningFailed`."""
+        ...

@@ -1,0 +1,59 @@
+"""The structured record of a run: one event per transition, enough to rebuild everything shown about the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["EventType", "RunEvent", "RunStatus", "StepStatus"]
+
+EventType: TypeAlias = Literal[
+    "run.created",
+    "run.started",
+    "run.budget_warning",
+    "run.finished",
+    "node.ready",
+    "node.started",
+    "node.settled",
+    "node.retrying",
+    "node.hedged",
+    "node.fallback",
+    "node.finished",
+    "node.failed",
+    "node.skipped",
+    "node.refused",
+    "node.poisoned",
+    "node.cancelled",
+    "node.awaiting_approval",
+]
+
+StepStatus: TypeAlias = Literal[
+    "pending", "ready", "running", "waiting_approval", "ok", "failed", "skipped", "refused", "poisoned", "cancelled",
+]  # fmt: skip
+
+RunStatus: TypeAlias = Literal["running", "complete", "degraded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One transition. `seq` counts from 1 without gaps within a run; `at_ns` is the run clock (Unix nanoseconds).
+
+    `step` is None for events of the run itself; `element` is the index inside a mapped step. `data` holds JSON values
+    only: money as decimal strings, times in milliseconds, and never a tool's inputs or outputs.
+    """
+
+    seq: int
+    run_id: str
+    at_ns: int
+    type: EventType
+    step: str | None = None
+    attempt: int | None = None
+    element: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as JSON values, without empty fields."""
+        full = {
+            "schema": "catp.event/1", "seq": self.seq, "run": self.run_id, "at_ns": self.at_ns, "type": self.type,
+            "step": self.step, "attempt": self.attempt, "element": self.element, "data": dict(self.data),
+        }  # fmt: skip
+        return {key: value for key, value in full.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Typed, priced, metered tools and the catalogue that holds them."""

@@ -1,0 +1,68 @@
+"""How a tool call can fail.
+
+ToolError
+├─ ToolFailed        the tool raised; `.error_type` and `.message` are its own
+│  └─ WrongResult    it returned something its signature does not promise
+├─ ToolTimeout       it took longer than allowed and was stopped
+├─ ToolCrashed       its process died
+├─ ToolUnavailable   what it needs is not installed here
+└─ ResultTooLarge    it returned more than the caller accepts
+"""
+
+from typing import Any
+
+from catp.tools.usage import Usage
+
+__all__ = [
+    "ResultTooLarge",
+    "ToolCrashed",
+    "ToolError",
+    "ToolFailed",
+    "ToolTimeout",
+    "ToolUnavailable",
+    "WrongResult",
+]
+
+
+class ToolError(Exception):
+    """A call that gave no usable result. `usage` is what it had used, so that a failure is still paid for."""
+
+    def __init__(
+        self, tool: str, message: str, *, usage: Usage | None = None, error_type: str | None = None
+    ) -> None:
+        super().__init__(f"{tool}: {message}")
+        self.tool = tool
+        self.message = message
+        self.usage = usage if usage is not None else Usage()
+        self.error_type = error_type or type(self).__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.tool, self.message, self.usage, self.error_type)
+
+
+class ToolFailed(ToolError):
+    """The tool raised an exception of its own."""
+
+
+class WrongResult(ToolFailed):
+    """The tool returned a value that does not fit its signature."""
+
+
+class ToolTimeout(ToolError):
+    """The call took longer than it was allowed and was stopped."""
+
+
+class ToolCrashed(ToolError):
+    """The process that ran the call died."""
+
+
+class ToolUnavailable(ToolError):
+    """The tool cannot run on this machine; the message says what is missing."""
+
+
+class ResultTooLarge(ToolError):
+    """The result is larger than the caller accepts."""
+
+
+def _rebuild(kind: type[ToolError], tool: str, message: str, usage: Usage, error_type: str) -> ToolError:
+    return kind(tool, message, usage=usage, error_type=error_type)

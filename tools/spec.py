@@ -1,0 +1,69 @@
+"""What a tool is: a signature to plan with, a backend to call, a price to charge, limits to keep."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from catp.planlang.nodes import ToolName
+from catp.planlang.registry_view import ToolSig
+from catp.planlang.types import TypeDef
+from catp.tools.usage import PriceModel, Usage
+
+__all__ = ["BackendResult", "ToolBackend", "ToolLimits", "ToolSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendResult:
+    """What a backend returns: the value and what producing it used."""
+
+    value: Any
+    usage: Usage
+
+
+class ToolBackend(Protocol):
+    """Runs calls somewhere: in this event loop, in a worker process, in another program, behind HTTP.
+
+    `call` must stop the work when it is cancelled or when `timeout` seconds have passed (raising `ToolTimeout`), and
+    raise `ToolFailed` with the metered usage so far when the tool itself fails.
+    """
+
+    async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        """Run one call with complete keyword arguments."""
+        ...
+
+    async def close(self) -> None:
+        """Stop workers and release connections; calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """How hard a tool may be driven: calls at once, calls per second, and seconds per call."""
+
+    concurrency: int | None = None
+    rate_per_s: float | None = None
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """One tool of a catalogue. Built by `@tool` and the adapters; immutable."""
+
+    signature: ToolSig
+    backend: ToolBackend
+    price: PriceModel
+    limits: ToolLimits = ToolLimits()
+    version: str = "1"
+    capability: str = ""
+    """What the tool is for (`ocr`, `denoise`): tools with the same capability are rivals."""
+    accuracy: float | None = None
+    """Declared accuracy in [0, 1]; measured accuracy in the profile takes precedence."""
+    types: tuple[TypeDef, ...] = ()
+    """Record types the signature uses, in definition order."""
+    unavailable: Callable[[], str | None] = field(default=lambda: None)
+    """Why the tool cannot run here (`"needs the Debian package tesseract-ocr"`), or None if it can."""
+
+    @property
+    def name(self) -> ToolName:
+        """The full, dotted name."""
+        return self.signature.name
