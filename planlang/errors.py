@@ -83,9 +83,7 @@ class Diagnostic:
 
     def render(self, source: str | None = None) -> str:
         """Return `line:column: error[CODE]: message`, then the source line with a caret, then the help line."""
-        place = (
-            f"{self.span.line}:{self.span.column}: " if self.span else f"{self.path}: " if self.path else ""
-        )
+        place = f"{self.span.line}:{self.span.column}: " if self.span else f"{self.path}: " if self.path else ""
         lines = [f"{place}{self.severity}[{self.code}]: {self.message}"]
         if self.span and source is not None:
             lines += _excerpt(source, self.span)

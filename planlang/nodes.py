@@ -84,7 +84,7 @@ class Duration:
         return self.ns / 1e9
 
 
-Scalar: TypeAlias = str | int | float | bool | None | Usd | Duration
+Scalar: TypeAlias = str | int | float | bool | Usd | Duration | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,9 +65,7 @@ BUILTIN_TYPES: tuple[TypeDef, ...] = (
 class TypeTable:
     """An immutable set of type definitions with the questions the checker, the mask and the planners ask."""
 
-    defs: Mapping[str, TypeDef] = field(
-        default_factory=lambda: MappingProxyType({d.name: d for d in BUILTIN_TYPES})
-    )
+    defs: Mapping[str, TypeDef] = field(default_factory=lambda: MappingProxyType({d.name: d for d in BUILTIN_TYPES}))
 
     def with_type(self, definition: TypeDef) -> "TypeTable":
         """Return a table that also knows `definition`; raise `ValueError` on a clash or an unknown parent."""

@@ -27,9 +27,7 @@ __all__ = [
 class ToolError(Exception):
     """A call that gave no usable result. `usage` is what it had used, so that a failure is still paid for."""
 
-    def __init__(
-        self, tool: str, message: str, *, usage: Usage | None = None, error_type: str | None = None
-    ) -> None:
+    def __init__(self, tool: str, message: str, *, usage: Usage | None = None, error_type: str | None = None) -> None:
         super().__init__(f"{tool}: {message}")
         self.tool = tool
         self.message = message
