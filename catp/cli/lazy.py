@@ -1,0 +1,58 @@
+"""A command group that imports a sub-command's module only when that sub-command is used.
+
+`catp --help` must answer at once; the modules behind `plan`, `tools` and `runs` pull in networkx and SQLAlchemy.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["DefaultCommandGroup", "LazyGroup"]
+
+_LAZY = {
+    "plan": ("catp.cli.plan", "Plan a task without running it, or check, format, show and convert plan files."),
+    "tools": ("catp.cli.tools", "List, show, price and measure tools."),
+    "runs": ("catp.cli.runs", "List and show saved runs."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows the names and help lines of the lazy groups, and imports them on use."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All command names, in the order a newcomer meets them."""
+        return ["run", "plan", "tools", "runs", "config", "doctor", "version"]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command, importing its module if it is one of the lazy ones."""
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, help_line = _LAZY[cmd_name]
+        group = typer.main.get_group(import_module(module).app)
+        group.name, group.help = cmd_name, help_line
+        return group
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the command list without importing anything."""
+        rows = []
+        for name in self.list_commands(ctx):
+            if name in _LAZY:
+                rows.append((name, _LAZY[name][1]))
+            elif (command := super().get_command(ctx, name)) is not None:
+                rows.append((name, command.get_short_help_str(limit=90)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class DefaultCommandGroup(TyperGroup):
+    """A group whose first argument may be something other than a sub-command: `catp plan "read this" ...`."""
+
+    default_command = "task"
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Send anything that is not a sub-command's name to the default command."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = [self.default_command, *args]
+        return super().resolve_command(ctx, args)

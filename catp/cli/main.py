@@ -1,0 +1,53 @@
+"""The command's front door: global options, the list of commands, and what to do with an interrupt."""
+
+from typing import Annotated
+
+import typer
+
+from catp.cli.config import app as config_app
+from catp.cli.doctor import doctor
+from catp.cli.lazy import LazyGroup
+from catp.cli.output import EXIT_INTERRUPTED, emit_json, emit_text, set_quiet
+from catp.cli.run import run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="catp",
+    cls=LazyGroup,
+    help="Plan paid tool calls as one typed, priced plan; run it concurrently; account for every cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(doctor)
+app.add_typer(config_app, name="config", help="Show settings and where each one comes from.")
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+) -> None:
+    """Options that come before the command."""
+    set_quiet(quiet)
+
+
+@app.command()
+def version(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print the version."""
+    from catp import __version__
+
+    if json_:
+        emit_json("catp.version/1", {"version": __version__})
+    else:
+        emit_text(f"catp {__version__}")
+
+
+def main() -> None:
+    """Run the command; an interrupt ends it with exit code 130."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None

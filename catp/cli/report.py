@@ -1,0 +1,241 @@
+"""What `catp run` and `catp runs show` print: the quote, the outputs and the ledger."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catp.cli.output import (
+    EXIT_FAILED,
+    dollars,
+    emit_json,
+    emit_jsonl,
+    emit_text,
+    fail,
+    milliseconds,
+    printable,
+)
+from catp.planlang.money import Money, format_usd
+from catp.store.artifacts import encode_value
+
+if TYPE_CHECKING:
+    from catp.agent import Agent
+    from catp.planlang.registry_view import PriceRange
+    from catp.result import Quote, RunResult
+    from catp.runtime.ledger import LedgerRow
+
+__all__ = ["columns", "money_json", "print_quote", "print_result", "quote_json", "result_json", "write_outputs"]
+
+
+def print_quote(quote: "Quote") -> None:
+    """Print the plan as text and as a tree, then price, latency, critical path and the verdict on the limits."""
+    from catp.planlang.render.tree import to_tree
+
+    lines = ["Plan", *_indent(quote.text), "", *_indent(to_tree(quote.compiled)), "", "Quote", *_quote_lines(quote)]
+    emit_text("\n".join(lines) + "\n")
+
+
+def print_result(result: "RunResult", agent: "Agent") -> None:
+    """Print outputs, the ledger with estimates beside actual figures, and where the run was saved."""
+    lines = ["Outputs", *_output_lines(result, agent), "", "Ledger", *ledger_lines(result)]
+    lines += ["", f"{result.status.capitalize()}: {dollars(result.spent)} in {milliseconds(result.wall_ms)}"]
+    if result.saved:
+        lines[-1] += f", saved as {result.run_id} (catp runs show {result.run_id})"
+    lines += [f"warning: {printable(warning)}" for warning in result.warnings]
+    emit_text("\n".join(["", *lines]))
+
+
+def ledger_lines(result: "RunResult") -> list[str]:
+    """One line per step: price and time, estimate against actual; the total is the sum of the ledger rows."""
+    spent: dict[str, list[LedgerRow]] = {}
+    for row in result.ledger:
+        spent.setdefault(row.step, []).append(row)
+    table = [("step", "tool", "estimate", "actual", "estimate", "actual", "status")]
+    for name, step in result.steps.items():
+        estimate = result.plan.estimate.steps.get(name)  # type: ignore[call-overload]
+        rows = spent.get(name, [])
+        table.append(
+            (
+                name,
+                step.tool or "",
+                dollars(estimate.price.expected) if estimate else "",
+                _amount(rows),
+                milliseconds(estimate.latency.expected_ms) if estimate else "",
+                milliseconds((step.ended_ns - step.started_ns) / 1e6) if step.started_ns and step.ended_ns else "",
+                step.status + (f" ({step.reason})" if step.reason else ""),
+            )
+        )
+    estimate_total = dollars(result.plan.estimate.price.expected)
+    total_ms = milliseconds(result.plan.estimate.latency.expected_ms)
+    table.append(("total", "", estimate_total, dollars(result.spent), total_ms, milliseconds(result.wall_ms), ""))
+    cold = sum(row.amount for row in result.ledger if row.kind == "cold_start")
+    notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
+    return columns(table, right=(2, 3, 4, 5)) + notes
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Align cells in columns, two spaces apart; columns listed in `right` are flush right."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append(("  " + "  ".join(padded)).rstrip())
+    return lines
+
+
+def money_json(price: "PriceRange") -> dict[str, str | None]:
+    """A price range as decimal strings, None for unpriced."""
+    return {key: _usd(getattr(price, key)) for key in ("low", "expected", "p95")}
+
+
+def quote_json(quote: "Quote") -> dict[str, Any]:
+    """The quote as JSON values."""
+    from catp.planlang.jsonform import to_json
+
+    estimate = quote.compiled.estimate
+    return {
+        "task": quote.task,
+        "planner": quote.planner,
+        "plan": {"text": quote.text, "json": to_json(quote.compiled.plan), "digest": quote.compiled.digest},
+        "price_usd": money_json(estimate.price),
+        "latency_ms": {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms},
+        "critical_path": list(estimate.critical_path),
+        "serial_ms": estimate.serial_ms,
+        "unpriced": list(estimate.unpriced),
+        "quality": quote.quality,
+        "utility": quote.utility,
+        "alpha": quote.alpha,
+        "admitted": quote.verdict.admitted,
+        "diagnostics": [d.to_json() for d in quote.verdict.diagnostics],
+        "steps": [
+            {
+                "step": name,
+                "price_usd": money_json(step.price),
+                "latency_ms": {"expected": step.latency.expected_ms, "p95": step.latency.p95_ms},
+                "slack_ms": step.slack_ms,
+                "critical": step.critical,
+            }
+            for name, step in estimate.steps.items()
+        ],
+    }
+
+
+def result_json(result: "RunResult", *, one_line: bool = False) -> None:
+    """Print the result as one JSON document (or one line of a JSONL stream)."""
+    document = {
+        "run": result.run_id,
+        "status": result.status,
+        "spent_usd": format_usd(result.spent),
+        "wall_ms": result.wall_ms,
+        "saved": result.saved,
+        "warnings": list(result.warnings),
+        "outputs": [
+            {"name": name, "status": out.status, "reason": out.reason, "value": _value_json(out.value)}
+            for name, out in result.results.items()
+        ],
+        "ledger": [_ledger_json(row) for row in result.ledger],
+        "quote": quote_json(result.quote),
+    }
+    (emit_jsonl if one_line else emit_json)("catp.run/1", document)
+
+
+def write_outputs(result: "RunResult", folder: Path) -> None:
+    """Write every output as a file: images as PNG, texts as .txt, records as .json."""
+    endings = {"image/png": ".png", "text/plain; charset=utf-8": ".txt", "application/json": ".json"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in result.outputs.items():
+            artifact = encode_value(value)
+            (folder / f"{name}{endings.get(artifact.mime, '.bin')}").write_bytes(artifact.data)
+    except OSError as error:
+        fail(f"cannot write the outputs to {folder}: {error.strerror or error}", EXIT_FAILED)
+
+
+def _quote_lines(quote: "Quote") -> list[str]:
+    estimate = quote.compiled.estimate
+    price, latency = estimate.price, estimate.latency
+    rows = [
+        ("price", f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"),
+        ("latency", (f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"
+         f" ({milliseconds(estimate.serial_ms)} of work)")),
+        ("critical", " > ".join(estimate.critical_path) or "-"),
+    ]  # fmt: skip
+    if quote.quality is not None:
+        rows.append(("quality", f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha}" if quote.alpha else "")))
+    if estimate.unpriced:
+        rows.append(("unpriced", ", ".join(estimate.unpriced)))
+    rows += [("limit", d.message) for d in quote.verdict.diagnostics]
+    return columns(rows)
+
+
+def _output_lines(result: "RunResult", agent: "Agent") -> list[str]:
+    rows = []
+    for name, output in result.results.items():
+        if output.status != "ok":
+            rows.append((name, f"({output.status}: {output.reason})"))
+            continue
+        rows.append((name, _shown(output.value, agent if result.saved else None)))
+    width = max((len(name) for name, _ in rows), default=0)
+    return [
+        line
+        for name, text in rows
+        for line in _indent(f"{name.ljust(width)}  " + ("\n" + " " * (width + 2)).join(printable(text).split("\n")))
+    ]
+
+
+def _shown(value: Any, agent: "Agent | None") -> str:
+    if hasattr(value, "save") and hasattr(value, "size"):
+        text = f"image {value.size[0]} x {value.size[1]}"
+        if agent is not None and agent.store is not None:
+            return f"{text}: {agent.store.artifacts.path(encode_value(value).sha256)}"
+        return text
+    if isinstance(value, str):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ", ".join(f"{f.name}={_short(getattr(value, f.name))}" for f in dataclasses.fields(value))
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return "; ".join(_short(item) for item in value)
+    if isinstance(value, str | int) or value is None:
+        return str(value)
+    return encode_value(value).data.decode("utf-8", "replace")
+
+
+def _value_json(value: Any) -> Any:
+    artifact = encode_value(value)
+    if artifact.mime == "application/json":
+        return json.loads(artifact.data)
+    if artifact.mime.startswith("text/"):
+        return value
+    size = {"width": artifact.width, "height": artifact.height} if artifact.width else {}
+    return {"artifact": artifact.sha256, "mime": artifact.mime, "bytes": len(artifact.data), **size}
+
+
+def _ledger_json(row: "LedgerRow") -> Mapping[str, Any]:
+    return {
+        "seq": row.seq, "step": row.step, "attempt": row.attempt, "element": row.element, "tool": row.tool,
+        "kind": row.kind, "quantity": row.quantity, "unit": row.unit, "unit_price_usd": row.unit_price_usd,
+        "amount_usd": format_usd(row.amount) if row.priced else None, "source": row.source, "priced": row.priced,
+    }  # fmt: skip
+
+
+def _amount(rows: "list[LedgerRow]") -> str:
+    if not rows:
+        return "-"
+    total = dollars(Money(sum(row.amount for row in rows)))
+    return total if all(row.priced for row in rows) else f"{total} + unpriced"
+
+
+def _usd(amount: Money | None) -> str | None:
+    return None if amount is None else format_usd(amount)
+
+
+def _indent(text: str) -> list[str]:
+    return [f"  {line}".rstrip() for line in text.rstrip("\n").split("\n")]

@@ -1,0 +1,172 @@
+"""`catp runs list|show`: what ran, what it cost, what came out."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from catp.cli.config import settings_or_fail
+from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
+from catp.cli.report import columns, money_json
+from catp.planlang.money import Money, format_usd
+from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Database file of saved runs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def group() -> None:
+    """List and show saved runs."""
+
+
+@app.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")] = 20,
+    before: Annotated[str | None, typer.Option(help="Continue after this run id.")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List saved runs, newest first."""
+    runs = _read(store, lambda s: s.list(limit=limit, before=before))
+    if json_:
+        following = runs[-1].id if len(runs) == limit else None
+        emit_json("catp.runs/1", {"items": [_summary_json(run) for run in runs], "next": following})
+        return
+    if not runs:
+        emit_text('no runs yet; try: catp run "read this page" --input page=examples/scan.png')
+        return
+    table = [("run", "started", "status", "cost", "estimate", "time", "task")]
+    table += [
+        (
+            run.id, _time(run.created_ns), run.status, _cost(run), dollars(run.estimate.expected),
+            milliseconds(run.latency_ms) if run.latency_ms is not None else "-", run.task[:60],
+        )
+        for run in runs
+    ]  # fmt: skip
+    emit_text("\n".join(columns(table, right=(3, 4, 5))))
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(help="The run's id, or enough of its start or end.")],
+    events: Annotated[bool, typer.Option("--events", help="Also print every event.")] = False,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show one run: its plan, outputs and ledger."""
+    run = _read(store, lambda s: s.get(run_id))
+    if json_:
+        emit_json("catp.run-record/1", _run_json(run, with_events=events))
+        return
+    summary = run.summary
+    lines = [f"Run {summary.id}: {summary.status}", f"  {summary.task}", "", "Plan"]
+    lines += [f"  {line}" for line in run.plan_source.rstrip().split("\n")] + ["", "Outputs"]
+    lines += columns([(o.name, _output_text(o)) for o in run.outputs]) if run.outputs else ["  -"]
+    lines += ["", "Ledger", *_ledger(run)]
+    if events:
+        lines += ["", "Events", *columns([_event_cells(e) for e in run.events])]
+    emit_text("\n".join(lines))
+
+
+def _ledger(run: StoredRun) -> list[str]:
+    table = [("step", "tool", "charge", "quantity", "amount", "source")]
+    for row in run.costs:
+        amount = dollars(Money(row["amount_nano"])) if row["priced"] else "unpriced"
+        quantity = f"{row['quantity']:.6g} {row['unit']}"
+        table.append((row["step"], row["tool"], row["kind"], quantity, amount, row["source"]))
+    table.append(("total", "", "", "", _cost(run.summary), ""))
+    return columns(table, right=(3, 4))
+
+
+def _read(path: Path | None, question: "Callable[[RunStore], Any]") -> Any:
+    store = RunStore(settings_or_fail(store=path).store)
+    try:
+        return question(store)
+    except StoreError as error:
+        fail(str(error), EXIT_UNREACHABLE)
+    except KeyError as error:
+        fail(str(error.args[0]), EXIT_USAGE)
+    finally:
+        store.close()
+
+
+def _cost(run: RunSummary) -> str:
+    return "-" if run.cost is None else dollars(run.cost) + (" + unpriced" if run.unpriced else "")
+
+
+def _output_text(output: Any) -> str:
+    if output.status != "ok":
+        return f"({output.status}: {output.reason})"
+    if output.text is not None:
+        return str(output.text).replace("\n", " / ")[:200]
+    return f"{output.mime} {output.sha256}"
+
+
+def _event_cells(event: Any) -> tuple[str, ...]:
+    at = datetime.fromtimestamp(event.at_ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return str(event.seq), at, event.type, event.step or "", json.dumps(dict(event.data))
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _iso(ns: int | None) -> str | None:
+    return None if ns is None else datetime.fromtimestamp(ns / 1e9, UTC).isoformat()
+
+
+def _summary_json(run: RunSummary) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "task": run.task,
+        "policy": run.policy,
+        "plan_digest": run.plan_hash,
+        "status": run.status,
+        "created": _iso(run.created_ns),
+        "ended": _iso(run.ended_ns),
+        "estimate_usd": money_json(run.estimate),
+        "cost_usd": None if run.cost is None else format_usd(run.cost),
+        "unpriced_rows": run.unpriced,
+        "budget_usd": None if run.budget is None else format_usd(run.budget),
+        "latency_ms": run.latency_ms,
+        "estimated_latency_ms": run.est_latency_ms,
+        "alpha": run.alpha,
+        "predicted_quality": run.predicted_quality,
+    }
+
+
+def _run_json(run: StoredRun, *, with_events: bool) -> dict[str, Any]:
+    costs = [
+        {**{k: v for k, v in row.items() if k not in ("run_id", "amount_nano")},
+         "amount_usd": format_usd(Money(row["amount_nano"])) if row["priced"] else None}
+        for row in run.costs
+    ]  # fmt: skip
+    document = {
+        **_summary_json(run.summary),
+        "plan": run.plan_source,
+        "outputs": [
+            {
+                "name": o.name,
+                "status": o.status,
+                "reason": o.reason,
+                "mime": o.mime,
+                "text": o.text,
+                "artifact": o.sha256,
+            }
+            for o in run.outputs
+        ],
+        "ledger": costs,
+    }
+    if with_events:
+        document["events"] = [event.to_json() for event in run.events]
+    return document

@@ -1,0 +1,153 @@
+"""Settings, and where each one came from.
+
+Precedence: flag > `CATP_*` environment variable > `./catp.toml` > `[tool.catp]` in `./pyproject.toml` >
+`~/.config/catp/config.toml` > default. Unknown keys are refused, with the nearest name.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from catp.planlang.errors import nearest
+from catp.planlang.money import Money, parse_usd
+
+__all__ = ["ConfigError", "Settings", "default_data_dir", "load_settings"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the key, its source and the fix."""
+
+
+def default_data_dir() -> Path:
+    """Where runs and profiles are kept: `$XDG_DATA_HOME/catp`, by default `~/.local/share/catp`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "catp"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured. `sources` says where each value came from."""
+
+    alpha: float = 0.8
+    """Weight of quality against price, 0 to 1."""
+    budget: Money | None = None
+    """Most a run may cost, nano-USD; None means no cap."""
+    deadline_s: float | None = None
+    """Most a run may take, seconds; None means no deadline."""
+    tools: str = "zoo"
+    """The catalogue: `zoo`, or `package.module:attribute`."""
+    store: Path = field(default_factory=lambda: default_data_dir() / "catp.db")
+    """The run store's database file."""
+    profiles: Path = field(default_factory=lambda: default_data_dir() / "profiles.json")
+    """Measured tool profiles, learned from finished runs."""
+    workers: int | None = None
+    """Calls running at once; None means four per CPU core."""
+    assume_price: Money | None = None
+    """What an unpriced call is assumed to cost, nano-USD; None refuses unpriced calls under a budget."""
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+_KEYS = tuple(f.name for f in fields(Settings) if f.name != "sources")
+
+
+def load_settings(flags: Mapping[str, Any] | None = None, *, directory: Path | None = None) -> Settings:
+    """Merge all sources; `flags` holds command-line values, None meaning "not given".
+
+    Raises:
+        ConfigError: for an unknown key, a value of the wrong kind, or a file that is not TOML.
+    """
+    here = directory if directory is not None else Path.cwd()
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(_KEYS, "default")
+    for source, layer in _layers(here, flags or {}):
+        for key, raw in layer.items():
+            values[key] = _convert(key, raw, source)
+            sources[key] = source
+    return Settings(**values, sources=sources)
+
+
+def _layers(here: Path, flags: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the layers from lowest to highest precedence."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "catp" / "config.toml"
+    pyproject = here / "pyproject.toml"
+    section = _read_toml(pyproject).get("tool", {}).get("catp", {})
+    layers = [
+        (str(home), _known(_read_toml(home), str(home))),
+        (f"{pyproject} [tool.catp]", _known(section, str(pyproject))),
+        (str(here / "catp.toml"), _known(_read_toml(here / "catp.toml"), str(here / "catp.toml"))),
+    ]
+    environment = {key: os.environ[f"CATP_{key.upper()}"] for key in _KEYS if os.environ.get(f"CATP_{key.upper()}")}
+    layers += [(f"CATP_{key.upper()}", {key: value}) for key, value in environment.items()]
+    layers += [(f"--{key.replace('_', '-')}", {key: value}) for key, value in flags.items() if value is not None]
+    return layers
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _known(layer: object, source: str) -> Mapping[str, Any]:
+    if not isinstance(layer, dict):
+        raise ConfigError(f"{source}: the catp section must be a table")
+    for key in layer:
+        if key not in _KEYS:
+            hint = nearest(str(key), _KEYS) or f"known settings are {', '.join(_KEYS)}"
+            raise ConfigError(f"{source}: unknown setting {key!r}; {hint}")
+    return layer
+
+
+def _convert(key: str, raw: Any, source: str) -> Any:
+    try:
+        return _CONVERTERS[key](raw)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{source}: {key} = {raw!r} is not valid: {error}") from error
+
+
+def _fraction(raw: Any) -> float:
+    value = float(raw)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError("must lie between 0 and 1")
+    return value
+
+
+def _money(raw: Any) -> Money:
+    amount = raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+    value = parse_usd(str(amount) if amount is not None else str(raw).removeprefix("$"))
+    if value <= 0:
+        raise ValueError("must be more than $0")
+    return value
+
+
+def _seconds(raw: Any) -> float:
+    value = float(raw)
+    if not 0.0 < value < 1e9:
+        raise ValueError("must be a positive number of seconds")
+    return value
+
+
+def _count(raw: Any) -> int:
+    value = int(raw)
+    if not 1 <= value <= 10_000:
+        raise ValueError("must be a whole number between 1 and 10000")
+    return value
+
+
+_CONVERTERS = {
+    "alpha": _fraction,
+    "budget": _money,
+    "deadline_s": _seconds,
+    "tools": str,
+    "store": lambda raw: Path(raw).expanduser(),
+    "profiles": lambda raw: Path(raw).expanduser(),
+    "workers": _count,
+    "assume_price": _money,
+}

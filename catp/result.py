@@ -1,0 +1,107 @@
+"""What the agent hands back: quotes before the run, results after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from catp.planlang.compiled import CompiledPlan
+from catp.planlang.money import Money
+from catp.planlang.passes.admit import Verdict
+from catp.planlang.registry_view import Latency, PriceRange
+from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.ledger import LedgerRow
+
+if TYPE_CHECKING:
+    from catp.runtime.run import OutputResult, StepResult
+
+__all__ = ["Planned", "Quote", "RunRefused", "RunResult"]
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A compiled plan with its price, time and predicted quality. Making one never spends."""
+
+    task: str
+    compiled: CompiledPlan
+    verdict: Verdict
+    planner: str
+    quality: float | None = None
+    utility: float | None = None
+    alpha: float | None = None
+
+    @property
+    def price(self) -> PriceRange:
+        """Low, expected and p95 price of the whole plan."""
+        return self.compiled.estimate.price
+
+    @property
+    def latency(self) -> Latency:
+        """Expected and p95 length of the critical path."""
+        return self.compiled.estimate.latency
+
+    @property
+    def text(self) -> str:
+        """The plan in text form."""
+        from catp.planlang.printer import to_text
+
+        return to_text(self.compiled.plan)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All candidates of one task, best first. `exact` and `notes` say how far to trust the order."""
+
+    task: str
+    candidates: tuple[Quote, ...]
+    exact: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Quote:
+        """The candidate with the highest utility."""
+        return self.candidates[0]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    `outputs` holds the values that were produced; `results` says of every output what became of it, and why it is
+    missing. `spent` is the sum of the ledger rows. `saved` is False if a store was given but could not be written;
+    `warnings` then says why.
+    """
+
+    run_id: str
+    task: str
+    status: RunStatus
+    quote: Quote
+    results: Mapping[str, "OutputResult"]
+    steps: Mapping[str, "StepResult"]
+    ledger: tuple[LedgerRow, ...]
+    trace: tuple[RunEvent, ...]
+    spent: Money
+    wall_ms: float
+    saved: bool = False
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The values produced, by output name."""
+        return MappingProxyType({name: r.value for name, r in self.results.items() if r.status == "ok"})
+
+    @property
+    def plan(self) -> CompiledPlan:
+        """The plan that ran."""
+        return self.quote.compiled
+
+
+class RunRefused(RuntimeError):
+    """The run was not started because it would exceed the budget, the deadline or a price is unknown.
+
+    `quote.verdict` says what it would take.
+    """
+
+    def __init__(self, quote: Quote) -> None:
+        self.quote = quote
+        super().__init__("\n".join(d.render() for d in quote.verdict.diagnostics) or "the plan exceeds its limits")
