@@ -1,0 +1,1 @@
+"""Pictures of a plan: a tree for terminals, Mermaid for documents, SVG for browsers, all from one `PlanView`."""
