@@ -47,13 +47,17 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class ToolSig:
-    """The typed face of a tool: what a plan may say about it."""
+    """The typed face of a tool: what a plan may say about it.
+
+    `capability` is what the tool is for (`ocr`, `denoise`): planners read it, the language does not.
+    """
 
     name: ToolName
     params: tuple[Param, ...]
     returns: Type
     effects: Effect = "pure"
     description: str = ""
+    capability: str = ""
 
     def param(self, name: str) -> Param | None:
         """The parameter called `name`, or None."""

@@ -21,7 +21,7 @@ class Objective:
     """What to optimise: `alpha * quality - (1 - alpha) * price / price_scale - lateness`, quality in [0, 1].
 
     `alpha` in [0, 1] weighs quality against price. `budget` caps the p95 price, `deadline_ms` the expected latency;
-    each is a hard constraint here. `price_scale` (nano-USD) defaults to the price of the best plan found.
+    each is a hard constraint here. `price_scale` (nano-USD) defaults to the price of the dearest plan on the front.
     """
 
     alpha: float = 0.8
@@ -43,11 +43,19 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One result the caller asks for: a name for it and the type it must have."""
+    """One result the caller asks for: a name for it and the type it must have.
+
+    A wanted value is always made by a tool: an input is never handed back as a result, even if its type fits.
+    `capability` lists what the tool that makes it may be for (empty: anything), `source` names the input it must
+    derive from (empty: any), `arguments` fixes parameters of that tool (`(("to", "es"),)`).
+    """
 
     name: str
     type: Type
     optional: bool = False
+    capability: tuple[str, ...] = ()
+    source: str = ""
+    arguments: tuple[tuple[str, str | int | float | bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
