@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from catp.result import Quote, RunResult
     from catp.runtime.ledger import LedgerRow
 
-__all__ = ["columns", "money_json", "print_quote", "print_result", "quote_json", "result_json", "write_outputs"]
+__all__ = [
+    "columns",
+    "money_json",
+    "print_quote",
+    "print_result",
+    "quote_json",
+    "result_json",
+    "usd_json",
+    "write_outputs",
+]
 
 
 def print_quote(quote: "Quote") -> None:
@@ -69,7 +78,7 @@ def ledger_lines(result: "RunResult") -> list[str]:
     estimate_total = dollars(result.plan.estimate.price.expected)
     total_ms = milliseconds(result.plan.estimate.latency.expected_ms)
     table.append(("total", "", estimate_total, dollars(result.spent), total_ms, milliseconds(result.wall_ms), ""))
-    cold = sum(row.amount for row in result.ledger if row.kind == "cold_start")
+    cold = sum(row.amount or 0 for row in result.ledger if row.kind == "cold_start")
     notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
     return columns(table, right=(2, 3, 4, 5)) + notes
 
@@ -87,7 +96,7 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
 
 def money_json(price: "PriceRange") -> dict[str, str | None]:
     """A price range as decimal strings, None for unpriced."""
-    return {key: _usd(getattr(price, key)) for key in ("low", "expected", "p95")}
+    return {key: usd_json(getattr(price, key)) for key in ("low", "expected", "p95")}
 
 
 def quote_json(quote: "Quote") -> dict[str, Any]:
@@ -222,18 +231,20 @@ def _ledger_json(row: "LedgerRow") -> Mapping[str, Any]:
     return {
         "seq": row.seq, "step": row.step, "attempt": row.attempt, "element": row.element, "tool": row.tool,
         "kind": row.kind, "quantity": row.quantity, "unit": row.unit, "unit_price_usd": row.unit_price_usd,
-        "amount_usd": format_usd(row.amount) if row.priced else None, "source": row.source, "priced": row.priced,
+        "amount_usd": usd_json(row.amount), "source": row.source, "priced": row.priced,
+        "overrun": row.overrun, "note": row.note,
     }  # fmt: skip
 
 
 def _amount(rows: "list[LedgerRow]") -> str:
     if not rows:
         return "-"
-    total = dollars(Money(sum(row.amount for row in rows)))
+    total = dollars(Money(sum(row.amount or 0 for row in rows)))
     return total if all(row.priced for row in rows) else f"{total} + unpriced"
 
 
-def _usd(amount: Money | None) -> str | None:
+def usd_json(amount: Money | None) -> str | None:
+    """An amount as a decimal string, None for unpriced."""
     return None if amount is None else format_usd(amount)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from catp.planlang.nodes import Plan
     from catp.result import Quote, RunResult
 
-__all__ = ["agent_from", "parse_wanted", "run"]
+__all__ = ["agent_from", "exit_code", "guarded", "parse_wanted", "read_cli_inputs", "run"]
+
+Result = TypeVar("Result")
 
 
 def run(
@@ -64,7 +66,7 @@ def run(
     if approve not in ("auto", "ask", "never"):
         fail(f"--approve {approve!r}: write auto, ask or never", EXIT_USAGE)
     settings = settings_or_fail(alpha=alpha, budget=budget, deadline_s=deadline, tools=tools, store=store)
-    inputs = _inputs(input_ or [])
+    inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
     from catp.cli.report import print_quote, print_result, result_json, write_outputs
 
@@ -77,7 +79,7 @@ def run(
         finally:
             await agent.close()
 
-    result = _guarded(work)
+    result = guarded(work)
     if output is not None:
         write_outputs(result, output)
     if json_ or jsonl:
@@ -194,7 +196,8 @@ async def _ask(request: Any) -> bool:
     return await asyncio.to_thread(typer.confirm, f"approve step {request}?", default=False, err=True)
 
 
-def _inputs(options: list[str]) -> dict[str, Any]:
+def read_cli_inputs(options: list[str]) -> dict[str, Any]:
+    """Read `--input` options; a bad one ends the command with exit code 2."""
     from catp.inputs import InputError, read_inputs
 
     try:
@@ -203,7 +206,7 @@ def _inputs(options: list[str]) -> dict[str, Any]:
         fail(str(error), EXIT_USAGE)
 
 
-def _guarded(work: Any) -> "RunResult":
+def guarded(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run the coroutine and turn every expected failure into its message and exit code."""
     from catp.inputs import InputError
     from catp.planlang.errors import PlanError
@@ -211,8 +214,7 @@ def _guarded(work: Any) -> "RunResult":
     from catp.result import RunRefused
 
     try:
-        result: RunResult = asyncio.run(work())
-        return result
+        return asyncio.run(work())
     except PlanError as error:
         fail(str(error), EXIT_INVALID_PLAN)
     except PlanningFailed as error:

@@ -9,8 +9,8 @@ import typer
 
 from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
-from catp.cli.report import columns, money_json
-from catp.planlang.money import Money, format_usd
+from catp.cli.report import columns, money_json, usd_json
+from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def _summary_json(run: RunSummary) -> dict[str, Any]:
         "created": _iso(run.created_ns),
         "ended": _iso(run.ended_ns),
         "estimate_usd": money_json(run.estimate),
-        "cost_usd": None if run.cost is None else format_usd(run.cost),
+        "cost_usd": usd_json(run.cost),
         "unpriced_rows": run.unpriced,
-        "budget_usd": None if run.budget is None else format_usd(run.budget),
+        "budget_usd": usd_json(run.budget),
         "latency_ms": run.latency_ms,
         "estimated_latency_ms": run.est_latency_ms,
         "alpha": run.alpha,
@@ -147,8 +147,8 @@ def _summary_json(run: RunSummary) -> dict[str, Any]:
 
 def _run_json(run: StoredRun, *, with_events: bool) -> dict[str, Any]:
     costs = [
-        {**{k: v for k, v in row.items() if k not in ("run_id", "amount_nano")},
-         "amount_usd": format_usd(Money(row["amount_nano"])) if row["priced"] else None}
+        {**{k: v for k, v in row.items() if k not in ("run_id", "amount_nano", "estimate_nano")},
+         "amount_usd": usd_json(row["amount_nano"]), "estimate_usd": usd_json(row["estimate_nano"])}
         for row in run.costs
     ]  # fmt: skip
     document = {

@@ -73,10 +73,13 @@ costs = Table(
     Column("kind", String, nullable=False),
     Column("quantity", Float, nullable=False),
     Column("unit", String, nullable=False),
-    Column("unit_price_usd", String, nullable=False),
-    Column("amount_nano", BigInteger, nullable=False),
+    Column("unit_price_usd", String),
+    Column("amount_nano", BigInteger),  # NULL is unpriced; never 0 for unknown
     Column("source", String, nullable=False),
     Column("priced", Boolean, nullable=False),
+    Column("estimate_nano", BigInteger),
+    Column("overrun", Boolean, nullable=False),
+    Column("note", Text, nullable=False),
 )
 
 outputs = Table(

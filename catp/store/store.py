@@ -152,7 +152,7 @@ class RunStore:
                     status=status,
                     ended_ns=time.time_ns(),
                     latency_ms=latency_ms,
-                    cost_nano=sum(row["amount_nano"] for row in rows),
+                    cost_nano=sum(row["amount_nano"] or 0 for row in rows),
                     unpriced=sum(not row["priced"] for row in rows),
                 )
             )
@@ -280,8 +280,8 @@ def _cost_row(run_id: str, row: "LedgerRow") -> dict[str, Any]:
     return {
         "run_id": run_id, "seq": row.seq, "step": row.step, "attempt": row.attempt, "element": row.element,
         "tool": row.tool, "kind": row.kind, "quantity": row.quantity, "unit": row.unit,
-        "unit_price_usd": row.unit_price_usd, "amount_nano": int(row.amount), "source": row.source,
-        "priced": row.priced,
+        "unit_price_usd": row.unit_price_usd, "amount_nano": row.amount, "source": row.source,
+        "priced": row.priced, "estimate_nano": row.estimate, "overrun": row.overrun, "note": row.note,
     }  # fmt: skip
 
 

@@ -1,0 +1,83 @@
+"""`catp plan TASK`: candidate plans for a task, priced and compared. Nothing is run, nothing is spent."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catp.cli.config import settings_or_fail
+from catp.cli.output import console_err, dollars, emit_json, emit_text, milliseconds, printable, write_atomic
+from catp.cli.report import columns, print_quote, quote_json
+from catp.cli.run import agent_from, guarded, parse_wanted, read_cli_inputs
+
+if TYPE_CHECKING:
+    from catp.result import Planned
+
+__all__ = ["task"]
+
+
+def task(
+    text: Annotated[str, typer.Argument(metavar="TASK", help="What to do, in words.")],
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="NAME=VALUE", help="NAME=file, NAME=text or NAME:=json."),
+    ] = None,
+    want: Annotated[
+        list[str] | None, typer.Option("--want", metavar="NAME=TYPE", help="An output, instead of reading the task.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of quality against price, 0 to 1.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Most the run may cost, in US dollars.")] = None,
+    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Most the run may take.")] = None,
+    tools: Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")] = None,
+    candidates: Annotated[int, typer.Option(min=1, max=50, help="How many plans to compare.")] = 5,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the best plan.")] = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the best plan as a Mermaid diagram.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Plan a task and price the candidates, without running anything."""
+    settings = settings_or_fail(alpha=alpha, budget=budget, deadline_s=deadline, tools=tools)
+    inputs = read_cli_inputs(input_ or [])
+    agent = agent_from(settings, save=False)
+
+    async def work() -> "Planned":
+        try:
+            return await agent.plan(text, inputs, wanted=parse_wanted(want or []), candidates=candidates)
+        finally:
+            await agent.close()
+
+    planned = guarded(work)
+    if svg is not None:
+        from catp.planlang.render.svg import to_svg
+
+        write_atomic(svg, to_svg(planned.best.compiled))
+    if mermaid:
+        from catp.planlang.render.mermaid import to_mermaid
+
+        emit_text(to_mermaid(planned.best.compiled))
+    elif json_:
+        document = {"exact": planned.exact, "notes": list(planned.notes)}
+        emit_json("catp.plans/1", {**document, "candidates": [quote_json(q) for q in planned.candidates]})
+    else:
+        _print(planned)
+
+
+def _print(planned: "Planned") -> None:
+    print_quote(planned.best)
+    if len(planned.candidates) > 1:
+        rows = [("", "quality", "price", "p95", "latency", "tools")]
+        for rank, quote in enumerate(planned.candidates, 1):
+            chosen = ", ".join(str(attempt.tool) for step in quote.compiled.plan.steps for attempt in step.attempts)
+            rows.append(
+                (
+                    str(rank),
+                    "?" if quote.quality is None else f"{quote.quality:.2f}",
+                    dollars(quote.price.expected),
+                    dollars(quote.price.p95),
+                    milliseconds(quote.latency.expected_ms),
+                    chosen,
+                )
+            )
+        emit_text("\n".join(["Candidates", *columns(rows, right=(1, 2, 3, 4))]))
+    notes = [*planned.notes] if planned.exact else ["the search was cut short: better plans may exist", *planned.notes]
+    for note in notes:
+        console_err().print(f"note: {printable(note)}", markup=False)
