@@ -7,6 +7,13 @@ ToolError
 ├─ ToolCrashed       its process died
 ├─ ToolUnavailable   what it needs is not installed here
 └─ ResultTooLarge    it returned more than the caller accepts
+
+Mistakes in a definition or a file, raised before anything is called:
+
+ToolDefinitionError   a function that cannot become a tool
+CatalogueError        tools that cannot live in one catalogue
+PriceModelError       a price model with impossible numbers, or one that raised or returned nonsense
+ProfileError          a profile file that cannot be read
 """
 
 from typing import Any
@@ -14,8 +21,12 @@ from typing import Any
 from catp.tools.usage import Usage
 
 __all__ = [
+    "CatalogueError",
+    "PriceModelError",
+    "ProfileError",
     "ResultTooLarge",
     "ToolCrashed",
+    "ToolDefinitionError",
     "ToolError",
     "ToolFailed",
     "ToolTimeout",
@@ -60,6 +71,22 @@ class ToolUnavailable(ToolError):
 
 class ResultTooLarge(ToolError):
     """The result is larger than the caller accepts."""
+
+
+class ToolDefinitionError(TypeError):
+    """A function cannot become a tool; the message names the function, the parameter and the fix."""
+
+
+class CatalogueError(ValueError):
+    """Tools that cannot live in one catalogue: a name used twice, types that clash."""
+
+
+class PriceModelError(ValueError):
+    """A price model was given impossible numbers, or a custom one raised or returned something that is no price."""
+
+
+class ProfileError(ValueError):
+    """A profile file is missing, corrupt or of another version; the message names the file and what to do."""
 
 
 def _rebuild(kind: type[ToolError], tool: str, message: str, usage: Usage, error_type: str) -> ToolError:

@@ -1,0 +1,349 @@
+"""A pool of worker processes: one call at a time per process, killed for real when time is up.
+
+Each *family* of tools has its own processes, so the memory one tool holds is never billed to another and a price does
+not depend on what ran before; by default every tool is its own family. At most `size` calls run at once, warm
+processes wait for the next call of their family, and the least recently used are ended beyond `max_idle`.
+
+A worker is a session leader: killing its group takes the programs it started with it. What a killed call had used is
+still known, from `wait4` on the worker and `/proc` for the rest of its group.
+"""
+
+import asyncio
+import atexit
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from catp.tools import frames
+from catp.tools.errors import ResultTooLarge, ToolCrashed, ToolFailed, ToolTimeout, ToolUnavailable, WrongResult
+from catp.tools.meter import group_cpu_ms, signal_name
+from catp.tools.spec import BackendResult
+from catp.tools.target import Target
+from catp.tools.usage import Usage
+from catp.tools.worker import CallHeader, Reply
+
+__all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool"]
+
+_log = logging.getLogger("catp.tools")
+
+_PINNED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_IDLE_CPU_MS = 100.0
+"""CPU time burnt between two calls above which a worker must have something running that it should not."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """Bounds on one worker: bytes a result may have, memory it may allocate, resident memory it may keep when idle."""
+
+    result_bytes: int = 256 << 20
+    memory_mb: int = 8192
+    idle_rss_mb: float = 2048.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: a tool's name (for errors), its family, its function, and what prepares it once per process."""
+
+    tool: str
+    family: str
+    target: Target
+    setup: Target | None = None
+
+
+class _Died(Exception):
+    """The worker closed its socket in the middle of a call."""
+
+
+class _Worker:
+    """One process and the socket to it. Bound to no event loop."""
+
+    def __init__(self, family: str, limits: WorkerLimits) -> None:
+        self.family = family
+        self.reported_cpu_ms = 0.0
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from catp.tools.worker import main; "
+            f"main({theirs.fileno()}, {limits.memory_mb})"
+        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
+                start_new_session=True, env={**os.environ, **_PINNED},
+            )  # fmt: skip
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._dead = threading.Event()
+        self._killed = False
+        self._cpu_ms = 0.0
+
+    async def request(self, header: CallHeader, args: Mapping[str, Any]) -> tuple[Reply, bytearray, tuple[int, ...]]:
+        """Send a call and wait for the reply; return it with the undecoded payload."""
+        loop = asyncio.get_running_loop()
+        chunks, buffers, size = frames.pack(args)
+        try:
+            await loop.sock_sendall(self._socket, frames.prefix(pickle.dumps(header, protocol=5), chunks, buffers))
+            for part in (*chunks, *buffers):
+                await loop.sock_sendall(self._socket, part)
+            total, count = frames.PREFIX.unpack(await self._receive(loop, frames.PREFIX.size))
+            sizes = frames.lengths(await self._receive(loop, 8 * count), count)
+            payload = await self._receive(loop, total)
+        except (ConnectionError, EOFError) as error:
+            raise _Died from error
+        reply: Reply = frames.read_header(payload, sizes)
+        self.reported_cpu_ms = reply.total_cpu_ms
+        return replace(reply, usage=replace(reply.usage, bytes_in=size)), payload, sizes
+
+    async def _receive(self, loop: asyncio.AbstractEventLoop, size: int) -> bytearray:
+        buffer = bytearray(size)
+        view, at = memoryview(buffer), 0
+        while at < size:
+            got = await loop.sock_recv_into(self._socket, view[at:])
+            if not got:
+                raise EOFError
+            at += got
+        return buffer
+
+    def kill(self) -> None:
+        """Kill the whole group now; the process is reaped by a thread of its own. Harmless when repeated."""
+        if self._killed:
+            return
+        self._killed = True
+        others = group_cpu_ms(self.pid)
+        others.pop(self.pid, None)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._socket.close()
+        threading.Thread(target=self._reap, args=(sum(others.values()),), name="catp-reap", daemon=True).start()
+
+    def _reap(self, others_ms: float) -> None:
+        _, status, used = os.wait4(self.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._cpu_ms = (used.ru_utime + used.ru_stime) * 1e3 + others_ms
+        self._dead.set()
+
+    async def gone(self) -> tuple[int, float]:
+        """Wait until the process is reaped; return its exit code and the CPU milliseconds it never reported."""
+        while not self._dead.is_set():  # noqa: ASYNC110  the event is set by a thread and belongs to no loop
+            await asyncio.sleep(0.001)
+        return self._process.returncode, max(0.0, self._cpu_ms - self.reported_cpu_ms)
+
+    def join(self) -> None:
+        """Block until the process is reaped."""
+        self._dead.wait(5.0)
+
+
+class WorkerPool:
+    """Worker processes shared by all tools that run in processes. Usable from any event loop, one after the other.
+
+    Example:
+        pool = WorkerPool(size=2)
+        tool = catp.tools.tool(pool=pool)(function)
+    """
+
+    def __init__(self, size: int | None = None, *, max_idle: int = 12, limits: WorkerLimits | None = None) -> None:
+        self.size = size or len(os.sched_getaffinity(0))
+        self.limits = limits or WorkerLimits()
+        self._max_idle = max_idle
+        self._idle: deque[_Worker] = deque()
+        self._busy: set[_Worker] = set()
+        self._running = 0
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._lock = threading.Lock()
+
+    async def call(self, job: Job, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        """Run one call in a worker. Raises the errors of `ToolBackend`; waiting for a free slot does not count.
+
+        When cancelled, the worker is killed before this returns.
+        """
+        await self._acquire()
+        try:
+            return await self._run(job, args, timeout)
+        finally:
+            self._release()
+
+    async def _run(self, job: Job, args: Mapping[str, Any], timeout: float) -> BackendResult:
+        started = time.perf_counter()
+        worker = self._take(job.family)
+        try:
+            async with asyncio.timeout(timeout):
+                reply, payload, sizes = await worker.request(
+                    CallHeader(job.target, job.setup, self.limits.result_bytes), args
+                )
+        except TimeoutError:
+            usage, _ = await self._end(worker, started)
+            raise ToolTimeout(job.tool, f"stopped after {timeout:g} s", usage=usage) from None
+        except _Died:
+            usage, code = await self._end(worker, started)
+            raise ToolCrashed(job.tool, f"its process {_how(code)}", usage=usage) from None
+        except BaseException:
+            self._discard(worker)
+            raise
+        usage = await self._keep_or_end(worker, reply, job)
+        usage = replace(usage, wall_ms=(time.perf_counter() - started) * 1e3)
+        _raise_if_failed(job.tool, reply, usage)
+        return BackendResult(frames.read_body(payload, sizes), usage)
+
+    def _take(self, family: str) -> _Worker:
+        with self._lock:
+            worker = next((w for w in reversed(self._idle) if w.family == family), None)
+            if worker is not None:
+                self._idle.remove(worker)
+                self._busy.add(worker)
+                return worker
+        worker = _Worker(family, self.limits)
+        with self._lock:
+            self._busy.add(worker)
+        return worker
+
+    async def _keep_or_end(self, worker: _Worker, reply: Reply, job: Job) -> Usage:
+        """Return the worker to the pool, or end one that is not clean and bill what it burnt until then."""
+        reason = None
+        if reply.threads:
+            reason = f"left {reply.threads} thread(s) running"
+        elif reply.idle_cpu_ms > _IDLE_CPU_MS:
+            reason = f"used {reply.idle_cpu_ms:.0f} ms of CPU between calls"
+        elif reply.rss_mb > self.limits.idle_rss_mb:
+            reason = f"kept {reply.rss_mb:.0f} MB of memory"
+        if reason is None:
+            self._put_back(worker)
+            return reply.usage
+        _log.warning("%s %s; its worker process is ended", job.tool, reason)
+        self._discard(worker)
+        _, more = await worker.gone()
+        return replace(reply.usage, cpu_ms=reply.usage.cpu_ms + more)
+
+    def _put_back(self, worker: _Worker) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            self._idle.append(worker)
+            spare = [self._idle.popleft() for _ in range(len(self._idle) - self._max_idle)]
+        for old in spare:
+            old.kill()
+
+    def _discard(self, worker: _Worker) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+        worker.kill()
+
+    async def _end(self, worker: _Worker, started: float) -> tuple[Usage, int]:
+        self._discard(worker)
+        code, cpu_ms = await worker.gone()
+        return Usage(wall_ms=(time.perf_counter() - started) * 1e3, cpu_ms=cpu_ms), code
+
+    async def _acquire(self) -> None:
+        with self._lock:
+            if self._running < self.size and not self._waiting:
+                self._running += 1
+                return
+            loop = asyncio.get_running_loop()
+            turn: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((loop, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            with self._lock:
+                waiting = (loop, turn) in self._waiting
+                if waiting:
+                    self._waiting.remove((loop, turn))
+            if not waiting:  # the slot was handed over just before the cancellation
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        with self._lock:
+            while self._waiting:
+                loop, turn = self._waiting.popleft()
+                try:
+                    loop.call_soon_threadsafe(_wake, turn)
+                except RuntimeError:  # that loop was closed with the call still waiting
+                    continue
+                return
+            self._running -= 1
+
+    async def close_family(self, family: str) -> None:
+        """End the idle workers of one family and wait until they are gone."""
+        with self._lock:
+            ended = [worker for worker in self._idle if worker.family == family]
+            for worker in ended:
+                self._idle.remove(worker)
+        for worker in ended:
+            worker.kill()
+        for worker in ended:
+            await worker.gone()
+
+    def close(self) -> None:
+        """Kill every worker, busy ones too, and wait until they are gone. The pool can be used again."""
+        with self._lock:
+            workers = [*self._idle, *self._busy]
+            self._idle.clear()
+            self._busy.clear()
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the living workers, idle ones first."""
+        with self._lock:
+            return tuple(worker.pid for worker in (*self._idle, *self._busy))
+
+
+def _wake(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"was killed by {signal_name(-code)}{hint}"
+    return f"exited with code {code} in the middle of the call"
+
+
+def _raise_if_failed(tool: str, reply: Reply, usage: Usage) -> None:
+    if reply.status == "raised":
+        raise ToolFailed(tool, reply.message, usage=usage, error_type=reply.error_type)
+    if reply.status == "unavailable":
+        message = f"cannot be loaded in a worker process: {reply.error_type}: {reply.message}"
+        raise ToolUnavailable(tool, message, usage=usage, error_type=reply.error_type)
+    if reply.status == "too_large":
+        raise ResultTooLarge(tool, reply.message, usage=usage)
+    if reply.status == "unpicklable":
+        raise WrongResult(tool, reply.message, usage=usage)
+
+
+_default: dict[int, WorkerPool] = {}
+
+
+def default_pool() -> WorkerPool:
+    """Return the pool all tools share unless given another; it is closed when the program ends."""
+    pool = _default.get(os.getpid())
+    if pool is None:
+        pool = _default[os.getpid()] = WorkerPool()
+        atexit.register(pool.close)
+    return pool
