@@ -1,0 +1,77 @@
+"""What can be known of a value before anything is paid for: its type, its size, and its condition."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from catp.planlang.nodes import Duration, Usd
+from catp.planlang.registry_view import Size, ValueFacts
+from catp.planlang.types import ANY, Type, list_of
+from catp.tools.annotations import resolve
+from catp.tools.builtin.probes import probe
+
+__all__ = ["SHORT_TEXT", "describe", "text_condition"]
+
+SHORT_TEXT = 60
+"""Texts with fewer characters are in condition `short`: too little for most identifiers to go by."""
+
+_SIMPLE: tuple[tuple[type, str], ...] = (
+    (bool, "bool"), (int, "int"), (float, "number"), (Usd, "money"), (Duration, "duration"),
+)  # fmt: skip
+
+
+def describe(value: Any) -> ValueFacts:
+    """Return the facts of an input value, found by looking at it here; no tool is called and nothing is spent.
+
+    Size counts pixels of an image, characters of a text and bytes of a file; for lists, `count` is the number of
+    elements and `units` the mean size of one. The condition of a list of images is that of its worst element.
+    """
+    if value is None:
+        return ValueFacts(Type("null"))
+    if isinstance(value, Image.Image):
+        return ValueFacts(Type("image"), Size(value.width * value.height), probe(value).condition)
+    if isinstance(value, str):
+        return ValueFacts(Type("text"), Size(len(value)), text_condition(value))
+    if isinstance(value, bytes):
+        return ValueFacts(Type("file"), Size(len(value)))
+    if isinstance(value, os.PathLike):
+        path = Path(value)
+        return ValueFacts(Type("file"), Size(path.stat().st_size if path.is_file() else 0))
+    if isinstance(value, Mapping):
+        return ValueFacts(Type("json"), Size(len(str(value))))
+    if isinstance(value, Sequence):
+        return _describe_list(value)
+    return ValueFacts(_type_of(value))
+
+
+def text_condition(text: str) -> str:
+    """Return `short` or `plain`."""
+    return "short" if len(text) < SHORT_TEXT else "plain"
+
+
+def _describe_list(values: Sequence[Any]) -> ValueFacts:
+    if not values:
+        return ValueFacts(list_of(ANY), Size(0, 0))
+    found = [describe(value) for value in values]
+    types = {facts.type for facts in found}
+    hardest = max((facts.condition for facts in found), key=_hardness)
+    mean = round(sum(facts.size.units for facts in found) / len(found))
+    return ValueFacts(list_of(types.pop() if len(types) == 1 else ANY), Size(mean, len(found)), hardest)
+
+
+def _hardness(condition: str) -> int:
+    order = ("", "plain", "clean", "small", "short", "noisy", "blurred", "impulse", "very_noisy", "blurred_noisy")
+    return order.index(condition)
+
+
+def _type_of(value: Any) -> Type:
+    for kind, name in _SIMPLE:
+        if isinstance(value, kind):
+            return Type(name)
+    try:
+        return resolve(type(value)).type
+    except TypeError:
+        return ANY
