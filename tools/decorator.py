@@ -112,8 +112,8 @@ def tool(
     def decorate(function: Callable[P, R]) -> Tool[P, R]:
         place: Placement = placement or ("async" if _is_async(function) else "process")
         try:
-            full = full_name(name or getattr(function, "__name__", ""), namespace)
-            signature, types = _signature(function, full, effects, params or {})
+            full = full_name(name or str(getattr(function, "__name__", "")), namespace)
+            signature, types = _signature(function, full, effects, capability, params or {})
             _check_numbers(accuracy, timeout, concurrency, rate)
             contract = Contract(signature, types)
             backend = _backend(place, contract, function, setup, family, pool)
@@ -177,7 +177,7 @@ def _backend(
 
 
 def _signature(
-    function: Callable[..., Any], name: ToolName, effects: Effect, notes: Mapping[str, str]
+    function: Callable[..., Any], name: ToolName, effects: Effect, capability: str, notes: Mapping[str, str]
 ) -> tuple[ToolSig, tuple[TypeDef, ...]]:
     if effects not in _EFFECTS:
         raise ValueError(f"effects must be 'pure', 'read' or 'write', got {effects!r}")
@@ -196,7 +196,7 @@ def _signature(
     returns = _returns(function, hints["return"])
     types += [d for d in returns.defs if d not in types]
     description = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
-    return ToolSig(name, params, returns.type, effects, description), tuple(types)
+    return ToolSig(name, params, returns.type, effects, description, capability), tuple(types)
 
 
 def _param(raw: inspect.Parameter, hints: Mapping[str, Any], note: str, types: list[TypeDef]) -> Param:

@@ -72,7 +72,7 @@ def _price(amount: Usd, what: str) -> Fraction:
 
 
 def _quantity(amount: float, what: str) -> Fraction:
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
+    if not math.isfinite(amount) or amount < 0:
         raise PriceModelError(f"{what} must be a finite number of at least 0, got {amount!r}")
     return Fraction(amount)
 

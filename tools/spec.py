@@ -60,6 +60,8 @@ class ToolSpec:
     """Declared accuracy in [0, 1]; measured accuracy in the profile takes precedence."""
     types: tuple[TypeDef, ...] = ()
     """Record types the signature uses, in definition order."""
+    forecast: Callable[[int], tuple[Usage, Usage, Usage]] | None = None
+    """Low, expected and 95th-percentile usage for an input of so many units, until there are measured calls."""
     unavailable: Callable[[], str | None] = field(default=lambda: None)
     """Why the tool cannot run here (`"needs the Debian package tesseract-ocr"`), or None if it can."""
 

@@ -96,8 +96,9 @@ class Target:
         return module
 
 
-def _innermost(function: Any) -> Any:
+def _innermost(function: Any) -> Callable[..., Any]:
     """Return the plain function inside a `Tool` (its `function`), or the function itself."""
     if isinstance(function, functools.partial):
         raise ValueError("a functools.partial has no name a worker process could import; write a function")
-    return getattr(function, "function", function)
+    inner: Callable[..., Any] = getattr(function, "function", function)
+    return inner
