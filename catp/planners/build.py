@@ -1,0 +1,141 @@
+"""From chosen terms to a plan that reads well: every call a named step, every wanted value an output."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from catp.planlang.lexer import KEYWORDS
+from catp.planlang.nodes import Arg, Attempt, Input, Output, Plan, Ref, Step, StepName
+from catp.planlang.registry_view import ValueFacts
+from catp.planlang.types import BUILTIN_TYPES
+from catp.planners.protocol import Wanted
+from catp.planners.terms import Feed, Term, TermSpace
+
+__all__ = ["build_plan", "plan_name"]
+
+STEP_NAMES = {
+    "denoise": "clean",
+    "deblur": "sharp",
+    "upscale": "large",
+    "ocr": "reading",
+    "codes": "codes",
+}
+"""What the result of a capability is called where its type says little (`image`); others take the capability's name."""
+
+_BUILTIN = {definition.name for definition in BUILTIN_TYPES}
+
+
+def build_plan(
+    space: TermSpace, picks: Sequence[Term | None], wanted: Sequence[Wanted], inputs: Mapping[str, ValueFacts],
+    *, name: str | None, doc: str | None,
+) -> Plan:  # fmt: skip
+    """Return the plan that computes `picks[i]` for `wanted[i]` (None: left out), each shared call once.
+
+    Inputs that nothing reads are left out. Step names are derived from the wanted names, capabilities and result
+    types, never collide, and are the same every time.
+    """
+    calls = 0
+    for term in picks:
+        calls |= term.calls if term is not None else 0
+    members = _ordered(space, picks, calls)
+    names = _names(members, picks, wanted, inputs)
+    steps = tuple(Step(StepName(names[id(t)]), (Attempt(t.maker.sig.name, _args(t, names)),))
+                  for t in members if t.maker is not None)
+    outputs = []
+    for term, want in zip(picks, wanted, strict=True):
+        if term is not None:
+            path = space.graph.satisfies(want.type, term.facts.type)
+            assert path is not None
+            outputs.append(Output(want.name, Ref(names[id(term)], path), want.optional))
+    read = {feed.term.name for term in members for feed in term.feeds if feed.term.maker is None}
+    given = tuple(Input(name_, facts.type) for name_, facts in inputs.items() if name_ in read)
+    return Plan(steps, tuple(outputs), given, name=name, doc=doc)
+
+
+def plan_name(task: str) -> str | None:
+    """A plan name from the first words of a task, or None if it has none: "clean up this scan" -> clean_up_this_scan."""
+    words = re.findall(r"[a-z0-9]+", task.lower())[:4]
+    name = "_".join(words)
+    return _valid(name) if words else None
+
+
+def _ordered(space: TermSpace, picks: Sequence[Term | None], calls: int) -> list[Term]:
+    """Arguments before calls, and otherwise in the order in which the wanted values need them."""
+    found: list[Term] = []
+
+    def visit(term: Term) -> None:
+        if term.maker is None or term in found:
+            return
+        for feed in term.feeds:
+            visit(feed.term)
+        found.append(term)
+
+    for pick in picks:
+        if pick is not None:
+            visit(pick)
+    assert len(found) == calls.bit_count()
+    return found
+
+
+def _args(term: Term, names: Mapping[int, str]) -> tuple[Arg, ...]:
+    maker = term.maker
+    assert maker is not None
+    given: dict[str, Arg] = {}
+    for param, feed in zip(maker.slots, term.feeds, strict=True):
+        given[param.name] = Arg(_ref(feed, names), param.name, feed.each)
+    for name, literal in maker.constants:
+        given[name] = Arg(literal, name)
+    found, positional = [], True
+    for param in maker.sig.params:
+        arg = given.get(param.name)
+        if arg is None:
+            positional = False
+        else:
+            plain = positional and isinstance(arg.value, Ref)
+            found.append(Arg(arg.value, None if plain else arg.name, arg.each))
+            positional = plain
+    return tuple(found)
+
+
+def _ref(feed: Feed, names: Mapping[int, str]) -> Ref:
+    return Ref(names.get(id(feed.term), feed.term.name), feed.path)
+
+
+def _names(
+    members: Sequence[Term], picks: Sequence[Term | None], wanted: Sequence[Wanted], inputs: Mapping[str, ValueFacts]
+) -> dict[int, str]:
+    """A name for every call: the wanted name if the whole result is wanted, else what the call makes."""
+    whole = {
+        id(term): want.name
+        for term, want in reversed(list(zip(picks, wanted, strict=True)))
+        if term is not None and term.facts.type.required == want.type.required
+    }
+    taken = set(inputs) | set(whole.values())
+    names: dict[int, str] = {}
+    for term in members:
+        name = whole.get(id(term))
+        if name is None or name in inputs or name in names.values():
+            base = _valid(name or _kind(term))
+            name, number = base, 2
+            while name in taken or name in names.values():
+                name, number = f"{base}_{number}", number + 1
+        names[id(term)] = _valid(name)
+    return names
+
+
+def _kind(term: Term) -> str:
+    assert term.maker is not None
+    sig, type_ = term.maker.sig, term.facts.type
+    if sig.capability in STEP_NAMES:
+        return STEP_NAMES[sig.capability]
+    inner = type_.item if type_.item is not None else type_
+    if inner.name not in _BUILTIN:
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", inner.name).lower()
+    return sig.capability or sig.name.rpartition(".")[2].partition("_")[0]
+
+
+def _valid(name: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    name = name[:1].lower() + name[1:]
+    if not re.match(r"[a-z_]", name):
+        name = f"v_{name}"
+    return f"{name}_" if name in KEYWORDS else name

@@ -1,0 +1,47 @@
+"""Pareto fronts: what is left when everything beaten on all counts is gone.
+
+A point is a tuple of numbers of which each is better when smaller. Of equal points the first one is kept.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+__all__ = ["Front", "dominates", "pareto"]
+
+T = TypeVar("T")
+
+
+def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
+    """True if `left` is no worse than `right` on every count (equal points dominate each other)."""
+    return all(a <= b for a, b in zip(left, right, strict=True))
+
+
+def pareto(items: Iterable[T], point: Callable[[T], Sequence[float]]) -> list[T]:
+    """Return the items that no other beats, sorted by their points; of items with equal points the first."""
+    kept: list[tuple[Sequence[float], T]] = []
+    for candidate, item in sorted(((tuple(point(item)), item) for item in items), key=lambda pair: pair[0]):
+        if not any(dominates(other, candidate) for other, _ in kept):
+            kept.append((candidate, item))
+    return [item for _, item in kept]
+
+
+class Front:
+    """A growing front of points, for asking fast and often whether a point is already beaten."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def beats(self, point: tuple[float, ...]) -> bool:
+        """True if a point of the front is no worse than `point` on every count."""
+        end = bisect_right(self._points, (point[0], *(float("inf"),) * (len(point) - 1)))
+        return any(dominates(other, point) for other in self._points[:end])
+
+    def add(self, point: tuple[float, ...]) -> None:
+        """Add a point unless it is beaten, and drop the points that it beats."""
+        if self.beats(point):
+            return
+        self._points = sorted([other for other in self._points if not dominates(point, other)] + [point])

@@ -1,0 +1,266 @@
+"""The search planner: the Pareto front of price, time and quality over all valid plans, without a model.
+
+    wanted types ── type graph ── terms ── labels ── plans, priced by the compiler
+                    what matters  values   one term per output, shared calls paid once
+
+Two passes. The first forgets that calls can be shared when it discards values, which makes it fast, and finds good
+plans. The second forgets nothing and uses those plans as rivals: whatever cannot become better than one of them is
+dropped. If the second pass ends within its bounds, the front is exact (see `docs/planner.md` for what plans count).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from catp.planlang.money import Money, format_usd
+from catp.planlang.registry_view import UNPRICED
+from catp.planners.accuracy import AccuracyModel, ConditionModel
+from catp.planners.build import build_plan, plan_name
+from catp.planners.combine import Combiner, Label, Limits
+from catp.planners.front import Front, pareto
+from catp.planners.protocol import Candidate, Objective, PlanningFailed, PlanRequest, Proposal
+from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
+from catp.planners.typegraph import TypeGraph
+
+__all__ = ["SearchPlanner", "SearchStats"]
+
+_BEAM = 64
+_UNLIMITED = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStats:
+    """How much work a search was: tools that mattered, values looked at, partial plans looked at, plans on the front."""
+
+    makers: int
+    terms: int
+    nodes: int
+    front: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    labels: tuple[Label, ...]
+    space: TermSpace
+    exact: bool
+    stats: SearchStats
+
+
+class SearchPlanner:
+    """Plans by exact search over a catalogue; implements `Planner` and never spends.
+
+    Args:
+        accuracy: How accuracies compose; see `AccuracyModel`.
+        max_steps: Most calls in a plan.
+        bounds: All bounds at once; overrides `max_steps`.
+    """
+
+    name = "search"
+
+    def __init__(
+        self, accuracy: AccuracyModel | None = None, max_steps: int = 8, *, bounds: Bounds | None = None
+    ) -> None:
+        self.accuracy: AccuracyModel = accuracy if accuracy is not None else ConditionModel()
+        self.bounds = bounds if bounds is not None else Bounds(max_steps=max_steps)
+        self.stats = SearchStats(0, 0, 0, 0)
+        """About the latest search."""
+        if self.bounds.max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, got {self.bounds.max_steps!r}")
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        """Return the best plans of the front, or raise `PlanningFailed` saying what is missing or would be needed."""
+        return await asyncio.to_thread(self.search, request)
+
+    def search(self, request: PlanRequest) -> Proposal:
+        """`plan`, for callers without an event loop."""
+        _validate(request)
+        found = self._front(request, request.objective)
+        if not found.labels:
+            raise PlanningFailed(self._why_not(request, found))
+        self.stats = found.stats
+        candidates, scale = self._candidates(request, found)
+        if not candidates:
+            raise PlanningFailed(self._why_not(request, found))
+        return Proposal(candidates, found.exact, self._notes(request, found, candidates, scale))
+
+    def _front(self, request: PlanRequest, objective: Objective) -> _Found:
+        graph = TypeGraph(request.registry, request.inputs, request.wanted)
+        space = TermSpace(
+            graph, request.estimator, self.accuracy, self.bounds,
+            unpriced=objective.budget is None, with_p95=objective.budget is not None,
+        )  # fmt: skip
+        limits = Limits(
+            objective.deadline_ms if objective.deadline_ms is not None else _UNLIMITED,
+            objective.budget if objective.budget is not None else _UNLIMITED,
+            self.bounds.max_steps,
+        )
+        optional = [want.optional for want in request.wanted]
+
+        def hopeless(term: Term) -> bool:
+            return term.finish > limits.deadline_ms or term.p95 > limits.budget
+
+        first = space.grow(frozenset(), hopeless)
+        quick = Combiner(space, self.accuracy, first.targets, optional, limits)
+        labels = quick.run(Front(), max_nodes=self.bounds.max_nodes, width=_BEAM)
+        rivals = Front()
+        for label in labels:
+            rivals.add(quick.point(label))
+        useless = self._useless(graph, first, rivals, hopeless)
+        second = space.grow(graph.shared, useless) if graph.shared or not first.complete else first
+        exact = Combiner(space, self.accuracy, second.targets, optional, limits)
+        labels += exact.run(rivals, max_nodes=self.bounds.max_nodes)
+        front = [x for x in pareto(labels, exact.point) if x.calls]
+        if objective.budget is not None:  # the p95 price was only there to keep plans that fit
+            front = pareto(front, lambda x: (x.price, x.finish, exact.point(x)[-1]))
+        stats = SearchStats(len(graph.makers), first.terms + second.terms, quick.nodes + exact.nodes, len(front))
+        return _Found(tuple(front), space, second.complete and not exact.cut, stats)
+
+    def _useless(
+        self, graph: TypeGraph, first: Grown, rivals: Front, hopeless: Callable[[Term], bool]
+    ) -> Callable[[Term], bool]:
+        """A test for terms that no plan better than the rivals can contain."""
+        best = [
+            max((t.quality.score for t in terms), default=0.0) if first.complete else 1.0 for terms in first.targets
+        ]
+        below = [graph.ancestors(want.type) for want in graph.wanted]
+
+        def useless(term: Term) -> bool:
+            if term.maker is None:
+                return False
+            if hopeless(term):
+                return True
+            quality = 0.0
+            for index, types in enumerate(below):
+                if term.facts.type in types:
+                    scores = list(best)
+                    scores[index] = min(best[index], max(term.quality.carried, term.quality.score))
+                    quality = max(quality, self.accuracy.plan(scores))
+            return rivals.beats((term.price, term.p95, term.finish, -quality))
+
+        return useless
+
+    def _candidates(self, request: PlanRequest, found: _Found) -> tuple[tuple[Candidate, ...], Money]:
+        objective = request.objective
+        priced = [label.price for label in found.labels if label.price < UNPRICED_CALL]
+        scale = objective.price_scale if objective.price_scale is not None else Money(max(priced, default=0) or 1)
+        ranked = sorted(
+            found.labels, key=lambda x: (-self._utility(objective, scale, self._quality(x), x.price), x.price, x.calls)
+        )
+        candidates: list[Candidate] = []
+        for label in ranked:
+            if len(candidates) >= request.candidates:
+                break
+            candidate = self._candidate(request, found.space, label, scale)
+            if candidate is not None:
+                candidates.append(candidate)
+        candidates.sort(key=lambda c: (not c.price.priced, -c.utility))
+        return tuple(candidates), scale
+
+    def _candidate(self, request: PlanRequest, space: TermSpace, label: Label, scale: Money) -> Candidate | None:
+        """Build a plan and price it with the compiler, so that a quote of the same plan says exactly the same."""
+        from catp.planlang.compile import compile_plan
+
+        plan = build_plan(
+            space, label.picks, request.wanted, request.inputs,
+            name=plan_name(request.task), doc=" ".join(request.task.split()) or None,
+        )  # fmt: skip
+        compiled = compile_plan(plan, request.registry, estimator=request.estimator, facts=request.inputs)
+        price, latency = compiled.estimate.price, compiled.estimate.latency
+        objective = request.objective
+        if objective.budget is not None and (price.p95 is None or price.p95 > objective.budget):
+            return None
+        if objective.deadline_ms is not None and latency.expected_ms > objective.deadline_ms:
+            return None
+        quality = self._quality(label)
+        known = all(term is None or term.quality.known for term in label.picks)
+        utility = self._utility(
+            objective, scale, quality, price.expected if price.expected is not None else UNPRICED_CALL
+        )
+        return Candidate(plan, price, latency, quality if known else None, utility)
+
+    def _quality(self, label: Label) -> float:
+        return self.accuracy.plan(label.scores)
+
+    @staticmethod
+    def _utility(objective: Objective, scale: Money, quality: float, price: int) -> float:
+        """An unknown price counts as the full scale: never as nothing."""
+        share = price / scale if price < UNPRICED_CALL else 1.0
+        return objective.alpha * quality - (1 - objective.alpha) * share
+
+    def _notes(
+        self, request: PlanRequest, found: _Found, candidates: tuple[Candidate, ...], scale: Money
+    ) -> tuple[str, ...]:
+        notes = []
+        if not found.exact:
+            notes.append(
+                f"not exact: the search was cut at {found.stats.terms} values and {found.stats.nodes} partial plans; "
+                "a better plan may exist"
+            )
+        if found.space.refused:
+            notes.append(f"left out for want of a price: {', '.join(sorted(found.space.refused))}")
+        if any(candidate.price == UNPRICED or not candidate.price.priced for candidate in candidates):
+            notes.append("some plans use tools of unknown price: they come last and are rated as the dearest")
+        if any(candidate.quality is None for candidate in candidates):
+            notes.append("some tools have no measured accuracy here: their plans were ranked as if right half the time")
+        missing = [w.name for i, w in enumerate(request.wanted) if found.labels and all(
+            label.picks[i] is None for label in found.labels)]  # fmt: skip
+        if missing:
+            notes.append(f"no plan includes the optional {', '.join(missing)}")
+        if request.objective.price_scale is None:
+            notes.append(f"price scale: {format_usd(scale)} USD, the dearest plan of {len(found.labels)} on the front")
+        return tuple(notes)
+
+    def _why_not(self, request: PlanRequest, found: _Found) -> str:
+        graph = found.space.graph
+        need = f"within {self.bounds.max_steps} steps from {_inputs(request)}"
+        for want in request.wanted:
+            if want.optional or graph.ancestors(want.type):
+                continue
+            made = f" for {' or '.join(want.capability)}" if want.capability else ""
+            return f"`{want.name}`: no tool{made} in the catalogue makes {want.type} from {_inputs(request)}"
+        free = self._front(request, replace(request.objective, budget=None, deadline_ms=None))
+        if not free.labels:
+            names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
+            return f"no plan makes {names} {need}"
+        return _unaffordable(request.objective, free, found.space.refused)
+
+
+def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> str:
+    priced = [label for label in free.labels if label.price < UNPRICED_CALL]
+    asked = []
+    if objective.budget is not None:
+        asked.append(f"for {format_usd(objective.budget)} USD (95th percentile)")
+    if objective.deadline_ms is not None:
+        asked.append(f"in {objective.deadline_ms:g} ms")
+    parts = [f"no plan does this {' and '.join(asked)}"]
+    if priced:
+        cheapest = min(priced, key=lambda x: (x.price, x.finish))
+        parts.append(f"the cheapest is expected to cost {format_usd(Money(cheapest.price))} USD and take "
+                     f"{cheapest.finish:.0f} ms")  # fmt: skip
+    elif refused:
+        parts.append(f"every plan needs a tool of unknown price ({', '.join(sorted(refused))}): raise no budget, or "
+                     "give the tool a price")  # fmt: skip
+    fastest = min(free.labels, key=lambda x: (x.finish, x.price))
+    price = f"costs {format_usd(Money(fastest.price))} USD" if fastest.price < UNPRICED_CALL else "has no known price"
+    parts.append(f"the fastest takes {fastest.finish:.0f} ms and {price}")
+    return "; ".join(parts)
+
+
+def _validate(request: PlanRequest) -> None:
+    if not request.wanted:
+        raise PlanningFailed("nothing is wanted: name at least one result")
+    if request.candidates < 1:
+        raise ValueError(f"candidates must be at least 1, got {request.candidates!r}")
+    names = [want.name for want in request.wanted]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanningFailed(f"two wanted results are called `{twice[0]}`: give each its own name")
+    for want in request.wanted:
+        if not request.registry.types.known(want.type):
+            raise PlanningFailed(f"`{want.name}`: the catalogue has no type `{want.type}`")
+        if want.source and want.source not in request.inputs:
+            raise PlanningFailed(f"`{want.name}` is to come from `{want.source}`, but the inputs are {_inputs(request)}")
+
+
+def _inputs(request: PlanRequest) -> str:
+    return ", ".join(f"`{name}` ({facts.type})" for name, facts in request.inputs.items()) or "nothing"

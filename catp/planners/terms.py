@@ -1,0 +1,319 @@
+"""Values a plan could compute, each with everything that follows from it alone.
+
+A *term* is an input or a call whose arguments are terms. Its time, quality, condition and set of calls do not depend
+on the rest of the plan; only the price is shared, because two terms that contain the same call pay for it once. So a
+plan is one term per wanted output, and its price is that of the union of their calls.
+
+Terms are grown cheapest first (label setting) and dropped when another makes them pointless. Term `u` makes `v`
+pointless if the two look the same to every later tool (type, size, condition, sources), `u` is no later and no worse,
+and replacing `v` by `u` never costs more. The last is where sharing bites: other parts of the plan may still need
+some of `v`'s calls (those of a *shared* type, see `TypeGraph.shared`), so `u` must pay even if those are kept:
+
+    price(calls(u) | kept(v)) <= price(calls(v))        kept(v): calls of v that others may use
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from catp.planlang.latency import slowest_of
+from catp.planlang.nodes import Ref
+from catp.planlang.passes.estimate import Assumptions
+from catp.planlang.passes.facts import element_of, facts_of
+from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFacts
+from catp.planlang.types import Type, list_of
+from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
+from catp.planners.typegraph import Maker, Path, TypeGraph, carried
+
+__all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
+
+_LIST_COUNT = Assumptions().list_count
+
+UNPRICED_CALL = 10**18
+"""Stand-in price (nano-USD) of a call whose price is unknown: dearer than anything priced, so such plans come last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far the search looks; `exact` in the proposal means exact within these."""
+
+    max_steps: int = 8
+    max_refine: int = 2
+    """Refining calls in a row (denoise, then deblur), each by a different tool."""
+    max_terms: int = 6_000
+    max_nodes: int = 120_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """One argument: a term, the fields to follow, and whether the call is made once per element."""
+
+    term: "Term"
+    path: Path
+    each: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """An input (`maker` None, no calls) or a call. `calls` is a bit set; `price`, `p95` and `finish` are totals."""
+
+    name: str
+    maker: Maker | None
+    feeds: tuple[Feed, ...]
+    facts: ValueFacts
+    quality: ValueQuality
+    offers: frozenset[Path]
+    consumed: frozenset[Type]
+    chain: frozenset[str]
+    sources: frozenset[str]
+    targets: frozenset[int]
+    bit: int
+    calls: int
+    price: int
+    p95: int
+    finish: float
+
+    @property
+    def size(self) -> int:
+        """How many calls it takes."""
+        return self.calls.bit_count()
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The terms of one pass that can serve as a wanted output, by wanted index, and whether the pass was cut."""
+
+    targets: tuple[tuple[Term, ...], ...]
+    complete: bool
+    terms: int
+
+
+class TermSpace:
+    """All terms of one request, interned, so that equal calls are one bit in every pass."""
+
+    def __init__(self, graph: TypeGraph, estimator: Estimator, accuracy: AccuracyModel, bounds: Bounds, *,
+                 unpriced: bool, with_p95: bool) -> None:
+        self.graph = graph
+        self.bounds = bounds
+        self.refused: set[str] = set()
+        self._estimator = estimator
+        self._accuracy = accuracy
+        self._unpriced = unpriced
+        self._with_p95 = with_p95
+        self._prices: list[int] = []
+        self._p95s: list[int] = []
+        self._by_bit: list[Term] = []
+        self._interned: dict[tuple[object, ...], Term | None] = {}
+        self._estimates: dict[tuple[object, ...], CallEstimate] = {}
+        self._uses: dict[Type, list[tuple[Maker, int, Path, bool]]] = {}
+
+    def cost(self, calls: int) -> tuple[int, int]:
+        """The expected and p95 price of a set of calls, each paid once."""
+        price = p95 = 0
+        for term in self.members(calls):
+            price += self._prices[term.bit]
+            p95 += self._p95s[term.bit]
+        return price, p95
+
+    def own_price(self, term: Term) -> int:
+        """The expected price of a term's last call alone."""
+        return self._prices[term.bit] if term.maker is not None else 0
+
+    def members(self, calls: int) -> Iterator[Term]:
+        """The terms of a set of calls, in the order they were made (arguments first)."""
+        while calls:
+            low = calls & -calls
+            yield self._by_bit[low.bit_length() - 1]
+            calls ^= low
+
+    def kept(self, calls: int, shared: frozenset[Type]) -> int:
+        """The calls in `calls` that results of a shared type need."""
+        found = 0
+        for term in self.members(calls):
+            if term.facts.type in shared:
+                found |= term.calls
+        return found
+
+    def grow(self, shared: frozenset[Type], useless: Callable[[Term], bool]) -> Grown:
+        """Settle terms cheapest first; `shared` are the result types whose calls others may use."""
+        heap: list[tuple[int, int, float, float, int, Term]] = []
+        counter = itertools.count()
+        seen: set[int] = set()
+        fits: dict[tuple[int, int], list[Feed]] = {}
+        settled: dict[tuple[object, ...], list[Term]] = {}
+        targets: list[list[Term]] = [[] for _ in self.graph.wanted]
+        terms = 0
+
+        def push(term: Term) -> None:
+            if id(term) not in seen:
+                seen.add(id(term))
+                heapq.heappush(heap, (term.price, term.size, term.finish, -term.quality.score, next(counter), term))
+
+        for name, facts in self.graph.inputs.items():
+            push(self._input(name, facts))
+        while heap and terms < self.bounds.max_terms:
+            term = heapq.heappop(heap)[-1]
+            rivals = settled.setdefault(_looks(term), [])
+            if useless(term) or any(self._replaces(rival, term, shared) for rival in rivals):
+                continue
+            rivals.append(term)
+            terms += 1
+            for index in term.targets:
+                targets[index].append(term)
+            for maker, feeds in self._calls_with(term, fits):
+                made = self._call(maker, feeds)
+                if made is not None:
+                    push(made)
+        return Grown(tuple(tuple(t) for t in targets), not heap, terms)
+
+    def _replaces(self, u: Term, v: Term, shared: frozenset[Type]) -> bool:
+        """True if `v` can be replaced by `u` in every plan without loss; both look the same to later tools."""
+        if u.finish > v.finish or u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
+            return False
+        if u.p95 > v.p95 or not (v.targets <= u.targets and u.consumed <= v.consumed and u.chain <= v.chain):
+            return False
+        if v.maker is None:
+            return False
+        kept = self.kept(v.calls & ~(1 << v.bit), shared) | u.calls
+        if kept.bit_count() > v.size:
+            return False
+        price, p95 = self.cost(kept)
+        return price <= v.price and p95 <= v.p95
+
+    def _calls_with(
+        self, term: Term, fits: dict[tuple[int, int], list[Feed]]
+    ) -> Iterator[tuple[Maker, tuple[Feed, ...]]]:
+        """Every call that has `term` as an argument and settled terms for the rest."""
+        type_ = term.facts.type
+        if type_ not in self._uses:
+            self._uses[type_] = self.graph.uses(type_)
+        mine: list[tuple[Maker, int, Feed]] = []
+        for maker, slot, path, each in self._uses[type_]:
+            if path in term.offers and self._may_feed(term, maker, slot):
+                feed = Feed(term, path, each)
+                fits.setdefault((maker.index, slot), []).append(feed)
+                mine.append((maker, slot, feed))
+        for maker, slot, feed in mine:
+            choices = [
+                [feed] if other == slot else fits.get((maker.index, other), []) for other in range(len(maker.slots))
+            ]
+            for feeds in itertools.product(*choices):
+                if sum(f.each for f in feeds) <= 1:
+                    yield maker, feeds
+
+    def _may_feed(self, term: Term, maker: Maker, slot: int) -> bool:
+        param = maker.slots[slot].name
+        if param in maker.bound:
+            return param in term.sources
+        return not (term.sources and term.sources <= self.graph.reserved) or (
+            maker.refines == slot and len(maker.slots) == 1
+        )
+
+    def _input(self, name: str, facts: ValueFacts) -> Term:
+        key = ("in", name)
+        if key not in self._interned:
+            offers = frozenset(path for path, _ in carried(self.graph.types, facts.type))
+            self._interned[key] = Term(
+                name, None, (), facts, GIVEN, offers, frozenset(), frozenset(), frozenset({name}), frozenset(),
+                -1, 0, 0, 0, 0.0,
+            )  # fmt: skip
+        found = self._interned[key]
+        assert found is not None
+        return found
+
+    def _call(self, maker: Maker, feeds: tuple[Feed, ...]) -> Term | None:
+        key = (maker.index, *((id(f.term), f.path, f.each) for f in feeds))
+        if key not in self._interned:
+            self._interned[key] = self._make(maker, feeds)
+        return self._interned[key]
+
+    def _make(self, maker: Maker, feeds: tuple[Feed, ...]) -> Term | None:
+        calls = 0
+        for feed in feeds:
+            calls |= feed.term.calls
+        chain = self._chain(maker, feeds)
+        if calls.bit_count() >= self.bounds.max_steps or chain is None:
+            return None
+        args = {p.name: self._facts_of(f) for p, f in zip(maker.slots, feeds, strict=True)}
+        estimate = self._estimate(maker, args)
+        priced = estimate.price.expected is not None
+        if not priced and not self._unpriced:
+            self.refused.add(maker.sig.name)
+            return None
+        own = estimate.price.expected if estimate.price.expected is not None else UNPRICED_CALL
+        own_p95 = 0 if not self._with_p95 else estimate.price.p95 if estimate.price.p95 is not None else UNPRICED_CALL
+        count = max((f.term.facts.size.count for f in feeds if f.each), default=1)
+        facts = estimate.output
+        each = any(f.each for f in feeds)
+        returns = maker.sig.returns
+        facts = ValueFacts(
+            list_of(returns) if each else returns,
+            Size(facts.size.units, count) if each else facts.size,
+            facts.condition,
+        )
+        read = (args[p.name].type.required for slot, p in enumerate(maker.slots) if slot != maker.refines)
+        consumed = frozenset(read).union(*(f.term.consumed for f in feeds))
+        quality = self._accuracy.call(
+            estimate,
+            {p.name: (args[p.name], f.term.quality) for p, f in zip(maker.slots, feeds, strict=True)},
+        )
+        bit = len(self._by_bit)
+        self._prices.append(own * count)
+        self._p95s.append(own_p95 * count)
+        calls |= 1 << bit
+        sources = frozenset().union(*(f.term.sources for f in feeds))
+        term = Term(
+            str(maker.sig.name), maker, feeds, facts, quality,
+            frozenset(p for p, t in carried(self.graph.types, facts.type) if t.required not in consumed),
+            consumed, chain, sources, self._targets(maker, facts.type, sources), bit, calls,
+            own * count + sum(self._prices[t.bit] for t in self.members(calls ^ (1 << bit))),
+            own_p95 * count + sum(self._p95s[t.bit] for t in self.members(calls ^ (1 << bit))),
+            slowest_of(estimate.latency, count).expected_ms + max(f.term.finish for f in feeds),
+        )  # fmt: skip
+        self._by_bit.append(term)
+        return term
+
+    def _chain(self, maker: Maker, feeds: tuple[Feed, ...]) -> frozenset[str] | None:
+        """The refining tools in a row up to this call; None if it repeats one or there are too many."""
+        if maker.refines is None:
+            return frozenset()
+        before = feeds[maker.refines].term.chain
+        if feeds[maker.refines].path or maker.sig.name in before or len(before) >= self.bounds.max_refine:
+            return None
+        return before | {str(maker.sig.name)}
+
+    def _facts_of(self, feed: Feed) -> ValueFacts:
+        """What the compiler will know of an argument: the same code, so that both predict the same."""
+        facts = facts_of(Ref("x", feed.path), {"x": feed.term.facts}, self.graph.types, _LIST_COUNT)
+        return element_of(facts, _LIST_COUNT) if feed.each else facts
+
+    def _estimate(self, maker: Maker, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        key = (maker.index, tuple(args.values()))
+        if key not in self._estimates:
+            constants = dict(maker.constants)
+            complete = dict[str, ValueFacts]()
+            for param in maker.sig.params:  # in the compiler's order: parameters of the signature, defaults written out
+                constant = constants.get(param.name, param.default)
+                if param.name in args:
+                    complete[param.name] = args[param.name]
+                elif constant is not None:
+                    complete[param.name] = facts_of(constant, {}, self.graph.types, _LIST_COUNT)
+            self._estimates[key] = self._estimator.estimate(maker.sig.name, complete)
+        return self._estimates[key]
+
+    def _targets(self, maker: Maker, type_: Type, sources: frozenset[str]) -> frozenset[int]:
+        constants = {(name, literal.value) for name, literal in maker.constants}
+        return frozenset(
+            index
+            for index, wanted in enumerate(self.graph.wanted)
+            if (not wanted.capability or maker.sig.capability in wanted.capability)
+            and (not wanted.source or wanted.source in sources)
+            and set(wanted.arguments) <= constants
+            and self.graph.satisfies(wanted.type, type_) is not None
+        )
+
+
+def _looks(term: Term) -> tuple[object, ...]:
+    """What later tools can see of a term."""
+    return term.facts.type, term.facts.size, term.facts.condition, term.sources
