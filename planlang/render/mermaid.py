@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.layout import Direction
 from catp.planlang.nodes import Plan
 from catp.planlang.render.labels import clip, visible
+from catp.planlang.render.layout import Direction
 from catp.planlang.render.view import NodeView, view
 
 __all__ = ["to_mermaid"]

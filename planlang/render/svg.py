@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.layout import Box, Direction, EdgePath, layout
 from catp.planlang.nodes import Plan
 from catp.planlang.render.labels import clip, visible, width
+from catp.planlang.render.layout import Box, Direction, EdgePath, layout
 from catp.planlang.render.view import EdgeView, NodeView, PlanView, view
 
 __all__ = ["to_svg"]

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.layout import ranks
 from catp.planlang.nodes import Plan
 from catp.planlang.render.labels import clip, visible, width
+from catp.planlang.render.layout import ranks
 from catp.planlang.render.view import NodeView, PlanView, view
 
 __all__ = ["to_tree"]
