@@ -12,24 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.inputs import InputError
+from catp.learning import CallLog
 from catp.planlang.compile import compile_plan
+from catp.planlang.compiled import CompiledPlan
+from catp.planlang.errors import nearest
 from catp.planlang.jsonform import to_json
 from catp.planlang.money import Money, parse_usd
 from catp.planlang.nodes import Plan
 from catp.planlang.passes.admit import admit
 from catp.planlang.printer import to_text
 from catp.planlang.registry_view import ValueFacts
-from catp.planlang.types import parse_type
+from catp.planlang.types import Type, TypeTable, parse_type
 from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
 from catp.planners.search import SearchPlanner
-from catp.result import Planned, Quote, RunRefused, RunResult
-from catp.run_id import new_run_id
+from catp.result import Planned, Quote, RunCancelled, RunRefused, RunResult
 from catp.runtime.events import RunEvent
+from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger
-from catp.runtime.run import Run, RunOutcome
+from catp.runtime.run import Approver, Run, RunOutcome
+from catp.runtime.slots import Slots
 from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
+from catp.tools.errors import ProfileError
 
 if TYPE_CHECKING:
     from catp.store.recorder import RunRecorder
@@ -49,20 +54,24 @@ class Agent:
         budget: Most one run may cost, in US dollars (`"0.01"`) or nano-USD (`Money`); None means no cap.
         deadline_s: Most one run may take, in seconds.
         alpha: Weight of quality against price, 0 (cheapest) to 1 (best).
+        approve: Decides about steps marked `@approve`; without it they are refused.
         store: A `RunStore`, or the path of its database file; None saves nothing.
+        profiles: File in which measured prices and times of this agent's own calls are kept; None keeps nothing.
         workers: Calls running at once; by default four per CPU core.
         assume_price: What an unpriced call is assumed to cost; None refuses it when there is a budget.
     """
 
     def __init__(
         self,
-        tools: "Catalogue | Iterable[Tool | ToolSpec] | None" = None,
+        tools: "Catalogue | Iterable[Tool[Any, Any] | ToolSpec] | None" = None,
         planner: Planner | None = None,
         *,
         budget: str | Money | None = None,
         deadline_s: float | None = None,
         alpha: float = 0.8,
+        approve: Approver | None = None,
         store: "RunStore | Path | str | None" = None,
+        profiles: Path | str | None = None,
         workers: int | None = None,
         assume_price: str | Money | None = None,
     ) -> None:
@@ -71,7 +80,9 @@ class Agent:
         self.budget = _money("budget", budget)
         self.deadline_s = deadline_s
         self.alpha = alpha
+        self.approve = approve
         self.store = _store(store)
+        self.profiles = Path(profiles) if profiles is not None else None
         self.workers = workers
         self.assume_price = _money("assume_price", assume_price)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
@@ -124,7 +135,7 @@ class Agent:
         """Return the price, latency and critical path of the best plan for a task, or of a given plan. Never spends."""
         if isinstance(task, str):
             limits = {"alpha": alpha, "budget": budget, "deadline_s": deadline_s}
-            return (await self.plan(task, inputs, wanted=wanted, candidates=1, **limits)).best  # type: ignore[arg-type]
+            return (await self.plan(task, inputs, wanted=wanted, candidates=1, **limits)).best  # type: ignore[arg-type]  # as above
         facts = {name: describe(value) for name, value in (inputs or {}).items()}
         title = task.doc or task.name or "a given plan"
         return self._quote(title, task, facts, self._objective(alpha, budget, deadline_s), "given")
@@ -138,12 +149,13 @@ class Agent:
         alpha: float | None = None,
         budget: str | Money | None = None,
         deadline_s: float | None = None,
+        approve: Approver | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
     ) -> RunResult:
         """Plan (unless a plan or quote is given), check the budget, run, save, and return everything about the run.
 
         A failed step does not raise: look at `result.status` and `result.results`. Cancelling the task stops all work,
-        completes the ledger, saves the run and re-raises.
+        completes the ledger, saves the run and raises `RunCancelled` (a `CancelledError`) with the result.
 
         Raises:
             PlanningFailed: no plan. PlanError: a given plan is invalid. InputError: inputs do not fit the plan.
@@ -155,10 +167,10 @@ class Agent:
             quote = task
         else:
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
-        _check_inputs(quote.compiled.plan, inputs)
-        if not quote.verdict.admitted:
+        _check_inputs(quote.compiled, inputs)
+        if not quote.verdict.expected_ok:
             raise RunRefused(quote)
-        return await self._execute(quote, inputs, objective, on_event)
+        return await self._execute(quote, inputs, objective, approve or self.approve, on_event)
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """`run` for code without an event loop; takes the same options."""
@@ -199,3 +211,186 @@ class Agent:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
+
+    def _objective(self, alpha: float | None, budget: str | Money | None, deadline_s: float | None) -> Objective:
+        seconds = deadline_s if deadline_s is not None else self.deadline_s
+        return Objective(
+            alpha if alpha is not None else self.alpha,
+            _money("budget", budget) if budget is not None else self.budget,
+            seconds * 1000 if seconds is not None else None,
+        )
+
+    def _quote(
+        self,
+        task: str,
+        plan: Plan,
+        facts: Mapping[str, ValueFacts],
+        objective: Objective,
+        planner: str,
+        *,
+        quality: float | None = None,
+        utility: float | None = None,
+    ) -> Quote:
+        compiled = compile_plan(plan, self.catalogue.view(), estimator=self.catalogue.estimator(), facts=facts)
+        verdict = admit(compiled, budget=objective.budget, deadline_ms=objective.deadline_ms)
+        return Quote(task, compiled, verdict, planner, quality, utility, objective.alpha)
+
+    async def _execute(
+        self,
+        quote: Quote,
+        inputs: Mapping[str, Any],
+        objective: Objective,
+        approve: Approver | None,
+        on_event: Callable[[RunEvent], None] | None,
+    ) -> RunResult:
+        log = CallLog()
+        saving = _Saving(self.store, quote, objective, new_run_id())
+        observers = [observer for observer in (saving.recorder, on_event) if observer is not None]
+        deadline_s = objective.deadline_ms / 1000 if objective.deadline_ms is not None else None
+        run = Run(
+            quote.compiled,
+            inputs,
+            self.catalogue,
+            ledger=Ledger(objective.budget, unpriced="refuse" if self.assume_price is None else self.assume_price),
+            deadline_s=deadline_s,
+            slots=Slots(self.workers) if self.workers is not None else None,
+            on_event=_fan_out(observers),
+            on_call=log.record,
+            run_id=saving.run_id,
+            approve=approve,
+        )
+        try:
+            await run.wait()
+        except asyncio.CancelledError:
+            if run.outcome is not None:
+                raise RunCancelled(self._conclude(quote, run.outcome, saving, log)) from None
+            raise
+        assert run.outcome is not None
+        return self._conclude(quote, run.outcome, saving, log)
+
+    def _conclude(self, quote: Quote, outcome: RunOutcome, saving: "_Saving", log: CallLog) -> RunResult:
+        warnings = [*saving.finish(outcome)]
+        if outcome.observer_error is not None:
+            warnings.append(f"on_event raised {outcome.observer_error!r}")
+        if self.profiles is not None:
+            try:
+                log.save(self.profiles)
+            except ProfileError as error:
+                warnings.append(str(error))
+        return RunResult(
+            outcome.run_id, quote.task, outcome.status, quote, outcome.outputs, outcome.steps, tuple(outcome.rows),
+            tuple(outcome.events), outcome.spent, outcome.wall_ms, saving.saved, tuple(warnings),
+        )  # fmt: skip
+
+
+class _Saving:
+    """The run store's side of one run: a store that fails costs the record, never the run."""
+
+    def __init__(self, store: "RunStore | None", quote: Quote, objective: Objective, run_id: str) -> None:
+        self.run_id = run_id
+        self.saved = False
+        self.recorder: Callable[[RunEvent], None] | None = None
+        self._store = store
+        self._problem: str | None = None
+        self._writer: RunRecorder | None = None
+        if store is not None:
+            self._begin(store, quote, objective)
+
+    def _begin(self, store: "RunStore", quote: Quote, objective: Objective) -> None:
+        from catp.store.recorder import RunRecorder
+        from catp.store.store import NewRun, StoreError
+
+        compiled = quote.compiled
+        new = NewRun(
+            self.run_id, quote.task, quote.planner, compiled.digest, to_text(compiled.source), to_json(compiled.source),
+            len(compiled.plan.steps), compiled.estimate.price, compiled.estimate.latency.expected_ms,
+            objective.budget, objective.alpha, quote.quality,
+        )  # fmt: skip
+        try:
+            store.begin(new)
+        except StoreError as error:
+            self._problem = f"the run is not saved: {error}"
+            return
+        self._writer = RunRecorder(store)
+        self.recorder = self._writer.record
+
+    def finish(self, outcome: RunOutcome) -> list[str]:
+        """Write what is left; return what went wrong, in words."""
+        if self._store is None:
+            return []
+        if self._writer is None:
+            return [self._problem] if self._problem is not None else []
+        from catp.store.store import StoreError
+
+        try:
+            self._writer.close()
+            self._store.finish(
+                self.run_id,
+                status=outcome.status,
+                latency_ms=outcome.wall_ms,
+                ledger=outcome.rows,
+                outputs=outcome.outputs,
+            )
+        except StoreError as error:
+            return [f"the run is not completely saved: {error}"]
+        self.saved = True
+        return []
+
+
+def _fan_out(observers: list[Callable[[RunEvent], None]]) -> Callable[[RunEvent], None]:
+    def tell(event: RunEvent) -> None:
+        for observer in observers:
+            observer(event)
+
+    return tell
+
+
+def _catalogue(tools: "Catalogue | Iterable[Tool[Any, Any] | ToolSpec] | None") -> Catalogue:
+    if isinstance(tools, Catalogue):
+        return tools
+    if tools is not None:
+        return Catalogue(tools)
+    from catp.tools.builtin import default_catalogue
+
+    return default_catalogue()
+
+
+def _store(store: "RunStore | Path | str | None") -> "RunStore | None":
+    if store is None:
+        return None
+    from catp.store.store import RunStore
+
+    return store if isinstance(store, RunStore) else RunStore(store)
+
+
+def _money(name: str, amount: str | Money | None) -> Money | None:
+    if amount is None:
+        return None
+    value = parse_usd(amount.removeprefix("$")) if isinstance(amount, str) else amount
+    if value <= 0:
+        raise ValueError(f"{name} must be more than $0, got {amount!r}; leave it out for no limit")
+    return value
+
+
+def _check_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless every input the plan declares is given with a fitting type, and no other."""
+    declared = {item.name: item for item in compiled.plan.inputs}
+    for name in inputs:
+        if name not in declared:
+            hint = nearest(name, declared) or f"it takes {', '.join(declared) or 'no inputs'}"
+            raise InputError(f"the plan has no input {name!r}; {hint}")
+    for name, item in declared.items():
+        if name not in inputs:
+            if item.default is None and not item.type.optional:
+                raise InputError(f"input {name!r} ({item.type}) is missing")
+            continue
+        given = describe(inputs[name]).type
+        if not _fits(item.type, given, compiled.registry.types):
+            raise InputError(f"input {name!r} must be {item.type}, got {given}")
+
+
+def _fits(wanted: Type, given: Type, types: TypeTable) -> bool:
+    """Like `TypeTable.accepts`, but an empty list fits any list and a value of unknown type is left to the tools."""
+    if given.name == "any" or (given.name == "list" and given.item is not None and given.item.name == "any"):
+        return given.name == "any" or wanted.name in ("list", "json", "any")
+    return types.accepts(wanted, given)

@@ -6,7 +6,7 @@ Precedence: flag > `CATP_*` environment variable > `./catp.toml` > `[tool.catp]`
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _count(raw: Any) -> int:
     return value
 
 
-_CONVERTERS = {
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "alpha": _fraction,
     "budget": _money,
     "deadline_s": _seconds,

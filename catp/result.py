@@ -1,5 +1,6 @@
 """What the agent hands back: quotes before the run, results after it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from catp.runtime.ledger import LedgerRow
 if TYPE_CHECKING:
     from catp.runtime.run import OutputResult, StepResult
 
-__all__ = ["Planned", "Quote", "RunRefused", "RunResult"]
+__all__ = ["Planned", "Quote", "RunCancelled", "RunRefused", "RunResult"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,11 @@ class RunRefused(RuntimeError):
     def __init__(self, quote: Quote) -> None:
         self.quote = quote
         super().__init__("\n".join(d.render() for d in quote.verdict.diagnostics) or "the plan exceeds its limits")
+
+
+class RunCancelled(asyncio.CancelledError):
+    """The task that waited for the run was cancelled: all work is stopped, `result` holds what was done and spent."""
+
+    def __init__(self, result: RunResult) -> None:
+        self.result = result
+        super().__init__(f"run {result.run_id} was cancelled")

@@ -116,7 +116,7 @@ def quote_json(quote: "Quote") -> dict[str, Any]:
         "quality": quote.quality,
         "utility": quote.utility,
         "alpha": quote.alpha,
-        "admitted": quote.verdict.admitted,
+        "verdict": quote.verdict.fit,
         "diagnostics": [d.to_json() for d in quote.verdict.diagnostics],
         "steps": [
             {

@@ -96,7 +96,7 @@ def exit_code(result: "RunResult") -> int:
     if result.status != "failed":
         return EXIT_OK
     states = {step.status for step in result.steps.values()}
-    if any(step.reason is not None and "deadline" in step.reason for step in result.steps.values()):
+    if any("deadline" in step.reason for step in result.steps.values()):
         return EXIT_SLO_MISSED
     return EXIT_BUDGET if "refused" in states else EXIT_FAILED
 
@@ -158,9 +158,7 @@ async def _run_with_progress(
             if jsonl:
                 emit_jsonl("catp.event/1", event.to_json())
 
-        running = asyncio.ensure_future(
-            agent.run(quote, inputs, on_event=on_event, approve=_approver(approve), cancelled_result=True)
-        )
+        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=_approver(approve)))
         with _interrupt_cancels(loop, running):
             return await running
 
