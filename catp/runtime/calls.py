@@ -1,0 +1,267 @@
+"""One call of one tool: reserve, call under a time limit, price what was used, settle, report.
+
+Whatever the tool does (returns, raises anything at all, hangs, ignores its cancellation, costs more than it said, has
+a price model that raises), exactly one `CallEnded` reaches the reducer and the reservation is settled exactly once.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+from catp.planlang.money import Money, format_usd
+from catp.planlang.registry_view import CallEstimate
+from catp.runtime.clock import Clock
+from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
+from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
+from catp.runtime.program import StepInfo
+from catp.runtime.slots import Job, Slots
+from catp.runtime.values import accepts
+from catp.tools.errors import ToolError, ToolTimeout, ToolUnavailable
+from catp.tools.spec import BackendResult, ToolSpec
+from catp.tools.usage import Charge, Usage
+
+__all__ = ["CallHost", "KeyedBackend", "ToolCall"]
+
+_NO_USAGE = Usage()
+_LATE_GRACE_S = 0.5
+
+money_text = lru_cache(maxsize=4096)(format_usd)
+
+
+@runtime_checkable
+class KeyedBackend(Protocol):
+    """A backend that can pass an idempotency key on, so that its service acts only once per key."""
+
+    async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
+        """Run one call under an idempotency key."""
+        ...
+
+
+class CallHost(Protocol):
+    """What a call needs of its run."""
+
+    run_id: str
+    ledger: Ledger
+    clock: Clock
+    slots: Slots
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the reducer."""
+        ...
+
+    def park(self, call: "ToolCall") -> None:
+        """Keep a call until money is given back."""
+        ...
+
+    def settled(self, call: "ToolCall", settlement: Settlement) -> None:
+        """Count what a call cost."""
+        ...
+
+    def forget(self, call: "ToolCall") -> None:
+        """The call gave no value: nobody will ask for it again."""
+        ...
+
+    def stop(self, call: "ToolCall") -> None:
+        """Cancel a running call in the background."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class ToolCall:
+    """One call on its way: queued, parked for want of money, running, over."""
+
+    host: CallHost
+    call: Call
+    info: StepInfo
+    spec: ToolSpec
+    args: Mapping[str, Any]
+    estimate: CallEstimate | None
+    limits: tuple[Limit, ...]
+    timeout_s: float
+    key: str | None
+    job: Job | None = None
+    reservation: Reservation | None = None
+    started_ns: int = 0
+    late: bool = False
+    over: bool = False
+    value: Any = None
+
+    def admit(self) -> bool:
+        """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused."""
+        call, price = self.call, self.estimate.price if self.estimate else None
+        key = CallKey(self.host.run_id, call.step, call.number, self.spec.name, call.element)
+        upper, expected = (price.p95, price.expected) if price else (None, None)
+        held = self.host.ledger.reserve(key, upper, estimate=expected, within=self.limits)
+        if isinstance(held, BudgetRefused):
+            if held.wait:
+                self.host.park(self)
+            else:
+                self.refuse(held)
+            return False
+        self.reservation = held
+        return True
+
+    def refuse(self, refusal: BudgetRefused) -> None:
+        """End without calling: the money is not there."""
+        self._end("refused", refusal.reason, "BudgetRefused")
+
+    def cancel_queued(self, reason: str) -> None:
+        """End a call that never started."""
+        if self.reservation is not None:
+            self.host.ledger.release(self.reservation)
+        self._end("cancelled", reason)
+
+    async def run(self) -> None:
+        """Make the call. Never raises: everything a tool can do ends in one event."""
+        host = self.host
+        if self.over:
+            return
+        self.started_ns = host.clock.now_ns()
+        host.post(CallStarted(self.started_ns, self.call.id, self._started_data()))
+        backstop = host.clock.call_later(self.timeout_s + _LATE_GRACE_S, self._overdue)
+        try:
+            backend = self.spec.backend
+            if self.key is not None and isinstance(backend, KeyedBackend):
+                result = await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
+            else:
+                result = await backend.call(self.args, timeout=self.timeout_s)
+            if not isinstance(result, BackendResult):
+                raise TypeError(f"its backend returned {type(result).__name__} instead of a BackendResult")
+        except asyncio.CancelledError as error:
+            self._stopped(getattr(error, "usage", None))
+        except ToolError as error:
+            kind: CallResult = "timeout" if isinstance(error, ToolTimeout) else "error"
+            self._fail(kind, error.message, error.error_type, error.usage, isinstance(error, ToolUnavailable))
+        except BaseException as error:  # a tool may raise SystemExit or worse; it must not take the run with it
+            self._fail("error", f"{type(error).__name__}: {error}", type(error).__name__, None, False)
+        else:
+            self._succeed(result)
+        finally:
+            backstop.cancel()
+
+    def abandon(self) -> None:
+        """The tool ignored its cancellation: settle with the estimate and go on without it."""
+        if self.over:
+            return
+        settlement = self._settle(None, "abandoned: the tool ignored its cancellation")
+        kind: CallResult = "timeout" if self.late else "cancelled"
+        self._report(kind, f"{self.spec.name} did not stop when told to; abandoned", "Abandoned", settlement)
+
+    def _overdue(self) -> None:
+        self.late = True
+        self.host.stop(self)
+
+    def _succeed(self, result: BackendResult) -> None:
+        if self.over:
+            return
+        settlement = self._settle_usage(result.usage)
+        why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
+        if why_not is None:
+            self.value = result.value
+            self._report("ok", "", "", settlement)
+        else:
+            self._report("rejected", f"{self.spec.name}: {why_not}", "Rejected", settlement)
+
+    def _fail(self, kind: CallResult, message: str, error_type: str, usage: Usage | None, permanent: bool) -> None:
+        if self.over:
+            return
+        known = usage is not None and usage != _NO_USAGE
+        settlement = self._settle_usage(usage) if known and usage is not None else self._settle_elapsed()
+        self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
+
+    def _stopped(self, usage: Usage | None) -> None:
+        if self.over:
+            return
+        settlement = self._settle_usage(usage) if isinstance(usage, Usage) else self._settle_elapsed()
+        if self.late:
+            self._report(
+                "timeout", f"{self.spec.name} took longer than {self.timeout_s:g} s", "ToolTimeout", settlement
+            )
+        else:
+            self._report("cancelled", "stopped", "Cancelled", settlement)
+
+    def _settle_usage(self, usage: Usage) -> Settlement:
+        charges, problem = self._price(usage)
+        return self._settle(charges, problem)
+
+    def _settle_elapsed(self) -> Settlement:
+        """Price a call that did not say what it used as if it had computed all the time, but at most as reserved."""
+        reserved = self.reservation.amount if self.reservation else 0
+        elapsed = (self.host.clock.now_ns() - self.started_ns) / 1e6
+        charges, problem = self._price(Usage(wall_ms=elapsed, cpu_ms=elapsed))
+        total = sum(charge.amount for charge in charges or ())
+        if charges is not None and (0 < total <= reserved or not reserved):
+            return self._settle(charges, "the tool did not say what it used: priced by elapsed time")
+        return self._settle(None, problem or "the tool did not say what it used: the reserved amount is kept")
+
+    def _price(self, usage: Usage) -> tuple[tuple[Charge, ...] | None, str]:
+        try:
+            charges = self.spec.price.charge(usage)
+            if charges is None:
+                return None, "its price model does not know the price of this call"
+            for charge in charges:
+                if type(charge.amount) is not int or charge.amount < 0:
+                    raise ValueError(f"{charge.amount!r} is not an amount in nano-USD")
+        except Exception as error:
+            return None, f"its price model failed: {type(error).__name__}: {error}"
+        return charges, ""
+
+    def _settle(self, charges: tuple[Charge, ...] | None, note: str) -> Settlement:
+        assert self.reservation is not None
+        settlement = self.host.ledger.settle(self.reservation, charges, note=note)
+        self.host.settled(self, settlement)
+        return settlement
+
+    def _report(
+        self, result: CallResult, reason: str, error_type: str, settlement: Settlement, permanent: bool = False
+    ) -> None:
+        now = self.host.clock.now_ns()
+        amount = settlement.amount
+        data: dict[str, Any] = {
+            "tool": self.spec.name,
+            "outcome": result,
+            "amount": None if amount is None else money_text(amount),
+            "ms": (now - self.started_ns) / 1e6,
+        }
+        if reason:
+            data["reason"], data["error"] = reason, error_type
+        notes = [row.note for row in settlement.rows if row.note]
+        if notes:
+            data["note"] = notes[0]
+        if settlement.overrun:
+            self._warn(settlement, now)
+        self.over = True
+        if result != "ok":
+            self.host.forget(self)
+        self.host.post(CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent))
+
+    def _warn(self, settlement: Settlement, now: int) -> None:
+        reserved = self.reservation.amount if self.reservation else Money(0)
+        cap, spent = self.host.ledger.cap, self.host.ledger.spent
+        data = {
+            "tool": self.spec.name, "reserved": money_text(reserved),
+            "amount": money_text(settlement.amount or Money(0)),
+            "overrun": money_text(settlement.overrun), "over_cap": cap is not None and spent > cap,
+        }  # fmt: skip
+        self.host.post(Warned(now, self.call.step, self.call.element, data))
+
+    def _end(self, result: CallResult, reason: str, error_type: str = "") -> None:
+        self.over = True
+        self.host.forget(self)
+        self.host.post(CallEnded(self.host.clock.now_ns(), self.call.id, result, reason, error_type))
+
+    def _started_data(self) -> dict[str, Any]:
+        price = self.estimate.price.expected if self.estimate else None
+        reserved = self.reservation.amount if self.reservation else Money(0)
+        data: dict[str, Any] = {
+            "tool": self.spec.name,
+            "reserved": money_text(reserved),
+            "est": None if price is None else money_text(price),
+            "est_ms": self.estimate.latency.expected_ms if self.estimate else None,
+            "timeout_ms": self.timeout_s * 1e3,
+        }
+        if self.key is not None:
+            data["key"] = self.key
+        return data
