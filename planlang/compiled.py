@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
+from catp.planlang.errors import Diagnostic
 from catp.planlang.nodes import Plan, StepName
 from catp.planlang.registry_view import Latency, PriceRange, RegistryView, ValueFacts
 from catp.planlang.types import Type
@@ -63,7 +64,8 @@ class CompiledPlan:
     `graph` nodes are `in:NAME`, step names and `out:NAME`; node attributes: `kind` (`input`, `step`, `output`), `step`
     (the `Step`), `tools`, `effects`, `price`, `latency`, `slack`, `optional`. Edges run from producer to consumer and
     carry `slots` (tuple of slot names, see `step_refs`) and `elementwise` (True where element i needs only element i).
-    `source` is the plan before normalisation; `types` gives the type of every input and step result.
+    `source` is the plan before normalisation; `types` gives the type of every input and step result; `warnings` are
+    the checker's.
     """
 
     plan: Plan
@@ -74,3 +76,4 @@ class CompiledPlan:
     estimate: PlanEstimate
     digest: str
     rewrites: tuple[Rewrite, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()

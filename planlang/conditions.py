@@ -5,7 +5,9 @@ Numbers, money, durations and text have an order (text by code point); bool and 
 """
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from itertools import pairwise
+from math import isfinite
 from typing import Any, TypeAlias
 
 from catp.planlang.nodes import Duration, Operator, Scalar, Usd
@@ -73,7 +75,7 @@ def satisfiable(conditions: Sequence[Condition]) -> bool:
         return True
     plain = [(op, _plain(value)) for op, value in conditions]
     kinds = {type(value) for _, value in plain}
-    if kinds <= {int, float}:
+    if kinds <= {Fraction}:
         candidates: Iterable[Any] = _points(sorted({value for _, value in plain}))
     elif kinds == {bool}:
         candidates = (False, True)
@@ -88,11 +90,15 @@ def satisfiable(conditions: Sequence[Condition]) -> bool:
 
 def _plain(value: Scalar) -> Any:
     if isinstance(value, Usd):
-        return value.nano
-    return value.ns if isinstance(value, Duration) else value
+        return Fraction(value.nano)
+    if isinstance(value, Duration):
+        return Fraction(value.ns)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return value
+    return Fraction(value)  # exact, and no integer is too large for it
 
 
-def _points(sorted_values: list[float]) -> list[float]:
+def _points(sorted_values: list[Fraction]) -> list[Fraction]:
     """Return every constant, a point between each two, and one beyond each end: enough to decide any such condition."""
     between = [(low + high) / 2 for low, high in pairwise(sorted_values)]
     return [*sorted_values, *between, sorted_values[0] - 1, sorted_values[-1] + 1]

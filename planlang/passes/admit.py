@@ -1,0 +1,126 @@
+"""Admission: does a plan fit the budget, the deadline and its own limits?
+
+A plan's `limit` can only tighten what the caller allows: of two limits the smaller one counts. What is expected to
+exceed a limit does not fit; what only may (its p95 does) is left to the caller's policy, strict or not. A plan with an
+unknown price never fits a budget.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from catp.planlang.compiled import CompiledPlan
+from catp.planlang.errors import Diagnostic, Span
+from catp.planlang.money import Money, format_usd
+
+__all__ = ["Fit", "Verdict", "admit"]
+
+Fit = Literal["fits", "expected_fits", "does_not_fit", "unpriced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer. `budget` (nano-USD), `deadline_ms` and `calls` are the limits that counted, None for no limit.
+
+    `fit` is `fits` (p95 and all), `expected_fits` (the p95 price or latency, or the largest number of calls, does not),
+    `does_not_fit`, or `unpriced` (there is a budget and the price is unknown). `diagnostics` give the figures; they are
+    warnings where only the p95 does not fit.
+    """
+
+    fit: Fit
+    budget: Money | None
+    deadline_ms: float | None
+    calls: int | None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if even the p95 fits: what a strict caller asks for."""
+        return self.fit == "fits"
+
+    @property
+    def expected_ok(self) -> bool:
+        """True if the expected price, latency and calls fit."""
+        return self.fit in ("fits", "expected_fits")
+
+
+def admit(compiled: CompiledPlan, *, budget: Money | None = None, deadline_ms: float | None = None) -> Verdict:
+    """Compare the estimate of a plan with the caller's limits and the plan's own.
+
+    Raises:
+        ValueError: if `budget` or `deadline_ms` is not above zero.
+    """
+    for name, value in (("budget", budget), ("deadline_ms", deadline_ms)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above zero, got {value!r}")
+    limits, estimate = compiled.plan.limits, compiled.estimate
+    own_cost = limits.cost.nano if limits.cost is not None else None
+    own_ms = limits.latency.ns / 1e6 if limits.latency is not None else None
+    cost, cost_span = _tighter(budget, own_cost, limits.span)
+    time, time_span = _tighter(deadline_ms, own_ms, limits.span)
+    found: list[Diagnostic | None] = []
+    if cost is not None and estimate.unpriced:
+        names = ", ".join(f"`{name}`" for name in estimate.unpriced)
+        found.append(_problem("E205", f"the price of {names} is unknown, so no budget can be promised", cost_span))
+    elif cost is not None:
+        price = (float(estimate.price.expected or 0), float(estimate.price.p95 or 0))
+        found.append(_compare("E202", "price", price, cost, _dollars, cost_span))
+    if time is not None:
+        latency = estimate.latency
+        found.append(_compare("E203", "latency", (latency.expected_ms, latency.p95_ms), time, _seconds, time_span))
+    if limits.calls is not None:
+        calls = (estimate.calls, estimate.max_calls)
+        found.append(_compare("E204", "number of calls", calls, limits.calls, _number, limits.span))
+    problems = tuple(problem for problem in found if problem is not None)
+    return Verdict(_fit(problems), Money(int(cost)) if cost is not None else None, time, limits.calls, problems)
+
+
+def _fit(problems: tuple[Diagnostic, ...]) -> Fit:
+    errors = {problem.code for problem in problems if problem.severity == "error"}
+    if errors - {"E205"}:
+        return "does_not_fit"
+    if errors:
+        return "unpriced"
+    return "expected_fits" if problems else "fits"
+
+
+def _tighter(given: float | None, own: float | None, span: Span | None) -> tuple[float | None, Span | None]:
+    """Return the smaller limit, and where it is written if it is the plan's own."""
+    if own is None or (given is not None and given <= own):
+        return given, None
+    return own, span
+
+
+def _compare(
+    code: str,
+    what: str,
+    values: tuple[float, float],
+    limit: float,
+    show: Callable[[float], str],
+    span: Span | None,
+) -> Diagnostic | None:
+    expected, highest = values
+    if expected > limit:
+        message = f"expected {what} {show(expected)} exceeds the limit of {show(limit)}"
+        return _problem(code, message, span)
+    if highest > limit:
+        label = "largest" if code == "E204" else "p95"
+        message = f"expected {what} {show(expected)} fits, {label} {show(highest)} exceeds the limit of {show(limit)}"
+        return Diagnostic(code, message, span, severity="warning", path=None if span else "limits")
+    return None
+
+
+def _problem(code: str, message: str, span: Span | None) -> Diagnostic:
+    return Diagnostic(code, message, span, path=None if span else "limits")
+
+
+def _dollars(amount: float) -> str:
+    return f"${format_usd(Money(int(amount)))}"
+
+
+def _seconds(ms: float) -> str:
+    return f"{ms / 1000:.3g} s" if ms >= 1000 else f"{ms:.3g} ms"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"

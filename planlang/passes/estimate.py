@@ -1,0 +1,180 @@
+"""Predicting a plan before it runs: price, time, number of calls, per step and in all.
+
+`attempts` predicts a step that starts, `chances` how likely it is to start; this module feeds both with what is known
+of each value, and adds up. The price of a plan adds the prices of its steps. Its time is its critical path, with
+expected times for the expected latency and p95 times for the p95. Both p95 are therefore upper estimates, since not
+everything goes badly at once; the expected latency is a lower one where branches join, since the slower of two branches
+is on average slower than each. Waiting for approval, for free slots and for tools' rate limits is not included.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeAlias
+
+from catp.planlang.compiled import PlanEstimate, StepEstimate
+from catp.planlang.critical import longest, schedule
+from catp.planlang.latency import at_least
+from catp.planlang.money import Money
+from catp.planlang.nodes import Attempt, Plan, Ref, Step, StepName
+from catp.planlang.notes import step_policy
+from catp.planlang.passes.attempts import ChoiceEstimate, Offer, compose
+from catp.planlang.passes.chances import Chances
+from catp.planlang.passes.facts import element_of, facts_of, unknown_facts
+from catp.planlang.registry_view import (
+    UNPRICED,
+    CallEstimate,
+    Estimator,
+    Latency,
+    PriceRange,
+    RegistryView,
+    Size,
+    ValueFacts,
+)
+from catp.planlang.types import Type
+
+__all__ = ["DEFAULTS", "Assumptions", "StepRefs", "estimate_plan"]
+
+StepRefs: TypeAlias = Mapping[str, Sequence[tuple[str, Ref]]]
+"""For every step of a plan, in order, what `step_refs` yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What is taken where nobody knows better.
+
+    `accept_pass` is the probability that a result passes the accept guard of its attempt, `guard_holds` that a `when`
+    condition is met, `list_count` the number of elements of a list of unknown length.
+    """
+
+    accept_pass: float = 0.7
+    guard_holds: float = 0.5
+    list_count: int = 10
+
+
+DEFAULTS = Assumptions()
+
+
+def estimate_plan(
+    plan: Plan,
+    registry: RegistryView,
+    types: Mapping[str, Type],
+    refs: StepRefs,
+    *,
+    estimator: Estimator | None = None,
+    facts: Mapping[str, ValueFacts] | None = None,
+    assumptions: Assumptions = DEFAULTS,
+) -> PlanEstimate:
+    """Predict a checked, normalised plan. Without an estimator every step is unpriced and takes no time."""
+    predictor = _Predictor(registry, types, estimator, assumptions)
+    for input_ in plan.inputs:
+        given = (facts or {}).get(input_.name)
+        if given is None and input_.default is not None:
+            default = facts_of(input_.default, {}, registry.types, assumptions.list_count)
+            given = ValueFacts(input_.type, default.size)
+        predictor.facts[input_.name] = given or unknown_facts(input_.type, assumptions.list_count)
+    for step in plan.steps:
+        predictor.step(step, refs[step.name])
+    return predictor.total(refs)
+
+
+class _Predictor:
+    """One walk over the steps of a plan."""
+
+    def __init__(
+        self,
+        registry: RegistryView,
+        types: Mapping[str, Type],
+        estimator: Estimator | None,
+        assumptions: Assumptions,
+    ) -> None:
+        self.registry = registry
+        self.types = types
+        self.estimator = estimator
+        self.assumptions = assumptions
+        self.facts: dict[str, ValueFacts] = {}
+        self.chances = Chances(assumptions.guard_holds)
+        self.steps: dict[StepName, StepEstimate] = {}
+
+    def step(self, step: Step, refs: Sequence[tuple[str, Ref]]) -> None:
+        policy = step_policy(step)
+        mapped = step.mapped
+        count = self.count(step) if mapped else 1
+        offers = [self.offer(attempt) for attempt in step.attempts]
+        choice = compose(offers, policy, count)
+        needed = ceil(policy.quorum * count) if policy.quorum is not None else count
+        success = at_least(needed, count, choice.success) if mapped else choice.success
+        starts, guarded = self.chances.starts(step, refs, success)
+        self.steps[step.name] = self.weigh(step, choice, starts, guarded, self.result(step, offers[0], count))
+
+    def count(self, step: Step) -> int:
+        """How often a mapped step runs: the elements of the shortest list of its first attempt."""
+        default = self.assumptions.list_count
+        lists = [arg.value for arg in step.attempts[0].args if arg.each]
+        return min(facts_of(value, self.facts, self.registry.types, default).size.count for value in lists)
+
+    def offer(self, attempt: Attempt) -> Offer:
+        default, types = self.assumptions.list_count, self.registry.types
+        accepts = self.assumptions.accept_pass if attempt.accept else 1.0
+        if self.estimator is not None:
+            args: dict[str, ValueFacts] = {}
+            for arg in attempt.args:
+                given = facts_of(arg.value, self.facts, types, default)
+                args[str(arg.name)] = element_of(given, default) if arg.each else given
+            try:
+                return Offer(self.estimator.estimate(attempt.tool, args), accepts)
+            except KeyError:
+                pass  # the estimator has never heard of the tool: unpriced, as without one
+        sig = self.registry.get(attempt.tool)
+        assert sig is not None, "estimate needs a checked plan"
+        return Offer(CallEstimate(UNPRICED, Latency(), unknown_facts(sig.returns, default)), accepts)
+
+    def result(self, step: Step, offer: Offer, count: int) -> ValueFacts:
+        """Facts of the step's value: those of its first attempt, as a list if the step is mapped."""
+        output, type_ = offer.call.output, self.types[step.name].required
+        size = Size(output.size.units, count) if step.mapped else output.size
+        self.facts[step.name] = found = ValueFacts(type_, size, output.condition)
+        return found
+
+    def weigh(
+        self, step: Step, choice: ChoiceEstimate, starts: float, guarded: bool, result: ValueFacts
+    ) -> StepEstimate:
+        price = choice.price
+        if price.expected is not None and starts < 1.0:
+            price = PriceRange(Money(0) if guarded else price.low, Money(round(price.expected * starts)), price.p95)
+        latency = choice.latency
+        if step.when:
+            latency = Latency(latency.expected_ms * self.assumptions.guard_holds, latency.p95_ms)
+        return StepEstimate(price, latency, choice.calls * starts, choice.max_calls, result)
+
+    def total(self, refs: StepRefs) -> PlanEstimate:
+        before: dict[str, tuple[str, ...]] = {
+            str(name): tuple(dict.fromkeys(ref.root for _, ref in refs[name] if ref.root in self.steps))
+            for name in self.steps
+        }
+        times = schedule(before, {str(name): step.latency.expected_ms for name, step in self.steps.items()})
+        p95_ms = longest(before, {str(name): step.latency.p95_ms for name, step in self.steps.items()})
+        on_path = set(times.path)
+        steps = {
+            name: StepEstimate(s.price, s.latency, s.calls, s.max_calls, s.result, times.slack[name], name in on_path)
+            for name, s in self.steps.items()
+        }
+        found = steps.values()
+        unpriced = tuple(name for name, step in steps.items() if not step.price.priced)
+        return PlanEstimate(
+            price=UNPRICED if unpriced else _sum([step.price for step in found]),
+            latency=Latency(times.length, p95_ms),
+            steps=steps,
+            critical_path=tuple(StepName(name) for name in times.path),
+            serial_ms=sum(step.latency.expected_ms for step in found),
+            width=times.width,
+            calls=sum(step.calls for step in found),
+            max_calls=sum(step.max_calls for step in found),
+            unpriced=unpriced,
+        )
+
+
+def _sum(prices: Sequence[PriceRange]) -> PriceRange:
+    low = sum(price.low or 0 for price in prices)
+    expected = sum(price.expected or 0 for price in prices)
+    return PriceRange(Money(low), Money(expected), Money(sum(price.p95 or 0 for price in prices)))
