@@ -149,6 +149,7 @@ async def _run_with_progress(
     agent: "Agent", quote: "Quote", inputs: dict[str, Any], *, approve: str, jsonl: bool
 ) -> "RunResult":
     from catp.cli.progress import Progress
+    from catp.result import RunCancelled
 
     loop = asyncio.get_running_loop()
     with Progress([step.name for step in quote.compiled.plan.steps], agent.budget) as progress:
@@ -160,7 +161,10 @@ async def _run_with_progress(
 
         running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=_approver(approve)))
         with _interrupt_cancels(loop, running):
-            return await running
+            try:
+                return await running
+            except RunCancelled as stopped:
+                return stopped.result
 
 
 @contextlib.contextmanager
