@@ -1,0 +1,197 @@
+"""In-memory tools on a virtual clock: what they return, how long they take, what they cost, how they fail."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+
+from catp.planlang.compiled import CompiledPlan, PlanEstimate, StepEstimate
+from catp.planlang.money import Money, usd
+from catp.planlang.nodes import Plan, ToolName, step_refs
+from catp.planlang.parser import parse
+from catp.planlang.passes.fuse_map import elementwise_edges
+from catp.planlang.registry_view import (
+    UNPRICED,
+    CallEstimate,
+    Effect,
+    Latency,
+    Param,
+    PriceRange,
+    RegistryView,
+    Size,
+    ToolSig,
+    ValueFacts,
+)
+from catp.planlang.types import ANY, Type
+from catp.runtime.clock import Clock
+from catp.tools.errors import ToolError, ToolFailed, ToolTimeout
+from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
+from catp.tools.usage import Charge, PriceModel, Usage
+
+CENT = usd("0.01")
+
+
+@dataclass
+class FixedPrice:
+    """Charges so much a call; `units["price"]` of the usage overrides it."""
+
+    amount: Money = CENT
+
+    def charge(self, usage: Usage) -> tuple[Charge, ...] | None:
+        amount = Money(int(usage.units.get("price", self.amount)))
+        return (Charge("call", 1.0, "call", "?", amount),)
+
+    def describe(self) -> str:
+        return "fixed"
+
+
+@dataclass
+class FakeBackend:
+    """One tool. `work` gets the arguments and returns the value or raises; `script` overrides it call by call.
+
+    Each entry of `script` is a value, or an exception (class or instance) to raise. `takes_s` may be a function of the
+    arguments. `hang` ignores the timeout; `deaf` also swallows cancellation.
+    """
+
+    clock: Clock
+    name: str
+    work: Callable[..., Any] = lambda **args: args
+    takes_s: float | Callable[[Mapping[str, Any]], float] = 0.0
+    script: list[Any] = field(default_factory=list)
+    price: Callable[[Mapping[str, Any]], int] | None = None
+    hang: bool = False
+    deaf: bool = False
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
+    cancelled: int = 0
+    running: int = 0
+    most: int = 0
+    closed: bool = False
+
+    async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        self.calls.append(dict(args))
+        self.started.append(self.clock.now_ns() / 1e9)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            return await self._call(args, timeout)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _call(self, args: Mapping[str, Any], timeout: float) -> BackendResult:
+        takes = self.takes_s(args) if callable(self.takes_s) else self.takes_s
+        units = {} if self.price is None else {"price": float(self.price(args))}
+        if self.hang or self.deaf:
+            await self._hang()
+        await self.clock.sleep(min(takes, timeout))
+        usage = Usage(wall_ms=min(takes, timeout) * 1e3, cpu_ms=1.0, units=units)
+        if takes > timeout:
+            raise ToolTimeout(self.name, f"took longer than {timeout:g} s", usage=usage)
+        outcome = self.script.pop(0) if self.script else self.work
+        if isinstance(outcome, type) and issubclass(outcome, BaseException):
+            outcome = outcome(self.name, "scripted", usage=usage) if issubclass(outcome, ToolError) else outcome()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        try:
+            value = outcome(**args) if callable(outcome) else outcome
+        except ToolError:
+            raise
+        except Exception as error:
+            raise ToolFailed(self.name, str(error), usage=usage, error_type=type(error).__name__) from error
+        return BackendResult(value, usage)
+
+    async def _hang(self) -> None:
+        while True:
+            try:
+                await self.clock.sleep(10_000)
+                return
+            except asyncio.CancelledError:
+                if not self.deaf:
+                    raise
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeCatalogue:
+    """A few fake tools with fixed prices; also the estimator of them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.tools: dict[str, ToolSpec] = {}
+        self.backends: dict[str, FakeBackend] = {}
+        self.estimates: dict[str, CallEstimate] = {}
+
+    def add(
+        self,
+        name: str,
+        work: Callable[..., Any] | None = None,
+        *,
+        params: Sequence[str] = ("x",),
+        takes_s: float | Callable[[Mapping[str, Any]], float] = 0.0,
+        script: Iterable[Any] = (),
+        price: PriceModel | None = None,
+        actual: Callable[[Mapping[str, Any]], int] | None = None,
+        p95: Money | None = CENT,
+        expected: Money | None = None,
+        effects: Effect = "pure",
+        limits: ToolLimits = ToolLimits(),
+        returns: Type = ANY,
+        unavailable: str | None = None,
+        hang: bool = False,
+        deaf: bool = False,
+    ) -> FakeBackend:
+        """Add one tool; by default it returns `name(args)` as text, takes no time and costs a cent."""
+        backend = FakeBackend(
+            self.clock, name, work or _echo(name), takes_s, list(script), actual, hang=hang, deaf=deaf
+        )
+        signature = ToolSig(ToolName(name), tuple(Param(p, ANY, required=False) for p in params), returns, effects)
+        spec = ToolSpec(signature, backend, price or FixedPrice(), limits, unavailable=lambda: unavailable)
+        guess = UNPRICED if p95 is None else PriceRange(p95, p95 if expected is None else expected, p95)
+        latency = takes_s * 1e3 if not callable(takes_s) else 0.0
+        self.tools[name] = spec
+        self.backends[name] = backend
+        self.estimates[name] = CallEstimate(guess, Latency(latency, latency), ValueFacts(returns, Size()))
+        return backend
+
+    def get(self, name: str) -> ToolSpec:
+        return self.tools[name]
+
+    def estimator(self) -> "FakeCatalogue":
+        return self
+
+    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        return self.estimates[tool]
+
+    def view(self) -> RegistryView:
+        return RegistryView(tuple(spec.signature for spec in self.tools.values()))
+
+
+def _echo(name: str) -> Callable[..., Any]:
+    return lambda **args: f"{name}({','.join(str(value) for value in args.values())})"
+
+
+def compiled(source: str | Plan, catalogue: FakeCatalogue) -> CompiledPlan:
+    """Lower a plan without checking or rewriting it, so that tests can run exactly what they wrote."""
+    plan = parse(source) if isinstance(source, str) else source
+    view = catalogue.view()
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    fused = elementwise_edges(plan)
+    for step in plan.steps:
+        graph.add_node(step.name, kind="step", step=step)
+        for _, ref in step_refs(step):
+            graph.add_edge(ref.root, step.name, elementwise=(ref.root, step.name) in fused)
+    steps = {step.name: _estimate(catalogue, step.attempts[0].tool) for step in plan.steps}
+    estimate = PlanEstimate(PriceRange(None, None, None), Latency(), steps, (), 0.0, 1, 0.0, 0)
+    return CompiledPlan(plan, plan, view, {}, graph, estimate, "0" * 64)
+
+
+def _estimate(catalogue: FakeCatalogue, tool: str) -> StepEstimate:
+    call = catalogue.estimates.get(tool)
+    assert call is not None, tool
+    return StepEstimate(call.price, call.latency, 1.0, 1, call.output)
