@@ -41,9 +41,7 @@ class AccuracyModel(Protocol):
       call restores.
     """
 
-    def call(
-        self, estimate: CallEstimate, args: Mapping[str, tuple[ValueFacts, ValueQuality]]
-    ) -> ValueQuality:
+    def call(self, estimate: CallEstimate, args: Mapping[str, tuple[ValueFacts, ValueQuality]]) -> ValueQuality:
         """The quality of a call's result, from the estimate at the arguments' conditions and the arguments' quality."""
         ...
 
@@ -66,9 +64,7 @@ class ConditionModel:
 
     unknown: float = 0.5
 
-    def call(
-        self, estimate: CallEstimate, args: Mapping[str, tuple[ValueFacts, ValueQuality]]
-    ) -> ValueQuality:
+    def call(self, estimate: CallEstimate, args: Mapping[str, tuple[ValueFacts, ValueQuality]]) -> ValueQuality:
         """See the class."""
         works = 1.0 - min(max(estimate.failure, 0.0), 1.0)
         accuracy = self.unknown if estimate.accuracy is None else min(max(estimate.accuracy, 0.0), 1.0)

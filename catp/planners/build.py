@@ -38,8 +38,11 @@ def build_plan(
         calls |= term.calls if term is not None else 0
     members = _ordered(space, picks, calls)
     names = _names(members, picks, wanted, inputs)
-    steps = tuple(Step(StepName(names[id(t)]), (Attempt(t.maker.sig.name, _args(t, names)),))
-                  for t in members if t.maker is not None)
+    steps = tuple(
+        Step(StepName(names[id(t)]), (Attempt(t.maker.sig.name, _args(t, names)),))
+        for t in members
+        if t.maker is not None
+    )
     outputs = []
     for term, want in zip(picks, wanted, strict=True):
         if term is not None:

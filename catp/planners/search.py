@@ -109,6 +109,9 @@ class SearchPlanner:
         second = space.grow(graph.shared, useless) if graph.shared or not first.complete else first
         exact = Combiner(space, self.accuracy, second.targets, optional, limits)
         labels += exact.run(rivals, max_nodes=self.bounds.max_nodes)
+        if exact.cut:  # one more quick pass, over values that are only worth it because their calls are shared
+            again = Combiner(space, self.accuracy, second.targets, optional, limits)
+            labels += again.run(rivals, max_nodes=self.bounds.max_nodes, width=_BEAM)
         front = [x for x in pareto(labels, exact.point) if x.calls]
         if objective.budget is not None:  # the p95 price was only there to keep plans that fit
             front = pareto(front, lambda x: (x.price, x.finish, exact.point(x)[-1]))
@@ -259,7 +262,9 @@ def _validate(request: PlanRequest) -> None:
         if not request.registry.types.known(want.type):
             raise PlanningFailed(f"`{want.name}`: the catalogue has no type `{want.type}`")
         if want.source and want.source not in request.inputs:
-            raise PlanningFailed(f"`{want.name}` is to come from `{want.source}`, but the inputs are {_inputs(request)}")
+            raise PlanningFailed(
+                f"`{want.name}` is to come from `{want.source}`, but the inputs are {_inputs(request)}"
+            )
 
 
 def _inputs(request: PlanRequest) -> str:

@@ -41,8 +41,10 @@ class Bounds:
     max_steps: int = 8
     max_refine: int = 2
     """Refining calls in a row (denoise, then deblur), each by a different tool."""
-    max_terms: int = 6_000
-    max_nodes: int = 120_000
+    max_terms: int = 4_000
+    """Values settled in one pass."""
+    max_nodes: int = 30_000
+    """Partial plans looked at in one pass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +94,16 @@ class Grown:
 class TermSpace:
     """All terms of one request, interned, so that equal calls are one bit in every pass."""
 
-    def __init__(self, graph: TypeGraph, estimator: Estimator, accuracy: AccuracyModel, bounds: Bounds, *,
-                 unpriced: bool, with_p95: bool) -> None:
+    def __init__(
+        self,
+        graph: TypeGraph,
+        estimator: Estimator,
+        accuracy: AccuracyModel,
+        bounds: Bounds,
+        *,
+        unpriced: bool,
+        with_p95: bool,
+    ) -> None:
         self.graph = graph
         self.bounds = bounds
         self.refused: set[str] = set()
@@ -116,9 +126,9 @@ class TermSpace:
             p95 += self._p95s[term.bit]
         return price, p95
 
-    def own_price(self, term: Term) -> int:
-        """The expected price of a term's last call alone."""
-        return self._prices[term.bit] if term.maker is not None else 0
+    def own(self, term: Term) -> tuple[int, int]:
+        """The expected and p95 price of a term's last call alone."""
+        return self._prices[term.bit], self._p95s[term.bit]
 
     def members(self, calls: int) -> Iterator[Term]:
         """The terms of a set of calls, in the order they were made (arguments first)."""

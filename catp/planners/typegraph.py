@@ -117,8 +117,10 @@ class TypeGraph:
         return self._below[type_]
 
     def _may_be(self, wanted: Type, given: Type) -> bool:
-        return any(feeds(self.types, wanted, t) is not None or self.types.accepts(wanted, t)
-                   for _, t in carried(self.types, given))
+        return any(
+            feeds(self.types, wanted, t) is not None or self.types.accepts(wanted, t)
+            for _, t in carried(self.types, given)
+        )
 
     def _shared(self) -> frozenset[Type]:
         """Result types that two arguments of one call, or two outputs, may both derive from."""
