@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from catp.planlang.money import Money, usd
+from catp.planlang.types import Type
 from catp.runtime.clock import VirtualClock
 from catp.runtime.ledger import Ledger
 from catp.runtime.run import RunOutcome, execute
 from catp.runtime.slots import Slots
+from catp.runtime.testing import CENT, FakeCatalogue, compiled
 from catp.tools.errors import ToolFailed
 from catp.tools.spec import ToolLimits
-from tests.runtime.fakes import CENT, FakeCatalogue, compiled
 
 
 class World:
@@ -148,7 +149,7 @@ async def test_write_step_without_key_is_never_repeated(world: World) -> None:
 
 async def test_when_false_skips_and_else_gives_a_value(world: World) -> None:
     world.tools.add("lang", lambda **_: {"code": "en"})
-    world.tools.add("translate")
+    world.tools.add("translate", returns=Type("text"))
     plan = (
         'in t: text\nl = lang(t)\na = translate(t) when l.code != "en" else t\nb = translate(t) when l.code != "en"\n'
     )

@@ -1,17 +1,24 @@
-"""In-memory tools on a virtual clock: what they return, how long they take, what they cost, how they fail."""
+"""In-memory tools for tests: what they return, how long they take, what they cost, how they fail.
+
+With a `VirtualClock` a plan of minutes runs in milliseconds and its times are exact:
+
+    clock = VirtualClock()
+    tools = FakeCatalogue(clock)
+    tools.add("search", takes_s=3.0)
+    outcome = await execute(compiled("a = search()\\nout a", tools), {}, tools, ledger=Ledger(), clock=clock)
+    assert outcome.wall_ms == 3000
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import networkx as nx
-
-from catp.planlang.compiled import CompiledPlan, PlanEstimate, StepEstimate
+from catp.planlang.compile import compile_plan
+from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, usd
-from catp.planlang.nodes import Plan, ToolName, step_refs
+from catp.planlang.nodes import Plan, ToolName
 from catp.planlang.parser import parse
-from catp.planlang.passes.fuse_map import elementwise_edges
 from catp.planlang.registry_view import (
     UNPRICED,
     CallEstimate,
@@ -30,7 +37,10 @@ from catp.tools.errors import ToolError, ToolFailed, ToolTimeout
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
 from catp.tools.usage import Charge, PriceModel, Usage
 
+__all__ = ["CENT", "FakeBackend", "FakeCatalogue", "FixedPrice", "compiled"]
+
 CENT = usd("0.01")
+_NO_LIMITS = ToolLimits()
 
 
 @dataclass
@@ -40,10 +50,12 @@ class FixedPrice:
     amount: Money = CENT
 
     def charge(self, usage: Usage) -> tuple[Charge, ...] | None:
+        """Charge the fixed amount."""
         amount = Money(int(usage.units.get("price", self.amount)))
         return (Charge("call", 1.0, "call", "?", amount),)
 
     def describe(self) -> str:
+        """Say so."""
         return "fixed"
 
 
@@ -71,6 +83,7 @@ class FakeBackend:
     closed: bool = False
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        """Do what this tool was told to do."""
         self.calls.append(dict(args))
         self.started.append(self.clock.now_ns() / 1e9)
         self.running += 1
@@ -115,6 +128,7 @@ class FakeBackend:
                     raise
 
     async def close(self) -> None:
+        """Remember that it was closed."""
         self.closed = True
 
 
@@ -139,8 +153,8 @@ class FakeCatalogue:
         actual: Callable[[Mapping[str, Any]], int] | None = None,
         p95: Money | None = CENT,
         expected: Money | None = None,
-        effects: Effect = "pure",
-        limits: ToolLimits = ToolLimits(),
+        effects: Effect = "read",
+        limits: ToolLimits = _NO_LIMITS,
         returns: Type = ANY,
         unavailable: str | None = None,
         hang: bool = False,
@@ -160,15 +174,19 @@ class FakeCatalogue:
         return backend
 
     def get(self, name: str) -> ToolSpec:
+        """The tool called `name`."""
         return self.tools[name]
 
     def estimator(self) -> "FakeCatalogue":
+        """The catalogue itself."""
         return self
 
     def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        """The estimate that `add` was given."""
         return self.estimates[tool]
 
     def view(self) -> RegistryView:
+        """The signatures, for the compiler."""
         return RegistryView(tuple(spec.signature for spec in self.tools.values()))
 
 
@@ -177,21 +195,6 @@ def _echo(name: str) -> Callable[..., Any]:
 
 
 def compiled(source: str | Plan, catalogue: FakeCatalogue) -> CompiledPlan:
-    """Lower a plan without checking or rewriting it, so that tests can run exactly what they wrote."""
+    """Parse and compile a plan over fake tools."""
     plan = parse(source) if isinstance(source, str) else source
-    view = catalogue.view()
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    fused = elementwise_edges(plan)
-    for step in plan.steps:
-        graph.add_node(step.name, kind="step", step=step)
-        for _, ref in step_refs(step):
-            graph.add_edge(ref.root, step.name, elementwise=(ref.root, step.name) in fused)
-    steps = {step.name: _estimate(catalogue, step.attempts[0].tool) for step in plan.steps}
-    estimate = PlanEstimate(PriceRange(None, None, None), Latency(), steps, (), 0.0, 1, 0.0, 0)
-    return CompiledPlan(plan, plan, view, {}, graph, estimate, "0" * 64)
-
-
-def _estimate(catalogue: FakeCatalogue, tool: str) -> StepEstimate:
-    call = catalogue.estimates.get(tool)
-    assert call is not None, tool
-    return StepEstimate(call.price, call.latency, 1.0, 1, call.output)
+    return compile_plan(plan, catalogue.view(), estimator=catalogue)
