@@ -7,6 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catp.tools.adapters.http import http_tool
+    from catp.tools.adapters.llm import llm_tool
+    from catp.tools.adapters.mcp_client import import_mcp
+    from catp.tools.adapters.subprocess_tool import command_tool
     from catp.tools.annotations import register_type
     from catp.tools.catalogue import Catalogue
     from catp.tools.decorator import Tool, tool
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
     from catp.tools.workers import WorkerLimits, WorkerPool
 
 _HOMES = {
+    "adapters.http": ("http_tool",),
+    "adapters.llm": ("llm_tool",),
+    "adapters.mcp_client": ("import_mcp",),
+    "adapters.subprocess_tool": ("command_tool",),
     "annotations": ("register_type",),
     "catalogue": ("Catalogue",),
     "decorator": ("Tool", "tool"),
@@ -93,6 +101,10 @@ __all__ = [
     "WorkerLimits",
     "WorkerPool",
     "WrongResult",
+    "command_tool",
+    "http_tool",
+    "import_mcp",
+    "llm_tool",
     "register_type",
     "run_program",
     "tool",

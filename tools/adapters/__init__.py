@@ -1,0 +1,1 @@
+"""Tools that live elsewhere: programs, HTTP services, language models, MCP servers."""
