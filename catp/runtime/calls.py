@@ -5,13 +5,13 @@ a price model that raises), exactly one `CallEnded` reaches the reducer and the 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from catp.planlang.money import Money, format_usd
-from catp.planlang.registry_view import CallEstimate
+from catp.planlang.registry_view import CallEstimate, Size
 from catp.runtime.clock import Clock
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
@@ -19,10 +19,11 @@ from catp.runtime.program import StepInfo
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
 from catp.tools.errors import ToolError, ToolTimeout, ToolUnavailable
+from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import BackendResult, ToolSpec
 from catp.tools.usage import Charge, Usage
 
-__all__ = ["CallHost", "KeyedBackend", "ToolCall"]
+__all__ = ["CallHost", "CallRecord", "KeyedBackend", "ToolCall"]
 
 _NO_USAGE = Usage()
 _LATE_GRACE_S = 0.5
@@ -37,6 +38,21 @@ class KeyedBackend(Protocol):
     async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
         """Run one call under an idempotency key."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What one finished call teaches about its tool. Calls that were stopped, or did not say what they used, teach nothing.
+
+    `size` is the size of the input (`catp.tools.sizes.input_units`), `output` that of the result, None if it failed.
+    """
+
+    tool: str
+    version: str
+    usage: Usage
+    size: int
+    output: Size | None
+    failed: bool
 
 
 class CallHost(Protocol):
@@ -57,6 +73,11 @@ class CallHost(Protocol):
 
     def settled(self, call: "ToolCall", settlement: Settlement) -> None:
         """Count what a call cost."""
+        ...
+
+    @property
+    def on_call(self) -> Callable[[CallRecord], None] | None:
+        """Told about every call that taught something."""
         ...
 
     def forget(self, call: "ToolCall") -> None:
@@ -157,6 +178,7 @@ class ToolCall:
         if self.over:
             return
         settlement = self._settle_usage(result.usage)
+        self._teach(result.usage, failed=False, value=result.value)
         why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
         if why_not is None:
             self.value = result.value
@@ -167,9 +189,19 @@ class ToolCall:
     def _fail(self, kind: CallResult, message: str, error_type: str, usage: Usage | None, permanent: bool) -> None:
         if self.over:
             return
-        known = usage is not None and usage != _NO_USAGE
-        settlement = self._settle_usage(usage) if known and usage is not None else self._settle_elapsed()
+        if usage is None or usage == _NO_USAGE:
+            settlement = self._settle_elapsed()
+        else:
+            settlement = self._settle_usage(usage)
+            self._teach(usage, failed=True)
         self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
+
+    def _teach(self, usage: Usage, *, failed: bool, value: Any = None) -> None:
+        observer = self.host.on_call
+        if observer is not None:
+            size = input_units({name: size_of(arg) for name, arg in self.args.items()})
+            output = None if failed else size_of(value)
+            observer(CallRecord(self.spec.name, self.spec.version, usage, size, output, failed))
 
     def _stopped(self, usage: Usage | None) -> None:
         if self.over:

@@ -17,14 +17,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
-from catp.run_id import new_run_id
-from catp.runtime.calls import ToolCall
+from catp.runtime.calls import CallRecord, ToolCall
 from catp.runtime.clock import Clock, TimerHandle, WallClock
 from catp.runtime.commands import (
     Approved,
@@ -47,6 +46,7 @@ from catp.runtime.commands import (
     TimerFired,
 )
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
 from catp.runtime.program import AttemptInfo, StepInfo, build_program
@@ -66,6 +66,9 @@ __all__ = [
     "ToolSource",
     "execute",
 ]
+
+
+_T = TypeVar("_T")
 
 
 class ToolSource(Protocol):
@@ -105,6 +108,7 @@ async def execute(
     slots: Slots | None = None,
     clock: Clock | None = None,
     on_event: Callable[[RunEvent], None] | None = None,
+    on_call: Callable[[CallRecord], None] | None = None,
     run_id: str | None = None,
     approve: Approver | None = None,
     seed: int = 0,
@@ -112,7 +116,7 @@ async def execute(
     """Run a plan to its end and return what came of it; see `Run` for the arguments and the errors."""
     run = Run(
         compiled, inputs, catalogue, ledger=ledger, deadline_s=deadline_s, slots=slots, clock=clock, on_event=on_event,
-        run_id=run_id, approve=approve, seed=seed,
+        on_call=on_call, run_id=run_id, approve=approve, seed=seed,
     )  # fmt: skip
     return await run.wait()
 
@@ -129,6 +133,7 @@ class Run:
         slots: Bounds how many calls run at once; share one between runs. By default the run has its own.
         clock: Time; a `VirtualClock` in tests.
         on_event: Called with every event as it happens, in order; must be fast and must not block.
+        on_call: Told what every call used, so that profiles can learn from it.
         run_id: By default a new ULID.
         approve: Decides about `@approve` steps; without it they are refused.
         seed: Decides the jitter of retries.
@@ -149,6 +154,7 @@ class Run:
         slots: Slots | None = None,
         clock: Clock | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
+        on_call: Callable[[CallRecord], None] | None = None,
         run_id: str | None = None,
         approve: Approver | None = None,
         seed: int = 0,
@@ -174,7 +180,8 @@ class Run:
         self._step_limits: dict[str, Limit] = {}
         self._values = Values(_bind_inputs(compiled, inputs), self._why_missing)
         self._approve = approve
-        self._on_event = on_event
+        self._on_event = None if on_event is None else self._guarded(on_event)
+        self.on_call = None if on_call is None else self._guarded(on_call)
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
         self._draining = False
@@ -275,13 +282,21 @@ class Run:
             self._draining = False
         self.slots.pump(self.clock)
 
+    def _guarded(self, observer: Callable[[_T], None]) -> Callable[[_T], None]:
+        """An observer must not be able to stop the work it observes: keep its first error for the outcome."""
+
+        def observe(seen: _T) -> None:
+            try:
+                observer(seen)
+            except Exception as error:
+                self._observer_error = self._observer_error or error
+
+        return observe
+
     def _record(self, event: RunEvent) -> None:
         self.events.append(event)
         if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception as error:  # an observer must not be able to stop the work it observes
-                self._observer_error = self._observer_error or error
+            self._on_event(event)
         if event.type == "run.finished":
             self._finish()
 

@@ -333,7 +333,7 @@ async def test_approval_is_asked_with_the_arguments(world: World) -> None:
     async def approve(request: Any) -> bool:
         asked.append(request)
         await world.clock.sleep(60)
-        return request.arguments["x"] == "yes"
+        return bool(request.arguments["x"] == "yes")
 
     plan = "in w: text\na = book(w) @approve\nout a"
     granted = await world.run(plan, {"w": "yes"}, approve=approve)

@@ -1,0 +1,14 @@
+"""Run identifiers: ULIDs, 26 characters that sort by time of creation."""
+
+import os
+import time
+
+__all__ = ["new_run_id"]
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_run_id() -> str:
+    """Return a new ULID: 48 bits of Unix milliseconds, then 80 random bits (github.com/ulid/spec)."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
