@@ -9,7 +9,6 @@ Exit codes are part of the interface, so scripts can tell a broken plan from a r
 import dataclasses
 import json
 import os
-import re
 import stat
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from catp.planlang.money import Money, format_usd
+from catp.planlang.render.labels import time_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,6 @@ MAX_SOURCE_BYTES = 8 * 1024 * 1024
 """Larger files are refused before they are read: no plan is this long, but a mistyped path may be."""
 
 _QUIET: ContextVar[bool] = ContextVar("catp_quiet", default=False)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def set_quiet(quiet: bool) -> None:
@@ -112,19 +111,12 @@ def dollars(amount: Money | None) -> str:
 
 def milliseconds(ms: float) -> str:
     """Return a time as people read it: `0.4 ms`, `85 ms`, `1.25 s`, `3 min 5 s`."""
-    if ms < 10:
-        return f"{ms:.1f} ms"
-    if ms < 1000:
-        return f"{ms:.0f} ms"
-    if ms < 100_000:
-        return f"{ms / 1000:.2f} s"
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    return f"{minutes} min {seconds} s"
+    return time_text(ms)
 
 
 def printable(text: str) -> str:
     """Return text that cannot steer a terminal: control, bidirectional and lone surrogate characters are escaped."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return visible(text)
 
 
 def read_source(path: str) -> bytes:

@@ -70,6 +70,7 @@ class _Reader:
             attempt = Attempt(tool, self._args(line), (), line.span)
             self.names[line.number] = self.builder.name(f"s{line.number}")
             self.builder.add(self.names[line.number], attempt)
+        self.builder.problems.sort(key=lambda problem: problem.span.line if problem.span else 0)
         return self.builder.finish(source=self.source)
 
     def _lines(self) -> Iterator[_Line]:
@@ -158,7 +159,10 @@ class _Reader:
             return Ref(self.names[number])
         if number in self.numbers:
             self._problem(
-                "E101", f"call {line.number} uses ${number}, which comes later", line.span, "use only earlier results"
+                "E101",
+                f"call {line.number} uses ${number}, which comes later",
+                line.span,
+                "use only earlier results; an amount is written 5 USD",
             )
         return None
 

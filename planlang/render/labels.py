@@ -20,6 +20,7 @@ from catp.planlang.nodes import (
     Value,
 )
 from catp.planlang.registry_view import PriceRange
+from catp.planlang.scalars import format_amount, format_duration
 
 __all__ = ["call_text", "clip", "note_text", "price_text", "time_text", "value_text", "visible", "when_text", "width"]
 
@@ -128,9 +129,9 @@ def _literal(literal: Literal) -> str:
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, Usd):
-        return f"${format_usd(value.nano)}"
+        return format_amount(value)
     if isinstance(value, Duration):
-        return f"{value.ns / 1e6:g}ms" if value.ns < 1e9 else f"{value.seconds:g}s"
+        return format_duration(value)
     return json.dumps(value)
 
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import networkx as nx
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.nodes import Plan, Step, step_refs
-from catp.planlang.registry_view import Effect
+from catp.planlang.nodes import Arg, Attempt, Plan, Step, step_refs
+from catp.planlang.registry_view import Effect, RegistryView
 from catp.planlang.render.labels import call_text, note_text, price_text, time_text, value_text, when_text
 
 __all__ = ["EdgeView", "NodeKind", "NodeView", "PlanView", "view"]
@@ -111,7 +111,8 @@ def _nodes(plan: Plan, compiled: CompiledPlan | None) -> Iterator[NodeView]:
 
 
 def _step(step: Step, compiled: CompiledPlan | None) -> NodeView:
-    calls = tuple(("| " if index else "") + call_text(attempt) for index, attempt in enumerate(step.attempts))
+    attempts = step.attempts if compiled is None else tuple(_as_written(a, compiled.registry) for a in step.attempts)
+    calls = tuple(("| " if index else "") + call_text(attempt) for index, attempt in enumerate(attempts))
     found = compiled.estimate.steps.get(step.name) if compiled is not None else None
     price = latency = slack = ""
     if found is not None:
@@ -125,6 +126,23 @@ def _step(step: Step, compiled: CompiledPlan | None) -> NodeView:
         mapped=step.mapped,
         effects=_effects(step, compiled),
     )  # fmt: skip
+
+
+def _as_written(attempt: Attempt, registry: RegistryView) -> Attempt:
+    """Undo what normalisation spells out: leave out defaults, and the names of arguments in parameter order."""
+    signature = registry.get(attempt.tool)
+    if signature is None:
+        return attempt
+    args: list[Arg] = []
+    for arg in attempt.args:
+        param = signature.param(arg.name) if arg.name is not None else None
+        if param is not None and not param.required and param.default == arg.value and not arg.each:
+            continue
+        position = len(args)
+        in_order = position < len(signature.params) and signature.params[position].name == arg.name
+        plain = in_order and all(earlier.name is None for earlier in args)
+        args.append(replace(arg, name=None) if plain else arg)
+    return replace(attempt, args=tuple(args))
 
 
 def _effects(step: Step, compiled: CompiledPlan | None) -> Effect:
