@@ -8,6 +8,7 @@ column of text, helpless on anything else. Both need no network: the models are 
 import functools
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ _TRUSTED = 0.3
 _BLANK_ROWS = 0.6
 _MIN_HEIGHT = 6
 """Rows of ink fewer than this are rules and specks, not lines of text."""
+_COLUMN_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A piece of text and where it stands."""
+
+    left: float
+    right: float
+    middle: float
+    text: str
 
 
 @functools.cache
@@ -128,16 +140,36 @@ TOOLS: tuple[Tool, ...] = (ocr_rapid, ocr_rapid_lines, ocr_tesseract, ocr_gocr)
 
 
 def _reading_order(boxes: list[Array], texts: list[str]) -> str:
-    """Join texts line by line: boxes whose centres lie within half a line height of each other share a line."""
+    """Join texts column by column, and within a column line by line."""
     height = float(np.median([np.ptp(box[:, 1]) for box in boxes]))
-    rows: list[tuple[float, list[tuple[float, str]]]] = []
-    for box, text in sorted(zip(boxes, texts, strict=True), key=lambda pair: float(pair[0][:, 1].mean())):
-        middle, left = float(box[:, 1].mean()), float(box[:, 0].min())
-        if rows and middle - rows[-1][0] < 0.5 * height:
-            rows[-1][1].append((left, text))
+    placed = [
+        _Placed(float(box[:, 0].min()), float(box[:, 0].max()), float(box[:, 1].mean()), text.strip())
+        for box, text in zip(boxes, texts, strict=True)
+    ]
+    return "\n".join(line for column in _columns(placed, height) for line in _rows(column, height))
+
+
+def _columns(placed: list[_Placed], height: float) -> list[list[_Placed]]:
+    """Cut at upright gutters that no box crosses, if at least three boxes lie on either side."""
+    order = sorted(placed, key=lambda item: item.left)
+    reach = order[0].right
+    for place in range(1, len(order)):
+        wide = order[place].left - reach > 0.6 * height
+        if wide and place >= _COLUMN_ROWS and len(order) - place >= _COLUMN_ROWS:
+            return [order[:place], *_columns(order[place:], height)]
+        reach = max(reach, order[place].right)
+    return [order]
+
+
+def _rows(column: list[_Placed], height: float) -> list[str]:
+    """Boxes whose centres lie within half a line height of each other share a line."""
+    rows: list[list[_Placed]] = []
+    for item in sorted(column, key=lambda item: item.middle):
+        if rows and item.middle - rows[-1][0].middle < 0.5 * height:
+            rows[-1].append(item)
         else:
-            rows.append((middle, [(left, text)]))
-    return "\n".join(" ".join(text.strip() for _, text in sorted(row)) for _, row in rows)
+            rows.append([item])
+    return [" ".join(item.text for item in sorted(row, key=lambda item: item.left)) for row in rows]
 
 
 def _evened(page: Array) -> Array:
