@@ -10,21 +10,24 @@ Rules that are not obvious:
 - A guarded step without `else` may have no value, so its type is optional; see `check_values` for what that allows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from catp.planlang.check_steps import check_step, writes
 from catp.planlang.check_values import Scope, Slot, listing
 from catp.planlang.errors import Diagnostic, PlanError, Span, nearest
-from catp.planlang.nodes import Input, Limits, Output, Plan, Step, Value, refs_in, step_refs
+from catp.planlang.nodes import Input, Limits, ListValue, ObjectValue, Output, Plan, Step, Value, refs_in, step_refs
 from catp.planlang.passes.alternatives import unreachable
 from catp.planlang.registry_view import RegistryView
 from catp.planlang.types import Type
 
-__all__ = ["MAX_STEPS", "Checked", "check"]
+__all__ = ["MAX_DEPTH", "MAX_STEPS", "Checked", "check"]
 
 MAX_STEPS = 10_000
 """Plans with more steps are refused (E124)."""
+
+MAX_DEPTH = 64
+"""Plans with lists and objects nested deeper than this are refused (E124)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,9 @@ class Checked:
 
 def check(plan: Plan, registry: RegistryView) -> Checked:
     """Check names, calls, types, guards and annotations of `plan`; report everything, raise nothing."""
-    if len(plan.steps) > MAX_STEPS:
-        message = f"the plan has {len(plan.steps)} steps; at most {MAX_STEPS} are accepted"
-        return Checked((Diagnostic("E124", message, plan.steps[MAX_STEPS].span, path="plan"),), {})
+    too_large = _too_large(plan)
+    if too_large:
+        return Checked((too_large,), {})
     places = {str(step.name): _place(step, number) for number, step in reversed(list(enumerate(plan.steps, start=1)))}
     scope = Scope(registry, places)
     defined: dict[str, str] = {}
@@ -83,6 +86,46 @@ def check(plan: Plan, registry: RegistryView) -> Checked:
     return Checked(tuple(found), {name: type_ for name, type_ in scope.known.items() if type_ is not None})
 
 
+def _too_large(plan: Plan) -> Diagnostic | None:
+    """Refuse what later passes, which recurse into values, could not handle."""
+    if len(plan.steps) > MAX_STEPS:
+        message = f"the plan has {len(plan.steps)} steps; at most {MAX_STEPS} are accepted"
+        return Diagnostic("E124", message, plan.steps[MAX_STEPS].span, path="plan")
+    for value in _written(plan):
+        if isinstance(value, ListValue | ObjectValue) and _too_deep(value):
+            message = f"a value is nested deeper than {MAX_DEPTH} levels"
+            return Diagnostic("E124", message, value.span, path=None if value.span else "plan")
+    return None
+
+
+def _written(plan: Plan) -> Iterator[Value]:
+    for input_ in plan.inputs:
+        if input_.default is not None:
+            yield input_.default
+    for step in plan.steps:
+        for attempt in step.attempts:
+            for arg in attempt.args:
+                yield arg.value
+        for note in step.notes:
+            for note_arg in note.args:
+                yield note_arg.value
+
+
+def _too_deep(value: Value) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for outer in level for part in _parts(outer) if isinstance(part, ListValue | ObjectValue)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: Value) -> tuple[Value, ...]:
+    if isinstance(value, ListValue):
+        return value.items
+    return tuple(part for _, part in value.pairs) if isinstance(value, ObjectValue) else ()
+
+
 def _place(step: Step, number: int) -> str:
     return f"line {step.span.line}" if step.span else f"step {number}"
 
@@ -98,7 +141,7 @@ def _define(scope: Scope, defined: dict[str, str], name: str, span: Span | None,
 def _input(scope: Scope, input_: Input) -> Type | None:
     type_ = input_.type if _known_type(scope, input_.type, input_.span) else None
     default = input_.default
-    if default is not None and not scope.too_deep(default):
+    if default is not None:
         if any(True for _ in refs_in(default)):
             scope.report("E122", f"the default of `{input_.name}` must be a constant", default.span or input_.span)
         elif type_ is not None:

@@ -18,7 +18,7 @@ def check_attempt(scope: Scope, attempt: Attempt) -> Type | None:
         help_ = nearest(attempt.tool, names) or listing("the tools are", names)
         scope.report("E104", f"unknown tool `{attempt.tool}`", attempt.span, help_)
         for arg in attempt.args:
-            _untyped(scope, arg.value)
+            scope.type_of(arg.value)
         return None
     _arguments(scope, attempt, sig)
     if attempt.accept:
@@ -65,7 +65,7 @@ def _arguments(scope: Scope, attempt: Attempt, sig: ToolSig) -> None:
             break
         complete = complete and param is not None
         if param is None:
-            _untyped(scope, arg.value)
+            scope.type_of(arg.value)
             continue
         if param.name in given:
             scope.report("E107", f"`{param.name}` of `{sig.name}` is given twice", _span(arg))
@@ -94,8 +94,6 @@ def _too_many(scope: Scope, attempt: Attempt, sig: ToolSig, arg: Arg) -> None:
 
 def _argument(scope: Scope, arg: Arg, sig: ToolSig, param: Param) -> None:
     value = arg.value
-    if scope.too_deep(value):
-        return
     if isinstance(value, Ref) and value.optional:
         _droppable(scope, value, arg, sig, param)
     slot = Slot(f"`{sig.name}`", f" for `{param.name}`", sig.name)
@@ -142,17 +140,12 @@ def _choices(scope: Scope, value: Value, sig: ToolSig, param: Param) -> None:
 def _accept(scope: Scope, attempt: Attempt, sig: ToolSig) -> None:
     good: list[tuple[str, Span | None, Condition]] = []
     for test in attempt.accept:
-        type_ = scope.walk(sig.returns, test.path, f"`{sig.name}` result", test.span)
         name = "".join(f".{part}" for part in test.path)
+        field = test.span and Span(test.span.line, test.span.column, test.span.line, test.span.column + len(name))
+        type_ = scope.walk(sig.returns, test.path, f"`{sig.name}` result", field)
         if type_ is not None and check_comparison(scope, type_, test.op, test.value, f"`{name}`", test.span):
             good.append((name, test.span, (test.op, test.value.value)))
     check_possible(scope, good)
-
-
-def _untyped(scope: Scope, value: Value) -> None:
-    """Report what is wrong inside a value whose place has no known type."""
-    if not scope.too_deep(value):
-        scope.type_of(value)
 
 
 def _span(arg: Arg) -> Span | None:

@@ -125,8 +125,6 @@ def _earlier_step(scope: Scope, ref: Ref) -> None:
 
 def _key(scope: Scope, note: Note) -> None:
     value = note.args[0].value
-    if scope.too_deep(value):
-        return
     if isinstance(value, Ref) and value.optional:
         scope.report("E121", f"a key needs all its values, so `{value}` cannot be optional", value.span)
     given = scope.type_of(value)

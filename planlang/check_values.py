@@ -20,10 +20,7 @@ from catp.planlang.nodes import ListValue, Literal, ObjectValue, Ref, Template, 
 from catp.planlang.registry_view import RegistryView
 from catp.planlang.types import ANY, Type, list_of
 
-__all__ = ["MAX_DEPTH", "Scope", "Slot", "listing", "shown"]
-
-MAX_DEPTH = 64
-"""Lists and objects nested deeper than this are refused (E124)."""
+__all__ = ["Scope", "Slot", "listing", "shown"]
 
 _JSON = Type("json")
 _TEXT = Type("text")
@@ -121,18 +118,6 @@ class Scope:
         """True if `given`, when it is there, fits `wanted`."""
         return self.types.accepts(wanted, given.required)
 
-    def too_deep(self, value: Value) -> bool:
-        """Report a value nested deeper than `MAX_DEPTH`; walks without recursion."""
-        if not isinstance(value, ListValue | ObjectValue):
-            return False
-        level: list[Value] = [value]
-        for _ in range(MAX_DEPTH):
-            level = [part for outer in level for part in _parts(outer) if isinstance(part, ListValue | ObjectValue)]
-            if not level:
-                return False
-        self.report("E124", f"value is nested deeper than {MAX_DEPTH} levels", value.span)
-        return True
-
     def field_that_fits(self, given: Type, wanted: Type) -> str | None:
         """The first field of a record that would fit, or None."""
         fields = self.types.fields(given)
@@ -214,12 +199,6 @@ class Scope:
         if given.name in ("money", "duration") and wanted.name in ("number", "int"):
             return f"{given} is not a number: write it without its unit"
         return None
-
-
-def _parts(value: Value) -> tuple[Value, ...]:
-    if isinstance(value, ListValue):
-        return value.items
-    return tuple(part for _, part in value.pairs) if isinstance(value, ObjectValue) else ()
 
 
 def _bare(value: Value) -> str:
