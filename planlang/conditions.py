@@ -93,7 +93,9 @@ def _plain(value: Scalar) -> Any:
         return Fraction(value.nano)
     if isinstance(value, Duration):
         return Fraction(value.ns)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if isinstance(value, float) and not isfinite(value):
         return value
     return Fraction(value)  # exact, and no integer is too large for it
 
