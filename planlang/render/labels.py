@@ -25,14 +25,16 @@ from catp.planlang.scalars import format_amount, format_duration
 __all__ = ["call_text", "clip", "note_text", "price_text", "time_text", "value_text", "visible", "when_text", "width"]
 
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\uffff\U000e0000-\U000e007f]"
 )
 
 
 def visible(text: str) -> str:
     """Return text that can neither steer a terminal nor break XML: control, bidirectional, surrogate and
     non-characters are written as escapes. Newline and tab stay."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSAFE.sub(
+        lambda match: f"\\u{ord(match[0]):04x}" if match[0] <= "\uffff" else f"\\U{ord(match[0]):08x}", text
+    )
 
 
 def width(text: str) -> int:

@@ -91,11 +91,14 @@ def view(plan: CompiledPlan | Plan) -> PlanView:
 
 def _without_doubles(plan: Plan) -> Plan:
     """Drop second definitions: a plan that was not checked may have them, and they could close a cycle."""
+    inputs = {given.name: given for given in reversed(plan.inputs)}
+    steps = {step.name: step for step in reversed(plan.steps)}
+    outputs = {output.name: output for output in reversed(plan.outputs)}
     return replace(
         plan,
-        inputs=tuple({given.name: given for given in reversed(plan.inputs)}.values())[::-1],
-        steps=tuple({step.name: step for step in reversed(plan.steps)}.values())[::-1],
-        outputs=tuple({output.name: output for output in reversed(plan.outputs)}.values())[::-1],
+        inputs=tuple(given for given in plan.inputs if inputs[given.name] is given),
+        steps=tuple(step for step in plan.steps if steps[step.name] is step),
+        outputs=tuple(output for output in plan.outputs if outputs[output.name] is output),
     )
 
 
