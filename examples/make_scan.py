@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 700, 500
 LETTER_SIZE, LINE_PITCH, MARGIN = 19, 30, 40
-TILT, FOCUS, GRAIN, SPECKS = 0.4, 1.3, 6.0, 0.14
+TILT, FOCUS, GRAIN, SPECKS = 0.4, 1.3, 6.0, 0.11
 
 
 def clean_page(text: str) -> Image.Image:
