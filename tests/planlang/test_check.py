@@ -458,7 +458,7 @@ def test_values_nested_too_deep_and_plans_too_long_are_refused() -> None:
         's = scan(q)\na = ocr(s.photo)\nb = combine([s.note?, "x"])\nout a, b',
         'l = detect_lang(q)\na = translate(q, to="en") when l.code != "en" and l.code != "de" else q\nout a',
         'a = count(q) @cache(off) @priority(-1) @pin("p")\nb = count(q) @cache(10m)\nc = count(q) @cache\nout a, b, c',
-        'a = book(q, q) @key(t"k-{q}") @approve @after(b)\nout a'.replace("@after(b)", ""),
+        'a = book(q, q) @key(t"k-{q}") @approve\nout a',
     ],
 )
 def test_these_are_right(source: str) -> None:
