@@ -24,10 +24,10 @@ from catp.planlang.nodes import (
     Step,
     StepName,
     Template,
-    Test,
     ToolName,
     step_refs,
 )
+from catp.planlang.nodes import Test as Guard
 from catp.planlang.registry_view import UNPRICED, Latency, Param, PriceRange, RegistryView, ToolSig, ValueFacts
 from catp.planlang.render.labels import clip, price_text, time_text, visible, width
 from catp.planlang.render.mermaid import to_mermaid
@@ -57,7 +57,7 @@ def call(tool: str, *args: object, **named: object) -> Attempt:
     )
 
 
-def step(name: str, *attempts: Attempt, when: tuple[Test, ...] = (), otherwise: Ref | None = None) -> Step:
+def step(name: str, *attempts: Attempt, when: tuple[Guard, ...] = (), otherwise: Ref | None = None) -> Step:
     return Step(StepName(name), attempts, when, otherwise)
 
 
@@ -77,7 +77,7 @@ def inspect_photo() -> CompiledPlan:
             step(
                 "local",
                 call("translate", "reply.text", to="tongue.code"),
-                when=(Test(Ref("tongue", ("code",)), "!=", Literal("en")),),
+                when=(Guard(Ref("tongue", ("code",)), "!=", Literal("en")),),
                 otherwise=Ref("reply", ("text",)),
             ),
             Step(
