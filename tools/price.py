@@ -72,7 +72,11 @@ def _price(amount: Usd, what: str) -> Fraction:
 
 
 def _quantity(amount: float, what: str) -> Fraction:
-    if not math.isfinite(amount) or amount < 0:
+    try:
+        possible = math.isfinite(amount) and amount >= 0
+    except TypeError:
+        possible = False
+    if not possible:
         raise PriceModelError(f"{what} must be a finite number of at least 0, got {amount!r}")
     return Fraction(amount)
 
@@ -104,8 +108,9 @@ class Free:
 class Unpriced:
     """Costs something nobody stated. Plans with such a step have no price, and runs with a budget refuse it."""
 
-    def charge(self, usage: Usage) -> None:
+    def charge(self, usage: Usage) -> tuple[Charge, ...] | None:
         """Return None: unknown."""
+        return None  # noqa: RET501  the protocol promises charges or None
 
     def describe(self) -> str:
         """Return the rule in words."""

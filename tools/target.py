@@ -40,7 +40,7 @@ class Target:
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
         spec = getattr(module, "__spec__", None)
-        if name == _MAIN and file is None:
+        if name == _MAIN and not (file and Path(file).is_file()):
             raise ValueError(f"{qualname} is defined in an interactive session, where a worker process cannot find it")
         if name == _MAIN:  # values of the script's own classes come back under the alias
             sys.modules.setdefault(_MAIN_ALIAS, sys.modules[_MAIN])
