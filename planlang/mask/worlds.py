@@ -11,36 +11,39 @@ from catp.planlang.tokens import Header
 from catp.planlang.types import Type, TypeDef, TypeTable, list_of, parse_type
 from catp.planlang.vocabulary import Vocabulary
 
-BASIC = ("text", "image", "audio", "number", "int", "bool", "json")
+__all__ = ["feasible", "random_context", "random_registry", "small_context", "zoo_context", "zoo_registry"]
+
+_BASIC = ("text", "image", "audio", "number", "int", "bool", "json")
 
 
-def random_types(rng: Random, count: int) -> tuple[TypeTable, list[Type]]:
+def _random_types(rng: Random, count: int) -> tuple[TypeTable, list[Type]]:
     """A table with `count` record types, some of them special cases of others, and all types tools may use."""
     table = TypeTable()
     names: list[str] = []
     for k in range(count):
-        pool = [*BASIC, *names[-3:]]
+        pool = [*_BASIC, *names[-3:]]
         fields = tuple(
             (f"f{k}_{j}", Type(rng.choice(pool), None, rng.random() < 0.15)) for j in range(rng.randrange(4))
         )
         parent = rng.choice(names) if names and rng.random() < 0.3 else None
         table = table.with_type(TypeDef(f"R{k}", fields, parent))
         names.append(f"R{k}")
-    pool = [Type(name) for name in (*BASIC, *names)]
+    pool = [Type(name) for name in (*_BASIC, *names)]
     return table, [*pool, *(list_of(type_) for type_ in rng.sample(pool, min(4, len(pool))))]
 
 
-def random_param(rng: Random, position: int, types: list[Type]) -> Param:
+def _random_param(rng: Random, position: int, types: list[Type]) -> Param:
     if rng.random() < 0.12:
         return Param(f"p{position}", Type("text"), rng.random() < 0.5, None, ("de", "en", "fr")[: rng.randint(1, 3)])
     return Param(f"p{position}", rng.choice(types), position == 0 or rng.random() < 0.6)
 
 
 def random_registry(rng: Random, tools: int) -> RegistryView:
-    table, types = random_types(rng, max(2, min(40, tools // 3)))
+    """A catalogue of so many tools over records, basic types and lists."""
+    table, types = _random_types(rng, max(2, min(40, tools // 3)))
     signatures = []
     for k in range(tools):
-        params = [random_param(rng, j, types) for j in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 4)))]
+        params = [_random_param(rng, j, types) for j in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 4)))]
         returns = rng.choice(types)
         if rng.random() < 0.05:
             returns = Type(returns.name, returns.item, True)
@@ -115,6 +118,7 @@ def zoo_registry() -> RegistryView:
 
 
 def zoo_context(budget: int | None = 200, max_steps: int = 6) -> MaskContext:
+    """A page to be read: its language, its key phrases, and perhaps its mood."""
     goals = (
         Goal("language", Type("Language")),
         Goal("phrases", list_of(Type("text"))),
@@ -123,3 +127,29 @@ def zoo_context(budget: int | None = 200, max_steps: int = 6) -> MaskContext:
     tokens = TokenContext(zoo_registry(), Header((Input("page", Type("image")),)), goals)
     prices = tuple(map(Money, (2, 8, 3, 5, 40, 15, 10, 1, 1, 2, 1)))
     return MaskContext(tokens, prices, None if budget is None else Money(budget), max_steps)
+
+
+def small_context(rng: Random) -> MaskContext:
+    """A request small enough to try everything: three or four tools, at most three steps."""
+    nested = TypeDef("B", (("a", Type("A")),), rng.choice((None, "A")))
+    table = TypeTable().with_type(TypeDef("A", (("x", Type("text")), ("s", Type("number"))))).with_type(nested)
+    types = [Type(name) for name in ("text", "image", "A", "B")]
+
+    def params() -> tuple[Param, ...]:
+        taken = [*types, list_of(Type("A"))]
+        return tuple(
+            Param(f"p{j}", rng.choice(taken), j == 0 or rng.random() < 0.6) for j in range(rng.choice((1, 1, 2)))
+        )
+
+    tools = tuple(ToolSig(ToolName(f"t{k}"), params(), rng.choice(types)) for k in range(rng.randint(3, 4)))
+    given = [*types, list_of(Type("text"))]
+    inputs = tuple(Input(f"in{k}", rng.choice(given)) for k in range(rng.randint(1, 2)))
+    goals = tuple(Goal(f"o{k}", rng.choice(types), k > 0 and rng.random() < 0.3) for k in range(rng.randint(1, 2)))
+    return MaskContext(
+        TokenContext(RegistryView(tools, table), Header(inputs), goals),
+        tuple(Money(rng.choice((1, 2, 5))) for _ in tools),
+        Money(rng.choice((2, 4, 6, 9, 15))),
+        rng.choice((1, 2, 3)),
+        1 if rng.random() < 0.7 else 2,
+        2,
+    )
