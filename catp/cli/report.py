@@ -165,12 +165,13 @@ def write_outputs(result: "RunResult", folder: Path) -> None:
 def _quote_lines(quote: "Quote") -> list[str]:
     estimate = quote.compiled.estimate
     price, latency = estimate.price, estimate.latency
+    amounts = f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"
+    times = f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"
     rows = [
-        ("price", f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"),
-        ("latency", (f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"
-         f" ({milliseconds(estimate.serial_ms)} of work)")),
+        ("price", amounts if price.priced else "unpriced"),
+        ("latency", f"{times} ({milliseconds(estimate.serial_ms)} of work)"),
         ("critical", " > ".join(estimate.critical_path) or "-"),
-    ]  # fmt: skip
+    ]
     if quote.quality is not None:
         rows.append(("quality", f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha}" if quote.alpha else "")))
     if estimate.unpriced:

@@ -1,0 +1,5 @@
+"""`python -m catp.cli`: the `catp` command without the console script."""
+
+from catp.cli.main import main
+
+main()
