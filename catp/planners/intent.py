@@ -105,9 +105,7 @@ class _Reader:
 
     def read(self) -> Intent:
         matches = self.matches()
-        understood = [
-            Understood(m.start, m.end, m.rule.says or m.rule.name, self.negated(m.start)) for m in matches
-        ]
+        understood = [Understood(m.start, m.end, m.rule.says or m.rule.name, self.negated(m.start)) for m in matches]
         wanted: list[Wanted] = []
         for match, seen in zip(matches, understood, strict=True):
             if not seen.negated:
@@ -175,8 +173,10 @@ class _Reader:
             return []
         kind = rule.type if rule.needs or rule.type in _BUILTIN else ""
         base = Wanted(rule.name, Type(rule.type), capability=rule.capability, arguments=arguments)
-        return [replace(want, type=_like(want.type, self.inputs.get(source)))
-                for want, source in self.placed(base, match, rule.needs or kind)]
+        return [
+            replace(want, type=_like(want.type, self.inputs.get(source)))
+            for want, source in self.placed(base, match, rule.needs or kind)
+        ]
 
     def placed(self, want: Wanted, match: _Match, needs: str) -> list[tuple[Wanted, str]]:
         """Say which input a result is to come from, once per input where several would do."""
@@ -249,7 +249,13 @@ class _Reader:
     def answer(self, question: str | None) -> Wanted:
         rule = next(r for r in self.rules if r.type == "Answer")
         name = next(
-            (p.name for sig in self.registry if _offers(sig, rule) for p in sig.params if p.name in ("question", "query")),
+            (
+                p.name
+                for sig in self.registry
+                if _offers(sig, rule)
+                for p in sig.params
+                if p.name in ("question", "query")
+            ),
             "question",
         )
         return Wanted("answer", Type("Answer"), arguments=() if question is None else ((name, question),))
@@ -314,8 +320,10 @@ def _inflected(phrase: str) -> str:
 
 
 def _offers(sig: ToolSig, rule: IntentRule) -> bool:
-    return sig.returns.name == rule.type and (not rule.capability or sig.capability in rule.capability) or (
-        rule.capability == ("ocr",) and sig.capability == "ocr"
+    return (
+        sig.returns.name == rule.type
+        and (not rule.capability or sig.capability in rule.capability)
+        or (rule.capability == ("ocr",) and sig.capability == "ocr")
     )
 
 

@@ -209,7 +209,7 @@ class SearchPlanner:
             label.picks[i] is None for label in found.labels)]  # fmt: skip
         if missing:
             notes.append(f"no plan includes the optional {', '.join(missing)}")
-        if request.objective.price_scale is None:
+        if request.objective.price_scale is None and any(label.price < UNPRICED_CALL for label in found.labels):
             notes.append(f"price scale: {format_usd(scale)} USD, the dearest plan of {len(found.labels)} on the front")
         return tuple(notes)
 
