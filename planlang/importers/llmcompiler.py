@@ -8,8 +8,8 @@
 
 A text that is nothing but `$1` is the value itself, `$1` inside a text makes it a template, and `$2.50` is money, not
 a reference. Results no other call uses become outputs; `join()` itself does nothing and is left out. As in
-LLMCompiler, arguments that are not Python at all are taken as one text, unless they contain quotes or brackets: then
-they were meant to be Python, and what is wrong is reported.
+LLMCompiler, arguments that are not Python values are taken as one text, unless they contain quotes, `=` or square or
+curly brackets: then they were meant as values, and what is wrong is reported.
 """
 
 import ast
@@ -101,7 +101,7 @@ class _Reader:
             args = [Arg(self._value(node, line)) for node in call.args]
             return (*args, *(Arg(self._value(node, line), name) for name, node in named))
         except _NotPython:
-            if any(quote in line.args for quote in "\"'=") or line.args[0] in "[{":
+            if any(sign in line.args for sign in "\"'=[]{}"):
                 hint = "quote texts; write earlier results as $1"
                 self._problem("E004", f"the arguments of `{line.tool}` are not values", line.span, hint)
                 return ()
