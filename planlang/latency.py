@@ -11,12 +11,14 @@ from statistics import NormalDist
 
 from catp.planlang.registry_view import Latency
 
-__all__ = ["POINTS", "Tail", "after_timeout", "at_least", "binomial_p95", "hedged", "slowest_of"]
+__all__ = ["POINTS", "Tail", "after_timeout", "at_least", "binomial_p95", "hedged", "in_sequence", "slowest_of"]
 
 POINTS = 20
 
 _Z95 = 1.6448536269514722
 _NORMAL = NormalDist()
+_NEVER = 1e-4
+"""Tries less likely than this change no figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,14 @@ class Tail:
         spread = math.log(max(latency.p95_ms / mean, 1.0))
         sigma = _Z95 - math.sqrt(max(_Z95 * _Z95 - 2 * spread, 0.0))
         return cls(mean, math.log(mean) - sigma * sigma / 2, sigma)
+
+    @classmethod
+    def of(cls, mean: float, variance: float) -> "Tail":
+        """Return the lognormal with this mean and variance."""
+        if mean <= 0:
+            return cls(0.0, 0.0, 0.0)
+        square = math.log1p(variance / mean**2)
+        return cls(mean, math.log(mean) - square / 2, math.sqrt(square))
 
     def within(self, ms: float) -> float:
         """The probability of taking at most `ms`."""
@@ -77,6 +87,33 @@ def after_timeout(latency: Latency, timeout_ms: float) -> tuple[Latency, float]:
     return Latency(expected, min(latency.p95_ms, timeout_ms)), 1.0 - within
 
 
+def in_sequence(tries: Sequence[tuple[float, Latency]]) -> Latency:
+    """The time of calls made one after the other, each only if those before it did not do.
+
+    Each try is the probability of making it, given that the first is made, and its latency. Sums of lognormal times are
+    taken as lognormal with the same mean and variance; how many are summed is a matter of chance.
+    """
+    tries = [one for one in tries if one[0] > _NEVER]
+    if len(tries) == 1:
+        return tries[0][1]
+    ends: list[tuple[float, Tail]] = []  # the probability of ending after so many tries, and the time that takes
+    mean = variance = 0.0
+    for position, (share, latency) in enumerate(tries):
+        tail = Tail.fit(latency)
+        mean += tail.mean
+        variance += tail.mean**2 * math.expm1(tail.sigma**2)
+        ends.append((share - (tries[position + 1][0] if position + 1 < len(tries) else 0.0), Tail.of(mean, variance)))
+    expected = sum(share * latency.expected_ms for share, latency in tries)
+    low, high = 0.0, max(tail.quantile(0.9999) for _, tail in ends)
+    for _ in range(30):
+        middle = (low + high) / 2
+        if sum(share * tail.within(middle) for share, tail in ends) < 0.95 * tries[0][0]:
+            low = middle
+        else:
+            high = middle
+    return Latency(expected, high)
+
+
 def slowest_of(latency: Latency, count: int) -> Latency:
     """The time of the slowest of `count` independent calls that all start at once."""
     tail = Tail.fit(latency)
@@ -92,16 +129,26 @@ def hedged(attempts: Sequence[tuple[Latency, float]], delay_ms: float) -> Latenc
     Each attempt is its latency and the probability that its answer is accepted. The next one starts when an answer is
     rejected or when `delay_ms` have passed without one; the first accepted answer wins, or the last rejection ends it.
     """
-    times: list[float] = []
-    for latency, accepted in reversed(attempts):
-        own = Tail.fit(latency).points()
-        times = own if not times else _hedge_one(own, accepted, times, delay_ms)
-    mean = sum(times) / len(times)
-    # the 95 % point lies halfway between the two last of 20 equally likely values
-    return Latency(mean, (times[-2] + times[-1]) / 2)
+    *before, (last, _) = attempts
+    if not before:
+        return last
+    times = Tail.fit(last).points()
+    weighted: list[tuple[float, float]] = []
+    for latency, accepted in reversed(before):
+        times = _equal_parts(weighted) if weighted else times
+        weighted = _race(Tail.fit(latency).points(), accepted, times, delay_ms)
+    total = sum(weight for _, weight in weighted)
+    mean = sum(value * weight for value, weight in weighted) / total
+    above = 0.0
+    for value, weight in reversed(weighted):
+        above += weight
+        if above >= 0.05 * total:
+            return Latency(mean, value)
+    raise AssertionError("the weights above cannot fall short of their own sum")
 
 
-def _hedge_one(own: list[float], accepted: float, rest: list[float], delay_ms: float) -> list[float]:
+def _race(own: list[float], accepted: float, rest: list[float], delay_ms: float) -> list[tuple[float, float]]:
+    """The sorted times, with weights, of one attempt followed or overtaken by the `rest`."""
     weighted: list[tuple[float, float]] = []
     for first in own:
         begin = min(first, delay_ms)
@@ -109,10 +156,15 @@ def _hedge_one(own: list[float], accepted: float, rest: list[float], delay_ms: f
             weighted.append((first if first <= delay_ms else min(first, delay_ms + then), accepted))
             weighted.append((begin + then, 1.0 - accepted))
     weighted.sort()
+    return weighted
+
+
+def _equal_parts(weighted: list[tuple[float, float]]) -> list[float]:
+    """Cut sorted weighted values into `POINTS` parts of equal weight; return the mean of each."""
     share = sum(weight for _, weight in weighted) / POINTS
     points: list[float] = []
     total = filled = 0.0
-    for value, weight in weighted:  # cut the sorted mass into POINTS equal parts and keep the mean of each
+    for value, weight in weighted:
         while weight > 1e-12:
             part = min(weight, share - filled)
             total += value * part

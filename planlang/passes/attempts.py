@@ -7,23 +7,20 @@ try j + 1 is made if j tries failed. So every possible call has a probability of
     p95 price      = sum of p95 price * how many elements make that call in 95 of 100 runs (binomial; for one element
                      this counts exactly the calls that more than 5 % of runs make)
 
-and likewise for time. Failed calls cost and take what others do. Elements of a mapped step are independent and all
-start at once; a hedged attempt that loses is paid in full.
+Times are put together by `catp.planlang.latency`. Failed calls cost and take what others do. Elements of a mapped step
+are independent and all start at once; a hedged attempt that loses is paid in full.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from catp.planlang.latency import Tail, after_timeout, binomial_p95, hedged, slowest_of
+from catp.planlang.latency import Tail, after_timeout, binomial_p95, hedged, in_sequence, slowest_of
 from catp.planlang.money import Money
 from catp.planlang.notes import StepPolicy
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange
 
 __all__ = ["ChoiceEstimate", "Offer", "compose"]
-
-_TAIL = 0.05
-"""What happens in fewer than this share of runs lies beyond the 95th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +47,8 @@ class ChoiceEstimate:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt in its place: the probability of reaching it, and the share and time of each of its tries."""
+    """One attempt in its place: the share and time of each of its tries; `latency` is only for hedged steps."""
 
-    reach: float
     tries: tuple[tuple[float, Latency], ...]
     price: PriceRange
     latency: Latency
@@ -92,10 +88,9 @@ def _attempt(offer: Offer, policy: StepPolicy, reach: float) -> _Attempt:
         tries.append((share * reach, Latency(latency.expected_ms + wait, latency.p95_ms + wait)))
         wait = wait * 2 if wait else policy.backoff_ms
         share *= failure
-    # of this attempt alone, as the hedge sees it
-    mean = sum(failure**k * one.expected_ms for k, (_, one) in enumerate(tries))
-    tail = sum(one.p95_ms for k, (_, one) in enumerate(tries) if k == 0 or failure**k > _TAIL)
-    return _Attempt(reach, tuple(tries), offer.call.price, Latency(mean, tail), (1.0 - share) * offer.accepts)
+    if policy.hedge_s is not None:  # the hedge looks at this attempt alone, with its retries
+        latency = in_sequence([(failure**number, one) for number, (_, one) in enumerate(tries)])
+    return _Attempt(tuple(tries), offer.call.price, latency, (1.0 - share) * offer.accepts)
 
 
 def _price(attempts: Sequence[_Attempt], policy: StepPolicy, count: int) -> PriceRange:
@@ -115,6 +110,4 @@ def _price(attempts: Sequence[_Attempt], policy: StepPolicy, count: int) -> Pric
 def _latency(attempts: Sequence[_Attempt], policy: StepPolicy) -> Latency:
     if policy.hedge_s is not None:
         return hedged([(attempt.latency, attempt.accepted) for attempt in attempts], policy.hedge_s * 1000.0)
-    tries = [one for attempt in attempts for one in attempt.tries]
-    expected = sum(share * latency.expected_ms for share, latency in tries)
-    return Latency(expected, sum(latency.p95_ms for share, latency in tries if share > _TAIL))
+    return in_sequence([one for attempt in attempts for one in attempt.tries])
