@@ -173,7 +173,7 @@ class _Parser:
     def elements(self, close: str, read: Callable[[], T]) -> tuple[T, ...]:
         """Read `read {"," read}` up to `close`; a faulty element is skipped. Brackets allow a trailing comma."""
         found: list[T] = []
-        while self.tok.kind != close:
+        while self.tok.kind not in (close, "end"):
             try:
                 found.append(read())
                 if self.tok.kind not in (",", close):
@@ -185,8 +185,22 @@ class _Parser:
                 if close == "end" and self.tok.kind == "end":
                     self.fail("nothing follows this comma", "remove it", comma)
         if close != "end":
-            self.advance()
+            self.expect(close)
         return tuple(found)
+
+    def inside(self, read: Callable[[], T]) -> T:
+        """Read one thing in square brackets; on a fault leave the brackets first."""
+        self.advance()
+        try:
+            found = read()
+            if self.tok.kind != "]":
+                raise self.expected("`]`")
+        except _Fault:
+            self.skip_to("]")
+            self.expect("]")
+            raise
+        self.advance()
+        return found
 
     def separator(self, close: str) -> _Fault:
         if self.tok.kind == "(":
@@ -301,9 +315,7 @@ class _Parser:
         name = self.advance().text
         item = None
         if self.tok.kind == "[":
-            self.advance()
-            item = self.type_()
-            self.expect("]")
+            item = self.inside(self.type_)
         optional = self.tok.kind == "?"
         if optional:
             self.advance()
@@ -583,9 +595,7 @@ class _Parser:
                 self.advance()
                 path.append(self.field())
             elif self.tok.kind == "[":
-                self.advance()
-                path.append(self.index())
-                self.expect("]")
+                path.append(self.inside(self.index))
             else:
                 return Ref(root, tuple(path), False, self.span(first))
 

@@ -39,7 +39,7 @@ from catp.planlang.nodes import (
 )
 from catp.planlang.types import Type
 
-__all__ = ["random_plan", "random_scalar", "random_text", "random_value"]
+__all__ = ["mutate", "random_plan", "random_scalar", "random_text", "random_value"]
 
 _WORDS = (
     "a", "b", "page", "photo", "text", "lang", "answer", "found", "cost", "calls", "latency", "_", "_x", "t", "off",
@@ -199,3 +199,38 @@ def _limits(rng: Random) -> Limits:
         latency=Duration(rng.randrange(10**11)) if rng.random() < 0.4 else None,
         calls=rng.randrange(1, 500) if rng.random() < 0.3 else None,
     )
+
+
+_PIECES = (
+    *"()[]{},:=|@.?<>\"'#\\\n\t $t", "\r\n", "plan ", "in ", "limit ", "out ", "if ", "and ", "when ", "else ", "each ",
+    "true", "null", "==", "!=", ">=", "0", "1", "-1", "007", "0.5", "1e5", "1e999", "$0.02", "$1.0000000001", "300ms",
+    "2.5s", "1m", "t\"{a}\"", "t\"{{\"", "{a.b[0]}", "\"de\"", "\\n", "\\u00e4", "\\ud800", "cost", "latency", "calls",
+    "a", "Reading", "@retry(2)", "@timeout(3s)", "each=", "in=", "out: ", " and .x > 1", "\x00", "\u202e", "\u2028",
+    "é", "🙂", "\ufeff", "\ud800", ";", "+", "-", "\n| f(a)", "\n@approve", "\n# note\n",
+)  # fmt: skip
+
+
+def mutate(text: str, rng: Random, other: str = "") -> str:
+    """Return `text` after one to three small changes: pieces put in, left out, doubled, moved, or taken from `other`.
+
+    Most results are broken plans, close enough to sound ones to reach deep into a parser.
+    """
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        at = rng.randrange(len(text) + 1)
+        end = min(len(text), at + rng.choice((1, 1, 1, 2, 4, 12)))
+        match rng.randrange(7):
+            case 0:
+                text = text[:at] + text[end:]
+            case 1 | 2:
+                text = text[:at] + rng.choice(_PIECES) + text[at:]
+            case 3:
+                text = text[:at] + rng.choice(_PIECES) + text[end:]
+            case 4:
+                text = text[:end] + text[at:]
+            case 5:
+                to = rng.randrange(len(text) + 1)
+                text = text[:to] + text[at:end] + text[to:]
+            case _:
+                start = rng.randrange(len(other) + 1)
+                text = text[:at] + other[start : start + rng.choice((1, 5, 20, 80))] + text[at:]
+    return text
