@@ -124,7 +124,7 @@ def timing(tools: int, requests: int, count: int) -> dict[str, float]:
         reaches.append(after - middle)
         for number in range(count):
             picks = [rng.random() for _ in range(400)]
-            state, path = mask.start(), []
+            state, path = mask.start(), list[int]()
             while not mask.finished(state):  # not timed: chooses the walk
                 options = bits(mask.allowed(state))
                 token = options[int(picks[len(path)] * len(options))]

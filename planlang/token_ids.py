@@ -294,7 +294,7 @@ class _Decoder:
     def _read(self, ids: Sequence[int]) -> None:
         vocabulary, skip = self.context.vocabulary, False
         for position, token in enumerate(ids):
-            if not isinstance(token, int) or not 0 <= token < len(vocabulary):
+            if not 0 <= token < len(vocabulary):
                 _refuse(f"token {position}", f"{token!r} is no id of this vocabulary")
             place = vocabulary.place(token)
             if skip and place[0] != "q":

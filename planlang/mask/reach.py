@@ -83,8 +83,9 @@ class Reach:
         for value, served in enumerate(space.serves):
             for demand in _bits(served):
                 self._serving.setdefault(demand, []).append(value)
-        goals = tuple(d for d, goal in zip(space.goals, context.tokens.goals, strict=True) if not goal.optional)
-        self.root, self._through = self._solve(goals, tuple(_edges(context, space)))
+        wanted = zip(space.goals, context.tokens.goals, strict=True)
+        self._goals = tuple(demand for demand, goal in wanted if not goal.optional)
+        self.root, self._through = self._solve(tuple(_edges(context, space)))
 
     def after(self, node: Node, value: int) -> Node:
         """The node once a step has given `value`."""
@@ -134,28 +135,30 @@ class Reach:
                 allowed |= tools & cheapest.upto(money - needed)
         return allowed
 
-    def _solve(
-        self, goals: tuple[int, ...], edges: tuple[_Edge, ...]
-    ) -> tuple[Node, tuple[dict[int, list[_Calls]], ...]]:
+    def _solve(self, edges: tuple[_Edge, ...]) -> tuple[Node, tuple[dict[int, list[_Calls]], ...]]:
+        """The node of the inputs, and for each goal the completions through every value."""
         served = self.space.served(self.space.inputs)
         typical = max(1, sum(edge.price for edge in edges) // max(1, len(edges)))
         makers: dict[int, list[_Edge]] = {}
         for edge in edges:
             makers.setdefault(edge.value, []).append(edge)
-        ways: list[list[_Calls]] = [[] for _ in goals]
-        through: tuple[dict[int, list[_Calls]], ...] = tuple({} for _ in goals)
+        ways: list[list[_Calls]] = [[] for _ in self._goals]
+        through: tuple[dict[int, list[_Calls]], ...] = tuple({} for _ in self._goals)
+        joint: list[_Calls] = []
         for rate in (0, typical, typical * 1_000_000):
             inside = self._inside(served, edges, rate)
-            for k, goal in enumerate(goals):
+            for k, goal in enumerate(self._goals):
                 if goal in inside:
                     ways[k].append(inside[goal])
+                    if len(self._goals) > 1:
+                        joint += self._chained(inside[goal], served, edges, rate)
                 for value, calls in self._outside(goal, inside, makers, rate).items():
                     through[k].setdefault(value, []).append(calls)
-        for goal, found in zip(goals, ways, strict=True):
+        for goal, found in zip(self._goals, ways, strict=True):
             if not found:
                 raise Infeasible(f"no chain of the tools offered turns the inputs into {self.space.demands[goal][1]}")
         known = tuple(_best(found) for found in ways)
-        root = self._node(_best(self._together(known)), known)
+        root = self._node(_best([*joint, *self._together(known)]), known)
         if not self.suffices(root, self.money, self.steps):
             self._explain(root)
         return root, tuple({value: list(_best(found)) for value, found in by.items()} for by in through)
@@ -235,11 +238,27 @@ class Reach:
         return found
 
     def _together(self, goals: tuple[tuple[_Calls, ...], ...]) -> list[_Calls]:
-        """Completions of all goals at once, sharing calls."""
+        """Completions of all goals at once, sharing calls and what calls give besides."""
         together: tuple[_Calls, ...] = ((),)
-        for ways in goals:
-            together = _best([_merge(calls, way) for calls in together for way in ways])
+        for goal, ways in zip(self._goals, goals, strict=True):
+            found = [_merge(calls, way) for calls in together for way in ways]
+            found += [calls for calls in together if self._serve(calls, goal)]
+            together = _best(found)
         return list(together)
+
+    def _serve(self, calls: _Calls, goal: int) -> bool:
+        return any(self.space.serves[value] >> goal & 1 for value, _ in calls)
+
+    def _chained(self, first: _Calls, served: int, edges: tuple[_Edge, ...], rate: int) -> list[_Calls]:
+        """A completion of all goals that starts with `first` and builds the rest on what it gives."""
+        inside = self._inside(served | self.space.served(value for value, _ in first), edges, rate)
+        if any(goal not in inside for goal in self._goals):
+            return []
+        calls = first
+        for goal in self._goals:
+            if not self._serve(calls, goal):
+                calls = _merge(calls, inside[goal])
+        return [calls]
 
     def _node(self, total: tuple[_Calls, ...], goals: tuple[tuple[_Calls, ...], ...]) -> Node:
         key = (total, goals)

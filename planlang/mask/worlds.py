@@ -4,7 +4,7 @@ from random import Random
 
 from catp.planlang.mask import Infeasible, MaskContext, PlanMask
 from catp.planlang.money import Money
-from catp.planlang.nodes import Input, Literal, ToolName
+from catp.planlang.nodes import Input, Literal, Scalar, ToolName
 from catp.planlang.registry_view import Param, RegistryView, ToolSig
 from catp.planlang.token_ids import Goal, TokenContext
 from catp.planlang.tokens import Header
@@ -21,9 +21,9 @@ def _random_types(rng: Random, count: int) -> tuple[TypeTable, list[Type]]:
     table = TypeTable()
     names: list[str] = []
     for k in range(count):
-        pool = [*_BASIC, *names[-3:]]
+        near = [*_BASIC, *names[-3:]]
         fields = tuple(
-            (f"f{k}_{j}", Type(rng.choice(pool), None, rng.random() < 0.15)) for j in range(rng.randrange(4))
+            (f"f{k}_{j}", Type(rng.choice(near), None, rng.random() < 0.15)) for j in range(rng.randrange(4))
         )
         parent = rng.choice(names) if names and rng.random() < 0.3 else None
         table = table.with_type(TypeDef(f"R{k}", fields, parent))
@@ -57,7 +57,8 @@ def random_context(rng: Random, registry: RegistryView, *, budget: bool | None =
     given = [Type("text"), Type("image"), *rng.sample(returned, min(2, len(returned)))]
     inputs = tuple(Input(f"in{k}", rng.choice(given)) for k in range(rng.randint(1, 3)))
     goals = tuple(Goal(f"out{k}", rng.choice(returned), k > 0 and rng.random() < 0.3) for k in range(rng.randint(1, 3)))
-    literals = tuple(Literal(value) for value in rng.sample(("now", 7, 0.5, "x", True), rng.randrange(4)))
+    constants: tuple[Scalar, ...] = ("now", 7, 0.5, "x", True)
+    literals = tuple(map(Literal, rng.sample(constants, rng.randrange(4))))
     tokens = TokenContext(registry, Header(inputs), goals, literals, Vocabulary(max(64, len(registry))))
     limited = rng.random() < 0.8 if budget is None else budget
     prices = tuple(Money(rng.choice((0, 1, 3, 7, 10, 25, 60))) if rng.random() < 0.97 else None for _ in registry)

@@ -1,6 +1,7 @@
 """The decode mask: every walk ends in a valid plan within budget, and what is offered is what a request can use."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -57,13 +58,18 @@ def request(
     goals: dict[str, Type],
     inputs: dict[str, Type],
     prices: tuple[int | None, ...] = (),
-    **limits: int,
+    *,
+    budget: int | None = None,
+    max_steps: int = 8,
+    max_attempts: int = 2,
+    width: int = 8,
 ) -> MaskContext:
     table = TypeTable().with_type(TypeDef("Reading", (("text", TEXT), ("score", NUMBER))))
     header = Header(tuple(Input(name, type_) for name, type_ in inputs.items()))
     wanted = tuple(Goal(name, type_) for name, type_ in goals.items())
     tokens = TokenContext(RegistryView(tools, table), header, wanted)
-    return MaskContext(tokens, tuple(None if p is None else Money(p) for p in prices), **limits)
+    priced = tuple(None if price is None else Money(price) for price in prices)
+    return MaskContext(tokens, priced, None if budget is None else Money(budget), max_steps, max_attempts, width)
 
 
 def tool(name: str, returns: Type, *params: Type) -> ToolSig:
@@ -180,6 +186,18 @@ def test_a_map_is_priced_for_all_elements() -> None:
         PlanMask(request(tools, goals, inputs, (3, 1), budget=12, width=4))
 
 
+def test_a_side_product_of_one_goal_serves_another() -> None:
+    nested = TypeDef("Page", (("reading", Type("Reading")),))
+    context = request(
+        (tool("scan", Type("Page"), IMAGE), tool("read", TEXT, IMAGE)), {"a": TEXT}, {"page": IMAGE}, (2, 2)
+    )
+    tokens = context.tokens
+    registry = replace(tokens.registry, types=tokens.registry.types.with_type(nested))
+    goals = (Goal("a", Type("Reading")), Goal("b", TEXT))
+    both = replace(context, tokens=replace(tokens, registry=registry, goals=goals), budget=Money(2))
+    assert len(decode_ids(walk(PlanMask(both), Random(0)), both.tokens).steps) == 1
+
+
 def test_what_cannot_be_done_is_said_at_once() -> None:
     tools = (tool("read", TEXT, IMAGE), tool("count", NUMBER, TEXT))
     with pytest.raises(Infeasible, match="audio"):
@@ -234,19 +252,20 @@ def test_plans_that_a_mask_allows_come_back_through_the_codec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("change", "word"),
     [
-        ({"budget": Money(-1)}, "negative"),
-        ({"prices": (Money(1),)}, "prices"),
-        ({"max_steps": 0}, "max_steps"),
-        ({"max_steps": 65}, "max_steps"),
-        ({"width": 0}, "width"),
-        ({"max_attempts": 0}, "max_attempts"),
+        (lambda c: replace(c, budget=Money(-1)), "negative"),
+        (lambda c: replace(c, prices=(Money(-1),) * 11), "negative"),
+        (lambda c: replace(c, prices=(Money(1),)), "prices"),
+        (lambda c: replace(c, max_steps=0), "max_steps"),
+        (lambda c: replace(c, max_steps=65), "max_steps"),
+        (lambda c: replace(c, width=0), "width"),
+        (lambda c: replace(c, max_attempts=0), "max_attempts"),
     ],
 )
-def test_senseless_limits_are_refused(changes: dict[str, object], word: str) -> None:
+def test_senseless_limits_are_refused(change: Callable[[MaskContext], MaskContext], word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        replace(zoo_context(), **changes)
+        change(zoo_context())
 
 
 def test_some_output_must_be_required() -> None:

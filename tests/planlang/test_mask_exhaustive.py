@@ -29,4 +29,4 @@ def test_the_mask_allows_exactly_the_valid_plans(start: int) -> None:
         assert len(set(walks)) == len(walks)
         assert set(walks) == plans, f"seed {seed}"
         compared += len(plans)
-    assert compared > 100
+    assert compared > 20

@@ -28,9 +28,9 @@ def chain() -> Plan:
     return Plan(steps, (Output("c", Ref("c")),), (Input("photo", IMAGE),), name="restore_photo")
 
 
-def refused(tokens: tuple[str, ...], **keywords: Header) -> str:
+def refused(tokens: tuple[str, ...], header: Header | None = None) -> str:
     with pytest.raises(PlanError) as caught:
-        decode(tokens, **keywords)
+        decode(tokens, header=header)
     assert [d.code for d in caught.value.diagnostics] == ["E010"]
     return str(caught.value)
 
