@@ -110,7 +110,7 @@ class Unpriced:
 
     def charge(self, usage: Usage) -> tuple[Charge, ...] | None:
         """Return None: unknown."""
-        return None  # noqa: RET501  the protocol promises charges or None
+        return None
 
     def describe(self) -> str:
         """Return the rule in words."""

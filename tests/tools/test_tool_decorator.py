@@ -173,7 +173,10 @@ def test_the_spec_says_everything_the_decorator_was_told() -> None:
 def test_the_function_stays_a_function() -> None:
     assert isinstance(greet, Tool)
     assert greet("Ada", times=1) == "hello Ada "
-    assert (getattr(greet, "__name__", None), greet.__doc__) == ("greet", "Say hello\n    to someone.\n\n    At length.\n    ")
+    assert (getattr(greet, "__name__", None), greet.__doc__) == (
+        "greet",
+        "Say hello\n    to someone.\n\n    At length.\n    ",
+    )
 
 
 def test_computing_tools_cost_cpu_time_and_others_are_unpriced_until_told() -> None:

@@ -147,12 +147,13 @@ class _Connection:
     async def close(self) -> None:
         task, self._task = self._task, None
         if task is not None and task.get_loop() is asyncio.get_running_loop():
+            assert self._client is not None
             self._stop.set()
-            await asyncio.wait({task}, timeout=5)
+            if self._client.done():
+                self._client.exception()  # seen: nobody else waits for it
+                await asyncio.wait({task}, timeout=5)
             task.cancel()
             await asyncio.wait({task})
-            if self._client is not None and self._client.done():
-                self._client.exception()  # seen: nobody else waits for it
 
 
 def _first(error: BaseException) -> BaseException:
