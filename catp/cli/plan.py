@@ -42,7 +42,7 @@ app.command("task")(task)
 TARGETS = ("text", "json", "tokens", "mermaid", "svg")
 
 _Tools = Annotated[
-    str, typer.Option("--tools", metavar="SPEC", help="zoo, package.module:catalogue, or a catp.tools/1 JSON file.")
+    str, typer.Option("--tools", metavar="SPEC", help="zoo, package.module:catalogue, or a catp.registry/1 JSON file.")
 ]
 _File = Annotated[str, typer.Argument(metavar="FILE", help="A plan file; - reads stdin.")]
 

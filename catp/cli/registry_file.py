@@ -1,6 +1,6 @@
 """Tools described by a JSON file: enough to check plans against on a machine where the tools are not installed.
 
-{"schema": "catp.tools/1",
+{"schema": "catp.registry/1",
  "types": [{"name": "Reading", "fields": {"text": "text", "confidence": "number"}}],
  "tools": [{"name": "ocr", "params": [{"name": "image", "type": "image"}], "returns": "Reading",
             "effects": "pure"}]}
@@ -17,7 +17,7 @@ from catp.planlang.types import BUILTIN_TYPES, TypeDef, TypeTable, parse_type
 
 __all__ = ["SCHEMA", "read_registry", "registry_json"]
 
-SCHEMA = "catp.tools/1"
+SCHEMA = "catp.registry/1"
 
 
 def read_registry(path: str) -> RegistryView:
