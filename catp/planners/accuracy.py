@@ -81,7 +81,7 @@ class ConditionModel:
 
 
 def restores(estimate: CallEstimate, args: Sequence[ValueFacts]) -> bool:
-    """True if the call returns its argument's type with a longer condition label: what was done is part of the label."""
+    """True if the call returns its argument's type with a longer condition label (what was done is part of it)."""
     return any(
         facts.type.required == estimate.output.type.required
         and estimate.output.condition.startswith(facts.condition + "/")

@@ -55,7 +55,7 @@ def build_plan(
 
 
 def plan_name(task: str) -> str | None:
-    """A plan name from the first words of a task, or None if it has none: "clean up this scan" -> clean_up_this_scan."""
+    """A plan name from the first words of a task, or None: "clean up this scan" -> clean_up_this_scan."""
     words = re.findall(r"[a-z0-9]+", task.lower())[:4]
     name = "_".join(words)
     return _valid(name) if words else None

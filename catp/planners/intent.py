@@ -1,4 +1,4 @@
-"""A light reader of requests: from English words to wanted results, by a table of patterns and the catalogue's own words.
+"""A light reader of requests: from English to wanted results, by a table of patterns and the catalogue's own words.
 
 "clean up this scan, read it, and tell me its language; don't summarise"
  └ clean: image  └ text: text by ocr    └ language: Language    └ not wanted
@@ -8,12 +8,13 @@ and nothing else. What it did not understand it says, rather than guess; a learn
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from catp.planlang.registry_view import RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import BUILTIN_TYPES, Type, list_of
-from catp.planners.intent_rules import LANGUAGES, RULES, IntentRule
+from catp.planners.intent_rules import FILLER, LANGUAGES, RULES, IntentRule
 from catp.planners.protocol import PlanningFailed, Wanted
 
 __all__ = ["Intent", "IntentError", "Understood", "read_intent"]
@@ -22,19 +23,9 @@ _NEGATION = re.compile(
     r"\b(?:don'?t|do not|does not|doesn'?t|without|no|not|never|skip|except|instead of|rather than|no need to)\b"
 )
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:and|but|then|also|plus)\b")
+_SENTENCE = re.compile(r"[^.;:!?\n]+\??")
 _BUILTIN = {definition.name for definition in BUILTIN_TYPES}
-_FILLER = frozenset(
-    """a an the this that these those it its their them they there here is are was be been being am do does did done can
-    could would will shall should may might must i me my we us our you your he she his her please kindly and or but then
-    also plus too as well if so of in on at to for from by with about into out up off over under again first next finally
-    after before which what who whom whose how when where why all any some each every both one two tell give show get
-    make let find say see look take put want need like just only really very quite page pages scan scans scanned document
-    documents photo photos picture pictures image images text texts file files letter letters note notes paper article
-    input inputs output result results thing things content contents written writing word words sentence sentences
-    don't do not no without never skip except instead rather than need time quickly cheaply cheap fast good best list
-    detect determine identify recognise recognize compute return report provide extract check write print using use
-    version copy new main key many much old bad attached following above below back hi hello thanks thank""".split()
-)
+_FILLER = frozenset(FILLER.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +91,8 @@ class _Reader:
         blank = re.sub(r"\"[^\"]+\"|“[^”]+”", lambda m: " " * len(m.group()), task)
         self.text = "".join(c.lower() if len(c.lower()) == 1 else c for c in blank).replace("’", "'")
         self.rules = [*rules, *_rules_of(registry, rules)]
+        self.negations = [m.start() for m in _NEGATION.finditer(self.text)]
+        self.clauses = [m.end() for m in _CLAUSE.finditer(self.text)]
         self.notes: list[str] = []
         self.missing: list[str] = []
 
@@ -143,17 +136,16 @@ class _Reader:
 
     def negated(self, start: int) -> bool:
         """True if a negation stands before `start` in the same clause; `and`, `but` and commas end clauses."""
-        ends = [m.end() for m in _CLAUSE.finditer(self.text, 0, start)]
-        return _NEGATION.search(self.text, max(ends, default=0), start) is not None
+        clause = bisect_right(self.clauses, start)
+        since = self.clauses[clause - 1] if clause else 0
+        return bisect_right(self.negations, start - 1) > bisect_left(self.negations, since)
 
     def ignored(self, understood: Sequence[Understood]) -> tuple[str, ...]:
-        spans = [(u.start, u.end) for u in understood]
+        covered = bytearray(len(self.text))
+        for seen in understood:
+            covered[seen.start : seen.end] = b"\1" * (seen.end - seen.start)
         named = {word for name in self.inputs for word in (name, *name.split("_"))}
-        words = [
-            m.group()
-            for m in re.finditer(r"[^\W\d_][\w'-]+", self.text)
-            if not any(start <= m.start() < end for start, end in spans)
-        ]
+        words = [m.group() for m in re.finditer(r"[^\W\d_][\w'-]+", self.text) if not covered[m.start()]]
         return tuple(dict.fromkeys(w for w in words if w not in _FILLER and w not in named and w not in LANGUAGES))
 
     # Meaning
@@ -240,9 +232,9 @@ class _Reader:
     def answers(self) -> list[Wanted]:
         if any(self.side(name) and name in ("question", "query") for name in self.inputs):
             return [self.answer(None)]
-        asked = self.quoted or [m.group().strip() for m in re.finditer(r"[^.;:!?\n]*\?", self.task)]
+        asked = self.quoted or [m.group().strip() for m in _SENTENCE.finditer(self.task) if m.group().endswith("?")]
         if asked:
-            return [self.answer(asked[0].split(":")[-1].strip())]
+            return [self.answer(asked[0])]
         self.missing.append("cannot answer: there is no question; give an input `question` or put it in quotes")
         return []
 
@@ -266,7 +258,9 @@ class _Reader:
             r.type == "Answer" for r in self.rules
         ):
             return None
-        for match in re.finditer(r"[^.;:!?\n]+\?", self.text):
+        for match in _SENTENCE.finditer(self.text):
+            if not match.group().endswith("?"):
+                continue
             words = re.findall(r"\w+", match.group())
             if len(words) > 2 and not any(u.start < match.end() and u.end > match.start() for u in understood):
                 return match.start(), match.end()
@@ -320,11 +314,8 @@ def _inflected(phrase: str) -> str:
 
 
 def _offers(sig: ToolSig, rule: IntentRule) -> bool:
-    return (
-        sig.returns.name == rule.type
-        and (not rule.capability or sig.capability in rule.capability)
-        or (rule.capability == ("ocr",) and sig.capability == "ocr")
-    )
+    """True if the tool's result is, or carries, what the rule asks for: reading a page gives a record with its text."""
+    return sig.capability in rule.capability if rule.capability else sig.returns.name == rule.type
 
 
 def _holds(type_: Type, name: str) -> bool:

@@ -6,7 +6,7 @@ the catalogue has such a tool. Add your own with `read_intent(..., rules=(*RULES
 
 from dataclasses import dataclass
 
-__all__ = ["LANGUAGES", "RULES", "IntentRule"]
+__all__ = ["FILLER", "LANGUAGES", "RULES", "IntentRule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +46,35 @@ RULES: tuple[IntentRule, ...] = (
         "image", ("denoise",), "image", "remove noise",
     ),
     IntentRule(
-        "sharp", r"sharpen\w*|de-?blur\w*|un-?blur\w*|(?:remove|reduce) (?:the )?blur\w*|make (?:it|this|them) sharp(?:er)?",
+        "sharp", r"sharpen\w*|de-?blur\w*|un-?blur\w*|(?:remove|reduce) (?:the )?blur\w*|make (?:it|this"
+        r"|them) sharp(?:er)?",
         "image", ("deblur",), "image", "sharpen",
     ),
     IntentRule(
-        "large", r"up-?scal\w*|enlarg\w*|super-?resol\w*|magnif(?:y|ied)|(?:increase|double|higher|raise) (?:the |its )?"
+        "large", r"up-?scal\w*|enlarg\w*|super-?resol\w*|magnif(?:y|ied)|(?:increase|double|higher"
+        r"|raise) (?:the |its )?"
         r"(?:resolution|size)|make (?:it|this|them) (?:bigger|larger)",
         "image", ("upscale",), "image", "upscale",
     ),
     IntentRule(
-        "text", r"read(?:s|ing)?|ocr|transcri(?:be|bes|bed|ption)|digiti[sz]e|what (?:does )?(?:it|this|that|the \w+) says?"
-        r"|(?:extract|get|recogni[sz]e|give me|return|copy|show me|tell me) (?:me )?(?:all |all the |the |its |full |plain )*text"
+        "text", r"read(?:s|ing)?|ocr|transcri(?:be|bes|bed|ption)|digiti[sz]e|what (?:does )?(?:it|this|that"
+        r"|the \w+) says?"
+        r"|(?:extract|get|recogni[sz]e|give me|return|copy|show me|tell me) (?:me )?(?:all |all the |the |its "
+        r"|full |plain )*text"
         r"|(?:and|plus|with|,) (?:the |its |full |plain )+text|text recognition",
         "text", ("ocr",), "image", "read the text of an image",
     ),
     IntentRule(
-        "language", r"(?:what|which) languages?|languages?|lingo|(?:what|which) tongue", "Language", (), "", "tell the language",
+        "language", r"(?:what|which) languages?|languages?|lingo|(?:what"
+        r"|which) tongue", "Language", (), "", "tell the language",
     ),
     IntentRule(
         "key_phrases", r"key[ -]?(?:phrases?|words?|terms?|points? list)|topics?|main terms|tags?",
         "KeyPhrases", (), "", "list the key phrases",
     ),
     IntentRule(
-        "sentiment", r"sentiments?|tone|mood|feelings?|polarity|attitude|positive or negative|(?:happy|angry) or (?:happy|angry)",
+        "sentiment", r"sentiments?|tone|mood|feelings?|polarity|attitude|positive or negative|(?:happy"
+        r"|angry) or (?:happy|angry)",
         "Sentiment", (), "", "tell the sentiment",
     ),
     IntentRule(
@@ -78,39 +84,47 @@ RULES: tuple[IntentRule, ...] = (
         "Entities", (), "", "find names and other entities",
     ),
     IntentRule(
-        "summary", r"summar(?:y|ies|i[sz]e|i[sz]es|i[sz]ed|i[sz]ing|i[sz]ation)|tl;?dr|gist|main points?|shorten\w*|condens\w*|"
+        "summary", r"summar(?:y|ies|i[sz]e|i[sz]es|i[sz]ed|i[sz]ing|i[sz]ation)|tl;?dr|gist|main points?"
+        r"|shorten\w*|condens\w*|"
         r"abstract|in a nutshell|boil (?:it|this) down",
         "Summary", (), "", "summarise",
     ),
     IntentRule("answer", r"answer\w*|reply to", "Answer", (), "", "answer a question"),
     IntentRule(
-        "codes", r"(?:(?:scan|read|decode|find|get|extract)(?: \w+){0,2} )?(?:qr(?:[ -]?codes?)?|bar[ -]?codes?)|(?:scan|read|decode|find) (?:the |any |all )?codes?|codes? (?:on|in) ",
+        "codes", r"(?:(?:scan|read|decode|find|get|extract)(?: \w+){0,2} )?(?:qr(?:[ -]?codes?)?"
+        r"|bar[ -]?codes?)|(?:scan|read|decode|find) (?:the |any |all )?codes?|codes? (?:on|in) ",
         "Codes", (), "image", "read QR codes and barcodes",
     ),
     IntentRule(
-        "faces", r"faces?|(?:how many|count (?:the )?|number of )(?: ?people| ?persons)(?: (?:in|on) (?:it|the \w+|this \w+))?",
+        "faces", r"faces?|(?:how many|count (?:the )?|number of )(?: ?people| ?persons)(?: (?:in|on) (?:it"
+        r"|the \w+|this \w+))?",
         "Faces", (), "image", "find faces",
     ),
     IntentRule(
-        "translation", r"translat\w+(?: (?:it|this|that|the \w+))?(?: (?:in)?to (?P<to>[a-z]+)(?: language)?)?", "Translation", (), "",
+        "translation", r"translat\w+(?: (?:it|this|that"
+        r"|the \w+))?(?: (?:in)?to (?P<to>[a-z]+)(?: language)?)?", "Translation", (), "",
         "translate",
     ),
     IntentRule(
-        "corrected", r"spell[ -]?(?:check\w*|correct\w*)|(?:correct|fix) (?:the |its |any |all )?(?:spelling|typos?|misspellings?)"
+        "corrected", r"spell[ -]?(?:check\w*|correct\w*)|(?:correct|fix) (?:the |its |any |all )?(?:spelling"
+        r"|typos?|misspellings?)"
         r"|proof-?read\w*",
         "text", ("spelling",), "", "correct the spelling",
     ),
     IntentRule(
-        "noise", r"how (?:noisy|blurred|blurry|damaged|clean) (?:is|are)|noise (?:level|estimate)|(?:estimate|measure) (?:the )?noise"
+        "noise", r"how (?:noisy|blurred|blurry|damaged|clean) (?:is|are)|noise (?:level|estimate)|(?:estimate"
+        r"|measure) (?:the )?noise"
         r"|(?:scan|image|picture) quality",
         "NoiseEstimate", (), "image", "measure noise and blur",
     ),
     IntentRule(
-        "image_stats", r"(?:image|picture|photo) (?:statistics|stats)|statistics|brightness|contrast|dimensions|width and height",
+        "image_stats", r"(?:image|picture|photo) (?:statistics|stats)|statistics|brightness|contrast|dimensions"
+        r"|width and height",
         "ImageStats", (), "image", "measure size, brightness and contrast",
     ),
     IntentRule(
-        "image_class", r"classif\w+|what (?:is|does) (?:in |on )?(?:the|this) (?:image|picture|photo)(?: shows?)?|what is (?:in|on) "
+        "image_class", r"classif\w+|what (?:is|does) (?:in |on )?(?:the|this) (?:image|picture"
+        r"|photo)(?: shows?)?|what is (?:in|on) "
         r"(?:the|this) (?:image|picture|photo)|label (?:the|this) (?:image|picture|photo)",
         "ImageClass", (), "image", "say what a picture shows",
     ),
@@ -124,3 +138,17 @@ LANGUAGES = {
     "arabic": "ar", "hebrew": "he", "hindi": "hi",
 }  # fmt: skip
 """ISO 639-1 codes by English name."""
+
+FILLER = """
+a an the this that these those it its their them they there here is are was be been being am do does did done can
+could would will shall should may might must i me my we us our you your he she his her please kindly and or but then
+also plus too as well if so of in on at to for from by with about into out up off over under again first next
+finally after before which what who whom whose how when where why all any some each every both one two tell give
+show get make let find say see look take put want need like just only really very quite page pages scan scans
+scanned document documents photo photos picture pictures image images text texts file files letter letters note
+notes paper article input inputs output result results thing things content contents written writing word words
+sentence sentences don't not no without never skip except instead rather than time quickly cheaply cheap fast good
+best list detect determine identify recognise recognize compute return report provide extract check write print
+using use version copy new main key many much old bad attached following above below back hi hello thanks thank
+"""
+"""Words that carry no request of their own, so not understanding them is not worth a remark."""

@@ -30,7 +30,7 @@ _UNLIMITED = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class SearchStats:
-    """How much work a search was: tools that mattered, values looked at, partial plans looked at, plans on the front."""
+    """The work of a search: tools that mattered, values and partial plans looked at, plans on the front."""
 
     makers: int
     terms: int

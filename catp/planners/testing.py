@@ -64,7 +64,7 @@ class SeededEstimator:
 
 
 def small_request(seed: int, *, max_tools: int = 6, objective: Objective | None = None) -> PlanRequest:
-    """A random request over a few tools: refining tools, chains, joins, records that carry text, one to three outputs."""
+    """A random request over a few tools: refining, chains, joins, records that carry text, up to three outputs."""
     rng = random.Random(seed)
     records = ["Reading", "Label", "Pair"]
     types = TypeTable()
@@ -198,7 +198,7 @@ class _World:
             yield ("text",), _TEXT
 
     def nodes(self, max_steps: int) -> list[_Node]:
-        """Every allowed call of at most `max_steps` calls, by trying all arguments for all tools until nothing is new."""
+        """Every allowed call, by trying all arguments for all tools until nothing is new."""
         known: dict[_Node, None] = {_Node(name): None for name in self.request.inputs}
         grew = True
         while grew:
