@@ -42,7 +42,7 @@ class KeyedBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What one finished call teaches about its tool. Calls that were stopped, or did not say what they used, teach nothing.
+    """What a finished call teaches about its tool; one that was stopped or did not say what it used teaches nothing.
 
     `size` is the size of the input (`catp.tools.sizes.input_units`), `output` that of the result, None if it failed.
     """
