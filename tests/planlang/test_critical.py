@@ -72,7 +72,7 @@ def test_width_is_reached_by_running_everything_at_once(seed: int, letters: str)
 
 
 def test_names_decide_nothing(letters: str) -> None:
-    a, b, c, d, e = letters[:5]
+    a, b, c, d, e = tuple(letters[:5])
     graph: Graph = {a: (), b: (), c: (a, b), d: (b,), e: (c, d)}
     found = schedule(graph, {a: 2, b: 3, c: 5, d: 1, e: 1})
     assert found.length == 9
