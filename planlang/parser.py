@@ -95,14 +95,30 @@ def parse(source: str | bytes) -> Plan:
 
 
 def _ordered(problems: list[Diagnostic]) -> list[Diagnostic]:
-    ordered = sorted(problems, key=lambda d: (d.span.line, d.span.column) if d.span else (0, 0))
-    if len(ordered) < MAX_PROBLEMS:
+    """Sort by place; leave out what only follows from a bad character or open quote before it; cut what is too much."""
+    ordered: list[Diagnostic] = []
+    spoilt: dict[int, int] = {}
+    for problem in sorted(problems, key=lambda d: (d.span.line, d.span.column) if d.span else (0, 0)):
+        line, column = (problem.span.line, problem.span.column) if problem.span else (0, 0)
+        if problem.code == "E004" and column > spoilt.get(line, column):
+            continue
+        if problem.code == "E002" and ordered and ordered[-1].code == "E005" and _line(ordered[-1]) == line:
+            ordered.pop()  # the closing bracket is inside the open text
+        if problem.code in ("E001", "E002"):
+            spoilt.setdefault(line, column)
+        ordered.append(problem)
+    if len(problems) < MAX_PROBLEMS:
         return ordered
-    last = ordered[MAX_PROBLEMS - 1]
+    del ordered[MAX_PROBLEMS - 1 :]
+    last = ordered[-1]
     note = Diagnostic(
-        last.code, "too many problems; the ones after this line are not shown", last.span, "fix these first"
+        last.code, "too many problems; those after this place are not shown", last.span, "fix these first"
     )
-    return [*ordered[: MAX_PROBLEMS - 1], note]
+    return [*ordered, note]
+
+
+def _line(problem: Diagnostic) -> int:
+    return problem.span.line if problem.span else 0
 
 
 class _Fault(Exception):
@@ -282,6 +298,8 @@ class _Parser:
             return self.fail(
                 f"`{text}` starts no statement", hint or "lines start with plan, in, limit, out or `name =`"
             )
+        if self.tok.kind == "name" and following == "==":
+            return self.fail("`==` compares; a step is named with `=`", f"write `{text} = ...`", self.tokens[1])
         if self.tok.kind in ("name", "type") and following in ("(", "."):
             return self.fail("the result of this call has no name", f"write `name = {text}...`")
         return self.fail(
