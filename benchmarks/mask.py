@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -85,19 +86,17 @@ def one_round(kind: str, tools: int, seed: int, tally: dict[str, int]) -> None:
             print(kind, tools, seed, faults[0], ids)
 
 
-def walks(total: int, done: dict[str, dict[str, int]], save: Any) -> None:
-    share = -(-total // len(WORLDS) // ROUND) * ROUND
-    for kind, tools in WORLDS:
-        tally = done.setdefault(
-            f"{kind} {tools}", {"rounds": 0, "walks": 0, "tokens": 0, "dead_ends": 0, "invalid": 0, "over_budget": 0}
-        )
-        while tally["walks"] < share:
+def walks(total: int, done: dict[str, dict[str, int]], save: Callable[[], None]) -> None:
+    """Rounds over all worlds in turn, so that a stopped run has covered each of them."""
+    empty = {"rounds": 0, "walks": 0, "tokens": 0, "dead_ends": 0, "invalid": 0, "over_budget": 0}
+    while sum(tally["walks"] for tally in done.values()) < total:
+        for kind, tools in WORLDS:
+            tally = done.setdefault(f"{kind} {tools}", dict(empty))
             one_round(kind, tools, tally["rounds"], tally)
             tally["rounds"] += 1
-            if tally["rounds"] % 20 == 0:
-                save()
         save()
-        print(f"{kind:8} {tools:4} tools  {tally}", flush=True)
+    for name, tally in done.items():
+        print(f"{name:12} {tally}", flush=True)
 
 
 def timing(tools: int, requests: int, count: int) -> dict[str, float]:
@@ -198,6 +197,7 @@ def main() -> None:
     }
 
     def save() -> None:
+        result["total_walks"] = sum(tally["walks"] for tally in result["walks"].values())
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -207,11 +207,9 @@ def main() -> None:
     for row in result["timing"]:
         print(row, flush=True)
     save()
-    result["exhaustive"] = exhaustive(60 if given.quick else 300, 1_000)
-    print(result["exhaustive"], flush=True)
-    save()
     walks(20_000 if given.quick else 1_000_000, result["walks"], save)
-    result["total_walks"] = sum(tally["walks"] for tally in result["walks"].values())
+    result["exhaustive"] = exhaustive(60 if given.quick else 300, 500)
+    print(result["exhaustive"], flush=True)
     save()
 
 

@@ -92,11 +92,15 @@ class Reach:
         found = node.after.get(value)
         if found is None:
             goals = tuple(
-                _best([*(_without(calls, value) for calls in ways), *through.get(value, ())])
+                _improved(ways, through.get(value, ()), value)
                 for ways, through in zip(node.goals, self._through, strict=True)
             )
-            total = _best([*(_without(calls, value) for calls in node.total), *self._together(goals)])
-            found = node.after[value] = self._node(total, goals)
+            if goals == node.goals and not _uses(node.total, value):
+                found = node
+            else:
+                total = _best([*(_without(calls, value) for calls in node.total), *self._together(goals)])
+                found = self._node(total, goals)
+            node.after[value] = found
         return found
 
     def affordable(self, node: Node, money: int, steps: int) -> tuple[int, int]:
@@ -316,6 +320,21 @@ def _merge(first: _Calls, second: _Calls) -> _Calls:
 
 def _without(calls: _Calls, value: int) -> _Calls:
     return tuple(call for call in calls if call[0] != value)
+
+
+def _uses(ways: tuple[_Calls, ...], value: int) -> bool:
+    return any(call[0] == value for calls in ways for call in calls)
+
+
+def _improved(ways: tuple[_Calls, ...], through: Sequence[_Calls], value: int) -> tuple[_Calls, ...]:
+    """The best ways to a goal once `value` is at hand; the same ones if it does not help."""
+    if _uses(ways, value):
+        return _best([*(_without(calls, value) for calls in ways), *through])
+    known = [(_money(calls), len(calls)) for calls in ways]
+    news = [
+        calls for calls in through if not any(money <= _money(calls) and steps <= len(calls) for money, steps in known)
+    ]
+    return _best([*ways, *news]) if news else ways
 
 
 def _best(found: Sequence[_Calls]) -> tuple[_Calls, ...]:
