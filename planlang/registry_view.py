@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
-from catp.planlang.money import Money
+from catp.planlang.money import Money, format_usd
 from catp.planlang.nodes import ToolName, Value
 from catp.planlang.types import Type, TypeTable
 
@@ -145,6 +145,11 @@ class PriceRange:
     def priced(self) -> bool:
         """True if the price is known."""
         return self.expected is not None
+
+    def __str__(self) -> str:
+        if self.low is None or self.expected is None or self.p95 is None:
+            return "unpriced"
+        return f"${format_usd(self.expected)} (${format_usd(self.low)} to ${format_usd(self.p95)})"
 
 
 UNPRICED = PriceRange(None, None, None)
