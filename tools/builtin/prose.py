@@ -27,13 +27,13 @@ def checked(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """Split at sentence ends, but not after common abbreviations and initials."""
-    found: list[str] = []
+    found: list[list[str]] = []
     for part in _SENTENCE_END.split(checked(text)):
-        if found and _ABBREVIATION.search(found[-1]):
-            found[-1] = f"{found[-1]} {part}"
+        if found and _ABBREVIATION.search(found[-1][-1][-12:]):
+            found[-1].append(part)
         elif part:
-            found.append(part)
-    return found
+            found.append([part])
+    return [" ".join(parts) for parts in found]
 
 
 def words(text: str) -> list[str]:
