@@ -21,7 +21,7 @@ from catp.tools.contract import Contract
 from catp.tools.errors import ToolError, ToolFailed, ToolTimeout
 from catp.tools.meter import StepMeter
 from catp.tools.spec import BackendResult
-from catp.tools.usage import Usage
+from catp.tools.usage import Usage, carrying
 from catp.tools.workers import Job, WorkerPool, default_pool
 
 __all__ = ["AsyncBackend", "ProcessBackend", "ThreadBackend", "collected"]
@@ -75,6 +75,8 @@ class AsyncBackend:
             raise _failed(name, error, used()) from error
         except ToolError as error:
             raise _with_usage(error, used()) from error.__cause__
+        except asyncio.CancelledError as stopped:
+            raise carrying(stopped, used()) from None
         except Exception as error:
             raise _failed(name, error, used()) from error
         usage = used()

@@ -24,7 +24,8 @@ class ToolBackend(Protocol):
     """Runs calls somewhere: in this event loop, in a worker process, in another program, behind HTTP.
 
     `call` must stop the work when it is cancelled or when `timeout` seconds have passed (raising `ToolTimeout`), and
-    raise `ToolFailed` with the metered usage so far when the tool itself fails.
+    raise `ToolFailed` with the metered usage so far when the tool itself fails. A `CancelledError` may carry the usage
+    of the stopped call as its attribute `usage` (see `catp.tools.usage.carrying`).
     """
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:

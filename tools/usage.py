@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from catp.planlang.money import Money
 
-__all__ = ["Charge", "ChargeKind", "PriceModel", "Usage"]
+__all__ = ["Charge", "ChargeKind", "PriceModel", "Usage", "carrying"]
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,12 @@ class Usage:
     bytes_out: int = 0
     units: Mapping[str, float] = field(default_factory=dict)
     reported: Money | None = None
+
+
+def carrying(error: E, usage: Usage) -> E:
+    """Attach what a stopped call had used to the cancellation that stopped it: stopped work is paid for, too."""
+    error.usage = usage  # type: ignore[attr-defined]  # a class of asyncio's; readers use getattr
+    return error
 
 
 ChargeKind: TypeAlias = Literal["call", "compute", "cold_start", "unit", "table", "custom", "provider"]

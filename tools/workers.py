@@ -29,7 +29,7 @@ from catp.tools.errors import ResultTooLarge, ToolCrashed, ToolFailed, ToolTimeo
 from catp.tools.meter import group_cpu_ms, signal_name
 from catp.tools.spec import BackendResult
 from catp.tools.target import Target
-from catp.tools.usage import Usage
+from catp.tools.usage import Usage, carrying
 from catp.tools.worker import CallHeader, Reply
 
 __all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool"]
@@ -177,7 +177,7 @@ class WorkerPool:
     async def call(self, job: Job, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Run one call in a worker. Raises the errors of `ToolBackend`; waiting for a free slot does not count.
 
-        When cancelled, the worker is killed before this returns.
+        When cancelled, the worker is killed before this returns, and the `CancelledError` carries its usage.
         """
         await self._acquire()
         try:
@@ -199,6 +199,9 @@ class WorkerPool:
         except _Died:
             usage, code = await self._end(worker, started)
             raise ToolCrashed(job.tool, f"its process {_how(code)}", usage=usage) from None
+        except asyncio.CancelledError as stopped:
+            usage, _ = await self._end(worker, started)
+            raise carrying(stopped, usage) from None
         except BaseException:
             self._discard(worker)
             raise

@@ -144,6 +144,13 @@ async def test_a_post_sends_json_or_a_form_with_pictures(server: str) -> None:
     assert Handler.requests[1]["headers"]["Content-Type"].startswith("multipart/form-data")
 
 
+async def test_an_idempotency_key_is_passed_on(server: str) -> None:
+    spec: Any = http_tool("p", "POST", server + "/place", params={"a": str}, returns=dict)
+    await spec.backend.call_with_key({"a": "x"}, timeout=20, key="run-1/step-2")
+    await spec.backend.close()
+    assert Handler.requests[0]["headers"]["Idempotency-Key"] == "run-1/step-2"
+
+
 async def test_text_is_decoded_as_the_server_says(server: str) -> None:
     assert (await run(http_tool("t", "GET", server + "/text", params={}, returns=str))).value == "Größe"
     raw = await run(http_tool("t", "GET", server + "/text", params={}, returns=bytes))

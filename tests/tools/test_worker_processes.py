@@ -233,7 +233,7 @@ async def test_a_tool_that_hangs_is_killed(how: str, tmp_path: Path) -> None:
         await call(how, timeout=0.6, note=tmp_path / "pid")
     assert await gone(await written(tmp_path / "pid"))
     if how == "burn":
-        assert 200 < caught.value.usage.cpu_ms < 1500
+        assert 40 < caught.value.usage.cpu_ms < 1500
     else:
         assert caught.value.usage.cpu_ms < 200
     assert await call("well") == "fine"
@@ -253,10 +253,12 @@ async def test_a_killed_tool_takes_its_programs_with_it(tmp_path: Path) -> None:
 async def test_cancelling_stops_the_work_at_once(tmp_path: Path) -> None:
     task = asyncio.create_task(call("burn", note=tmp_path / "pid"))
     pid = await written(tmp_path / "pid")
+    await asyncio.sleep(0.3)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError) as stopped:
         await task
     assert await gone(pid)
+    assert getattr(stopped.value, "usage").cpu_ms > 10  # noqa: B009  an attribute asyncio does not know
 
 
 async def test_a_leaked_thread_ends_with_its_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -306,10 +308,10 @@ async def test_no_more_calls_run_at_once_than_the_pool_has_slots() -> None:
 
 
 async def test_waiting_for_a_slot_does_not_count_as_running_and_can_be_cancelled() -> None:
-    slow = [asyncio.create_task(spend.spec.backend.call({"sleep_ms": 500.0}, timeout=20)) for _ in range(2)]
-    await asyncio.sleep(0.1)
-    waiting = asyncio.create_task(spend.spec.backend.call({}, timeout=0.3))
-    dropped = asyncio.create_task(spend.spec.backend.call({}, timeout=0.3))
+    slow = [asyncio.create_task(spend.spec.backend.call({"sleep_ms": 2500.0}, timeout=20)) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    waiting = asyncio.create_task(spend.spec.backend.call({}, timeout=2))
+    dropped = asyncio.create_task(spend.spec.backend.call({}, timeout=2))
     await asyncio.sleep(0.01)
     dropped.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -125,8 +125,10 @@ class HttpSender:
     _client: "httpx.AsyncClient | None" = field(default=None, init=False, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False, repr=False)
 
-    async def send(self, method: str, url: str, *, timeout: float, **content: Any) -> HttpExchange:
-        """Send one request; raise `ToolTimeout`, `ToolFailed` (network, status) or `ResultTooLarge`."""
+    async def send(
+        self, method: str, url: str, *, timeout: float, extra: Mapping[str, str] | None = None, **content: Any
+    ) -> HttpExchange:
+        """Send a request with `extra` headers; raise `ToolTimeout`, `ToolFailed` (also by status), `ResultTooLarge`."""
         import httpx
 
         started = time.perf_counter()
@@ -135,7 +137,7 @@ class HttpSender:
         def used() -> Usage:
             return Usage(wall_ms=(time.perf_counter() - started) * 1e3, bytes_in=sent, bytes_out=received)
 
-        headers = {key: fill_secrets(value) for key, value in self.headers.items()}
+        headers = {key: fill_secrets(value) for key, value in self.headers.items()} | dict(extra or {})
         try:
             async with asyncio.timeout(timeout), self._stream(method, fill_secrets(url), headers, content) as response:
                 sent = int(response.request.headers.get("content-length", 0))
@@ -192,9 +194,16 @@ class _HttpBackend:
         self._extract, self._units, self._cost_header = extract, units, cost_header
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        return await self._call(args, timeout, {})
+
+    async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
+        """Send the idempotency key along, in the header services have agreed on."""
+        return await self._call(args, timeout, {"Idempotency-Key": key})
+
+    async def _call(self, args: Mapping[str, Any], timeout: float, extra: Mapping[str, str]) -> BackendResult:
         self._contract.check_args(args)
         url, content = self._request({k: v for k, v in {**self._defaults, **args}.items() if v is not None})
-        answer = await self._sender.send(self._method, url, timeout=timeout, **content)
+        answer = await self._sender.send(self._method, url, timeout=timeout, extra=extra, **content)
         usage = answer.usage
         try:
             body = self._decode(answer)
