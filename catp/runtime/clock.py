@@ -2,7 +2,8 @@
 
 Everything that waits in the runtime waits through a `Clock`, so a test can run a plan of ten minutes in a few
 milliseconds and still read exact times. The virtual clock jumps to the next timer whenever the event loop has nothing
-else to do; it therefore suits tools that wait only on the same clock, not real processes or sockets.
+else to do; it therefore suits tools that wait only on the same clock, not real processes or sockets, and one virtual
+clock per event loop at a time.
 """
 
 import asyncio
@@ -115,17 +116,21 @@ class VirtualClock:
         loop = asyncio.get_running_loop()
         if not loop._ready:  # type: ignore[attr-defined]  # private, but the same in every CPython since 3.4
             self._jump()
+        self._drop_cancelled()
         if self._timers:
             loop.call_soon(self._watch)
         else:
             self._watching = False
 
     def _jump(self) -> None:
-        while self._timers and self._timers[0][2].callback is None:
-            heapq.heappop(self._timers)
+        self._drop_cancelled()
         if self._timers:
             self._now = self._timers[0][0]
         while self._timers and self._timers[0][0] <= self._now:
             callback = heapq.heappop(self._timers)[2].callback
             if callback is not None:
                 callback()
+
+    def _drop_cancelled(self) -> None:
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
