@@ -78,13 +78,16 @@ _START, _BOUNDARY, _TOOL, _ARGS, _GIVEN, _MAPPED, _REF, _TEST, _LEVEL, _GUARDED,
 class PlanMask:
     """The mask of one request; states are plain values, so one mask serves any number of sequences at once.
 
-    `space` may be shared between requests on the same registry whose inputs, goals and literals are the same.
+    `space` may be shared between masks of the same token context that differ in prices, budget or size.
 
     Raises:
         Infeasible: if no plan is known that produces the outputs within the budget and the steps.
+        ValueError: if `space` was built for another token context.
     """
 
     def __init__(self, context: MaskContext, space: TypeSpace | None = None) -> None:
+        if space is not None and space.context is not context.tokens:
+            raise ValueError("the type space was built for another token context")
         self.context = context
         self._space = space or TypeSpace(context.tokens)
         self._reach = Reach(context, self._space)

@@ -9,6 +9,7 @@ import pytest
 
 from catp.planlang.mask import Infeasible, MaskContext, PlanMask, State
 from catp.planlang.mask.oracle import Auditor, price_of
+from catp.planlang.mask.space import TypeSpace
 from catp.planlang.mask.worlds import feasible, random_registry, zoo_context, zoo_registry
 from catp.planlang.money import Money
 from catp.planlang.nodes import Input, Literal, Plan, ToolName
@@ -266,6 +267,15 @@ def test_plans_that_a_mask_allows_come_back_through_the_codec() -> None:
 def test_senseless_limits_are_refused(change: Callable[[MaskContext], MaskContext], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         change(zoo_context())
+
+
+def test_a_type_space_is_shared_only_within_one_token_context() -> None:
+    context = zoo_context()
+    space = TypeSpace(context.tokens)
+    cheaper = replace(context, budget=Money(62))
+    assert walk(PlanMask(cheaper, space), Random(5)) == walk(PlanMask(cheaper), Random(5))
+    with pytest.raises(ValueError, match="another token context"):
+        PlanMask(zoo_context(), space)
 
 
 def test_some_output_must_be_required() -> None:
