@@ -131,7 +131,7 @@ class Combiner:
             stage = self._stage(slot, self._order[:number], self._order[number + 1 :])
             grown: list[Label] = []
             for label in labels:
-                if self.nodes > max_nodes:
+                if self.nodes > max_nodes and grown:  # every stage takes one label at least, so that plans come out
                     self.cut = True
                     break
                 grown += self._extended(label, stage, rivals)

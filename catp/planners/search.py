@@ -215,13 +215,17 @@ class SearchPlanner:
 
     def _why_not(self, request: PlanRequest, found: _Found) -> str:
         graph = found.space.graph
-        need = f"within {self.bounds.max_steps} steps from {_inputs(request)}"
+        steps = self.bounds.max_steps
+        need = f"within {steps} step{'s' if steps > 1 else ''} from {_inputs(request)}"
         for want in request.wanted:
-            if want.optional or graph.ancestors(want.type):
+            if want.optional or graph.makes(want):
                 continue
             made = f" for {' or '.join(want.capability)}" if want.capability else ""
             return f"`{want.name}`: no tool{made} in the catalogue makes {want.type} from {_inputs(request)}"
-        free = self._front(request, replace(request.objective, budget=None, deadline_ms=None))
+        ample = Money(UNPRICED_CALL - 1) if request.objective.budget is not None else None
+        free = self._front(request, replace(request.objective, budget=ample, deadline_ms=None))
+        if not free.labels and not free.exact:
+            return f"the search was cut at {free.stats.terms} values before it found a plan: allow more (`Bounds`)"
         if not free.labels:
             names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
             return f"no plan makes {names} {need}"
@@ -238,7 +242,8 @@ def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> str:
     parts = [f"no plan does this {' and '.join(asked)}"]
     if priced:
         cheapest = min(priced, key=lambda x: (x.price, x.finish))
-        parts.append(f"the cheapest is expected to cost {format_usd(Money(cheapest.price))} USD and take "
+        tail = f" (95th percentile {format_usd(Money(cheapest.p95))})" if objective.budget is not None else ""
+        parts.append(f"the cheapest is expected to cost {format_usd(Money(cheapest.price))} USD{tail} and take "
                      f"{cheapest.finish:.0f} ms")  # fmt: skip
     elif refused:
         parts.append(f"every plan needs a tool of unknown price ({', '.join(sorted(refused))}): raise no budget, or "

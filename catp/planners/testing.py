@@ -63,7 +63,9 @@ class SeededEstimator:
         )
 
 
-def small_request(seed: int, *, max_tools: int = 6, objective: Objective | None = None) -> PlanRequest:
+def small_request(
+    seed: int, *, max_tools: int = 6, objective: Objective | None = None, failing: bool = False
+) -> PlanRequest:
     """A random request over a few tools: refining, chains, joins, records that carry text, up to three outputs."""
     rng = random.Random(seed)
     records = ["Reading", "Label", "Pair"]
@@ -90,7 +92,7 @@ def small_request(seed: int, *, max_tools: int = 6, objective: Objective | None 
                capability=("fix",) if rng.random() < 0.1 else ())
         for i in range(rng.randint(1, 3))
     )  # fmt: skip
-    estimator = SeededEstimator(registry, seed, restoring=rng.random() < 0.8, failing=rng.random() < 0.5)
+    estimator = SeededEstimator(registry, seed, restoring=rng.random() < 0.8, failing=failing)
     inputs = {"page": ValueFacts(_IMAGE, Size(1000), "noisy")}
     if rng.random() < 0.3:
         inputs["memo"] = ValueFacts(_TEXT, Size(1000), "")

@@ -97,6 +97,15 @@ class TypeGraph:
         """The shortest path by which a result of type `given` yields `wanted`, or None."""
         return next((p for p, type_ in carried(self.types, given) if self.types.accepts(wanted, type_)), None)
 
+    def makes(self, wanted: Wanted) -> bool:
+        """True if some tool that can be called makes what is wanted, for what it is wanted; prices aside."""
+        return any(
+            self.satisfies(wanted.type, type_) is not None
+            and (not wanted.capability or maker.sig.capability in wanted.capability)
+            for maker in self.makers
+            for type_ in self.results(maker)
+        )
+
     def ancestors(self, wanted: Type) -> frozenset[Type]:
         """Every result type that may take part in making `wanted`, the last one included."""
         seen: set[Type] = set()
