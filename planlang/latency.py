@@ -16,6 +16,7 @@ __all__ = ["POINTS", "Tail", "after_timeout", "at_least", "binomial_p95", "hedge
 POINTS = 20
 
 _Z95 = 1.6448536269514722
+_SQRT2 = math.sqrt(2.0)
 _NORMAL = NormalDist()
 _NEVER = 1e-4
 """Tries less likely than this change no figure."""
@@ -59,7 +60,7 @@ class Tail:
             return 0.0
         if self.sigma == 0:
             return 1.0 if self.mean <= ms else 0.0
-        return _NORMAL.cdf((math.log(ms) - self.mu) / self.sigma)
+        return 0.5 * math.erfc((self.mu - math.log(ms)) / (self.sigma * _SQRT2))
 
     def quantile(self, share: float) -> float:
         """The time that a `share` of calls takes at most."""
@@ -104,8 +105,9 @@ def in_sequence(tries: Sequence[tuple[float, Latency]]) -> Latency:
         variance += tail.mean**2 * math.expm1(tail.sigma**2)
         ends.append((share - (tries[position + 1][0] if position + 1 < len(tries) else 0.0), Tail.of(mean, variance)))
     expected = sum(share * latency.expected_ms for share, latency in tries)
-    low, high = 0.0, max(tail.quantile(0.9999) for _, tail in ends)
-    for _ in range(30):
+    # no run is faster than its first try, none slower than the longest sequence
+    low, high = ends[0][1].quantile(0.95), max(tail.quantile(0.95) for _, tail in ends)
+    while high - low > 1e-3 * high:
         middle = (low + high) / 2
         if sum(share * tail.within(middle) for share, tail in ends) < 0.95 * tries[0][0]:
             low = middle
