@@ -102,7 +102,7 @@ def test_the_probe_measures_what_was_added() -> None:
     assert looks.estimate_noise(damaged(grey, noisy(20))).sigma == pytest.approx(20, rel=0.1)
     assert looks.estimate_noise(damaged(photo(), specked(0.1))).impulse == pytest.approx(0.1, rel=0.4)
     stripes = Image.fromarray(np.repeat([([40] * 25 + [220] * 25) * 4], 200, axis=0).astype(np.uint8))
-    assert looks.estimate_noise(damaged(stripes, blurred(2.0))).blur == pytest.approx(2.0, rel=0.15)
+    assert looks.estimate_noise(damaged(stripes, blurred(2.0))).blur == pytest.approx(2.0, rel=0.2)
 
 
 def test_small_print_is_a_condition() -> None:

@@ -116,6 +116,6 @@ def test_the_astronaut_has_one_face(tool: Tool[..., Faces]) -> None:
 
 def test_missing_programs_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    reasons = {tool.spec.name: tool.spec.unavailable() for tool in OCR_TOOLS[2:]}
+    reasons = {str(tool.spec.name): tool.spec.unavailable() for tool in OCR_TOOLS[2:]}
     assert reasons["ocr_tesseract"] == "needs the program tesseract: apt install tesseract-ocr"
     assert reasons["ocr_gocr"] == "needs the program gocr: apt install gocr"

@@ -92,7 +92,7 @@ def boxes_f1(found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, A
     return 2 * hits / (len(found) + len(wanted)) if found or wanted else 1.0
 
 
-def _shared(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+def _shared(a: Mapping[str, float], b: Mapping[str, float]) -> float:
     across = min(a["x"] + a["w"], b["x"] + b["w"]) - max(a["x"], b["x"])
     down = min(a["y"] + a["h"], b["y"] + b["h"]) - max(a["y"], b["y"])
     common = max(0, across) * max(0, down)

@@ -24,9 +24,9 @@ _PAYLOADS = ("https://example.org/parcel/4711", "CATP 2026-11-22", "tel:+4420794
 @cache
 def photographs() -> tuple[Image.Image, ...]:
     """Photographs that ship inside scikit-image and scikit-learn, square, 512 pixels wide."""
-    from skimage import data
     from sklearn.datasets import load_sample_image
 
+    data = _skimage_data()
     arrays = (data.astronaut(), data.coffee(), data.chelsea(), data.camera(), load_sample_image("china.jpg"))
     return tuple(_square(Image.fromarray(array)) for array in arrays)
 
@@ -55,7 +55,7 @@ def _restorations(quick: bool) -> Iterator[Case]:
 
 def _damaged(quick: bool) -> Iterator[tuple[Image.Image, Image.Image]]:
     random = np.random.default_rng(3)
-    for _, clean, page in pages(quick):
+    for _, clean, page, _ in pages(quick):
         yield clean, page
     for number, photo in enumerate(photographs()[: 1 if quick else None]):
         for size in (128,) if quick else (_SIZES if number == 0 else (256,)):
@@ -87,12 +87,10 @@ def _code_scenes(quick: bool) -> Iterator[Case]:
 
 
 def _face_scenes(quick: bool) -> Iterator[Case]:
-    from skimage import data
-
-    crops = (data.lfw_subset()[:100] * 255).astype(np.uint8)
+    crops = (_skimage_data().lfw_subset()[:100] * 255).astype(np.uint8)
     random = np.random.default_rng(6)
-    for number in range(1 if quick else 5):
-        scene = photographs()[(1, 4, 1, 4, 1)[number]].convert("L")
+    for number in range(1 if quick else 3):
+        scene = photographs()[(1, 4, 1)[number]].convert("L")
         boxes = []
         for place in range(3):
             side = int(random.integers(60, 110))
@@ -109,7 +107,7 @@ def _face_scenes(quick: bool) -> Iterator[Case]:
 
 def _probes(quick: bool) -> Iterator[Case]:
     random = np.random.default_rng(8)
-    _, clean, _ = next(pages(quick))
+    _, clean, _, _ = next(pages(quick))
     for image in (clean, *(photo.convert("L") for photo in photographs()[: 0 if quick else None])):
         array = np.asarray(image.convert("L"), dtype=np.float64)
         truth = (image.width, image.height, array.mean(), array.std())
@@ -126,6 +124,12 @@ def _versions(scene: Image.Image, random: np.random.Generator, quick: bool) -> I
         for damage in levels[: 1 if quick else None]:
             yield damage(scene, random)
     yield shrunk(3)(scene, random)
+
+
+def _skimage_data() -> Any:
+    import skimage.data
+
+    return skimage.data
 
 
 def _qr(payload: str, module: int) -> Image.Image:

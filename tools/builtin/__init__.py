@@ -6,6 +6,7 @@ when it is given no tools of its own.
 
 import importlib
 import importlib.resources
+from typing import Any
 
 from catp.tools.catalogue import Catalogue
 from catp.tools.decorator import Tool
@@ -20,9 +21,9 @@ _FAMILIES = (
 )  # fmt: skip
 
 
-def zoo() -> tuple[Tool[..., object], ...]:
+def zoo() -> tuple[Tool[..., Any], ...]:
     """Return every built-in tool, whether it can run here or not; nothing heavy is imported."""
-    found: list[Tool[..., object]] = []
+    found: list[Tool[..., Any]] = []
     for family in _FAMILIES:
         found.extend(importlib.import_module(f"catp.tools.builtin.{family}").TOOLS)
     return tuple(found)

@@ -75,7 +75,7 @@ def answer_vectors(text: str, question: str) -> Answer:
     return Answer(found[best], round(float(np.clip(scores[best], 0.0, 1.0)), 4))
 
 
-TOOLS: tuple[Tool, ...] = (answer_bm25, answer_vectors)
+TOOLS: tuple[Tool[..., Any], ...] = (answer_bm25, answer_vectors)
 
 
 def _rarity(count: int, total: int) -> float:
@@ -101,4 +101,4 @@ def _vectors(texts: list[str]) -> Array:
         for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
     ]
     stacked = np.stack(means)
-    return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9)
+    return np.asarray(stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-9))

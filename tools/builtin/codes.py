@@ -1,5 +1,7 @@
 """QR codes and barcodes: a pure-vision reader and zxing at two levels of effort."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -43,7 +45,7 @@ def codes_zxing(image: Image.Image) -> Codes:
     return _zxing(image, thorough=True)
 
 
-TOOLS: tuple[Tool, ...] = (codes_zxing_fast, codes_zxing, codes_opencv)
+TOOLS: tuple[Tool[..., Any], ...] = (codes_zxing_fast, codes_zxing, codes_opencv)
 
 
 def _zxing(image: Image.Image, *, thorough: bool) -> Codes:

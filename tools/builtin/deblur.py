@@ -3,6 +3,8 @@
 Iterative methods gain most on clean pictures and amplify noise on others: remove noise first.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -84,7 +86,7 @@ def deblur_tv(image: Image.Image, sigma: float | None = None) -> Image.Image:
     return picture(per_channel(pixels(image), work, pad=_PAD))
 
 
-TOOLS: tuple[Tool, ...] = (deblur_unsharp, deblur_wiener, deblur_rl10, deblur_rl30, deblur_tv)
+TOOLS: tuple[Tool[..., Any], ...] = (deblur_unsharp, deblur_wiener, deblur_rl10, deblur_rl30, deblur_tv)
 
 
 def _width(image: Image.Image, sigma: float | None) -> float:

@@ -4,7 +4,7 @@ Median filters win on specks and harm thin text; the bilateral filter wins on li
 noise upwards and has two settings of one trade-off, the distance between its blocks.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -112,7 +112,7 @@ def denoise_dct_fine(image: Image.Image, sigma: float | None = None) -> Image.Im
     return _sliding_dct(image, sigma, stride=1)
 
 
-TOOLS: tuple[Tool, ...] = (
+TOOLS: tuple[Tool[..., Any], ...] = (
     denoise_median, denoise_bilateral, denoise_wavelet, denoise_nlm, denoise_dct, denoise_dct_fine,
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Named things in text: what patterns can tell, with or without guesses about capitalised words."""
 
 import re
+from typing import Any
 
 from catp.tools.builtin.prose import STOPWORDS, checked
 from catp.tools.builtin.records import Entities
@@ -55,7 +56,7 @@ def entities_names(text: str) -> Entities:
     return _listed(exact + names)
 
 
-TOOLS: tuple[Tool, ...] = (entities_patterns, entities_names)
+TOOLS: tuple[Tool[..., Any], ...] = (entities_patterns, entities_names)
 
 
 def _by_pattern(text: str) -> list[_Found]:

@@ -43,7 +43,7 @@ def faces_haar_fine(image: Image.Image) -> Faces:
     return _detect(image, _FINE, 1.1, 4)
 
 
-TOOLS: tuple[Tool, ...] = (faces_haar, faces_haar_fine)
+TOOLS: tuple[Tool[..., Any], ...] = (faces_haar, faces_haar_fine)
 
 
 def _detect(image: Image.Image, cascade: str, step: float, neighbours: int) -> Faces:

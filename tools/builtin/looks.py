@@ -1,5 +1,7 @@
 """Probes a planner may put into a plan: what kind of picture is this, and how damaged is it?"""
 
+from typing import Any
+
 from PIL import Image
 
 from catp.tools.builtin.pixels import grey
@@ -24,4 +26,4 @@ def estimate_noise(image: Image.Image) -> NoiseEstimate:
     return probe(image)
 
 
-TOOLS: tuple[Tool, ...] = (image_stats, estimate_noise)
+TOOLS: tuple[Tool[..., Any], ...] = (image_stats, estimate_noise)

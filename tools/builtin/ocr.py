@@ -136,7 +136,7 @@ def ocr_gocr(image: Image.Image) -> Reading:
     return Reading(text, 0.5 if text else 0.0)
 
 
-TOOLS: tuple[Tool, ...] = (ocr_rapid, ocr_rapid_lines, ocr_tesseract, ocr_gocr)
+TOOLS: tuple[Tool[..., Any], ...] = (ocr_rapid, ocr_rapid_lines, ocr_tesseract, ocr_gocr)
 
 
 def _reading_order(boxes: list[Array], texts: list[str]) -> str:

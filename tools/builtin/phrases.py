@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.prose import STOPWORDS, checked, content_words, sentences, words
@@ -77,7 +78,7 @@ def summary_frequency(text: str, count: int = 2) -> Summary:
     return Summary(" ".join(found[place] for place in sorted(best)))
 
 
-TOOLS: tuple[Tool, ...] = (phrases_frequency, phrases_textrank, phrases_yake, summary_lead, summary_frequency)
+TOOLS: tuple[Tool[..., Any], ...] = (phrases_frequency, phrases_textrank, phrases_yake, summary_lead, summary_frequency)
 
 
 def _runs(text: str) -> list[tuple[str, ...]]:

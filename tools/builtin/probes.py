@@ -120,7 +120,7 @@ def _gradient(array: Array) -> Array:
     if min(array.shape) < 3:
         return np.zeros((1, 1), dtype=np.float32)
     across, down = array[1:-1, 2:] - array[1:-1, :-2], array[2:, 1:-1] - array[:-2, 1:-1]
-    return np.hypot(across, down) / 2
+    return np.asarray(np.hypot(across, down) / 2)
 
 
 def _line_pitch(array: Array) -> int:

@@ -60,7 +60,7 @@ def sentiment_vader(text: str) -> Sentiment:
     return _labelled(float(_analyzer().polarity_scores(checked(text))["compound"]))
 
 
-TOOLS: tuple[Tool, ...] = (sentiment_words, sentiment_vader)
+TOOLS: tuple[Tool[..., Any], ...] = (sentiment_words, sentiment_vader)
 
 
 def _labelled(score: float) -> Sentiment:

@@ -1,5 +1,7 @@
 """Doubling the size of a picture: two interpolations and one that inverts the shrinking."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -36,7 +38,7 @@ def upscale_backproject(image: Image.Image) -> Image.Image:
     return picture(large)
 
 
-TOOLS: tuple[Tool, ...] = (upscale_bicubic, upscale_lanczos, upscale_backproject)
+TOOLS: tuple[Tool[..., Any], ...] = (upscale_bicubic, upscale_lanczos, upscale_backproject)
 
 
 def _doubled(image: Image.Image, method: Image.Resampling) -> Image.Image:

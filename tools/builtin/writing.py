@@ -57,7 +57,7 @@ def translation_apertium(text: str, target: Literal["es", "ca"] = "es") -> Trans
     return Translation(done.stdout.decode(errors="replace").strip())
 
 
-TOOLS: tuple[Tool, ...] = (spelling_symspell, translation_apertium)
+TOOLS: tuple[Tool[..., Any], ...] = (spelling_symspell, translation_apertium)
 
 
 def _mended(word: str) -> str:
