@@ -15,16 +15,19 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from catp.planlang.errors import PlanError
-from catp.planlang.mask import Infeasible, PlanMask
+from catp.planlang.mask import Infeasible, MaskContext, PlanMask
 from catp.planlang.mask.oracle import Auditor, every_plan, every_walk
+from catp.planlang.mask.reach import Reach, call_edges
 from catp.planlang.mask.space import TypeSpace
 from catp.planlang.mask.worlds import feasible, random_context, random_registry, small_context, zoo_context
+from catp.planlang.money import Money
 from catp.planlang.token_ids import decode_ids, encode_ids
 
 RESULTS = Path(__file__).parent / "results" / "mask.json"
@@ -184,6 +187,51 @@ def exhaustive(requests: int, most: int) -> dict[str, int]:
     return tally
 
 
+def least_money(context: MaskContext, space: TypeSpace, most: int) -> list[int | None] | None:
+    """The true least money for the goals with 0, 1, .. steps, by trying all sets of values; None if too many sets."""
+    goals = 0
+    for demand, goal in zip(space.goals, context.tokens.goals, strict=True):
+        goals |= 0 if goal.optional else 1 << demand
+    edges = [(sum(1 << d for d in e.demands), space.serves[e.value], e.price) for e in call_edges(context, space)]
+    sets = {space.served(space.inputs): 0}
+    least: list[int | None] = []
+    for _ in range(context.max_steps + 1):
+        reached = [money for met, money in sets.items() if goals & ~met == 0]
+        reached += [money for money in least[-1:] if money is not None]
+        least.append(min(reached, default=None))
+        following: dict[int, int] = {}
+        for met, money in sets.items():
+            for needed, given, price in edges:
+                if needed & ~met == 0 and given & ~met:
+                    following[met | given] = min(money + price, following.get(met | given, money + price))
+        sets = following
+        if len(sets) > most:
+            return None
+    return least
+
+
+def optimum(tools: int, requests: int) -> dict[str, int]:
+    """How often the money known to suffice is the true least, over requests and numbers of steps."""
+    tally = {"tools": tools, "cells": 0, "exact": 0, "dearer": 0, "not_found": 0}
+    for seed in range(requests):
+        rng = Random(f"optimum-{tools}-{seed}")
+        context = random_context(rng, random_registry(rng, tools), budget=True)
+        context = replace(context, budget=Money(10**9), max_steps=4)
+        space = TypeSpace(context.tokens)
+        least = least_money(context, space, 20_000)
+        if least is None or least[-1] is None:
+            continue
+        try:
+            need: tuple[int | None, ...] = Reach(context, space).root.need
+        except Infeasible:
+            need = (None,) * len(least)
+        for truth, known in zip(least, need, strict=True):
+            if truth is not None:
+                tally["cells"] += 1
+                tally["not_found" if known is None else "exact" if known == truth else "dearer"] += 1
+    return tally
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
@@ -210,6 +258,8 @@ def main() -> None:
     walks(20_000 if given.quick else 1_000_000, result["walks"], save)
     result["exhaustive"] = exhaustive(60 if given.quick else 300, 500)
     print(result["exhaustive"], flush=True)
+    result["optimum"] = [optimum(tools, 40 if given.quick else 300) for tools in (11, 30)]
+    print(result["optimum"], flush=True)
     save()
 
 

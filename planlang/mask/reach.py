@@ -25,14 +25,14 @@ from catp.planlang.mask.context import Infeasible, MaskContext
 from catp.planlang.mask.space import TypeSpace
 from catp.planlang.money import Money, format_usd
 
-__all__ = ["Node", "Reach"]
+__all__ = ["Edge", "Node", "Reach", "call_edges"]
 
 _Calls: TypeAlias = tuple[tuple[int, int], ...]
 """Calls in order: the value each gives and its price. No value twice."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Edge:
+class Edge:
     """One way to call a tool: the demands it makes, the value it gives, its price."""
 
     demands: tuple[int, ...]
@@ -85,7 +85,7 @@ class Reach:
                 self._serving.setdefault(demand, []).append(value)
         wanted = zip(space.goals, context.tokens.goals, strict=True)
         self._goals = tuple(demand for demand, goal in wanted if not goal.optional)
-        self.root, self._through = self._solve(tuple(_edges(context, space)))
+        self.root, self._through = self._solve(tuple(call_edges(context, space)))
 
     def after(self, node: Node, value: int) -> Node:
         """The node once a step has given `value`."""
@@ -139,11 +139,11 @@ class Reach:
                 allowed |= tools & cheapest.upto(money - needed)
         return allowed
 
-    def _solve(self, edges: tuple[_Edge, ...]) -> tuple[Node, tuple[dict[int, list[_Calls]], ...]]:
+    def _solve(self, edges: tuple[Edge, ...]) -> tuple[Node, tuple[dict[int, list[_Calls]], ...]]:
         """The node of the inputs, and for each goal the completions through every value."""
         served = self.space.served(self.space.inputs)
         typical = max(1, sum(edge.price for edge in edges) // max(1, len(edges)))
-        makers: dict[int, list[_Edge]] = {}
+        makers: dict[int, list[Edge]] = {}
         for edge in edges:
             makers.setdefault(edge.value, []).append(edge)
         ways: list[list[_Calls]] = [[] for _ in self._goals]
@@ -179,7 +179,7 @@ class Reach:
             f"but the budget is ${format_usd(Money(self.money))}"
         )
 
-    def _inside(self, served: int, edges: tuple[_Edge, ...], rate: int) -> dict[int, _Calls]:
+    def _inside(self, served: int, edges: tuple[Edge, ...], rate: int) -> dict[int, _Calls]:
         """Completions of demands from the inputs, cheapest first at `rate` nano-USD per step."""
         found: dict[int, _Calls] = dict.fromkeys(_bits(served), ())
         waiting = [sum(demand not in found for demand in edge.demands) for edge in edges]
@@ -212,7 +212,7 @@ class Reach:
         return found
 
     def _outside(
-        self, goal: int, inside: dict[int, _Calls], makers: dict[int, list[_Edge]], rate: int
+        self, goal: int, inside: dict[int, _Calls], makers: dict[int, list[Edge]], rate: int
     ) -> dict[int, _Calls]:
         """For every value, a completion of `goal` that uses it."""
         order = count()
@@ -253,7 +253,7 @@ class Reach:
     def _serve(self, calls: _Calls, goal: int) -> bool:
         return any(self.space.serves[value] >> goal & 1 for value, _ in calls)
 
-    def _chained(self, first: _Calls, served: int, edges: tuple[_Edge, ...], rate: int) -> list[_Calls]:
+    def _chained(self, first: _Calls, served: int, edges: tuple[Edge, ...], rate: int) -> list[_Calls]:
         """A completion of all goals that starts with `first` and builds the rest on what it gives."""
         inside = self._inside(served | self.space.served(value for value, _ in first), edges, rate)
         if any(goal not in inside for goal in self._goals):
@@ -286,7 +286,7 @@ class _Cheapest:
         return self._masks[bisect_right(self._prices, money)]
 
 
-def _edges(context: MaskContext, space: TypeSpace) -> Iterable[_Edge]:
+def call_edges(context: MaskContext, space: TypeSpace) -> Iterable[Edge]:
     """The cheapest tool for each way of turning demands into a value."""
     cheapest: dict[tuple[tuple[int, ...], int], int] = {}
 
@@ -306,7 +306,7 @@ def _edges(context: MaskContext, space: TypeSpace) -> Iterable[_Edge]:
             if slot.each >= 0:
                 rest = (demand for other, demand in needed.items() if other != place)
                 offer((*rest, slot.each), face.mapped, price * context.width)
-    return (_Edge(demands, value, price) for (demands, value), price in cheapest.items())
+    return (Edge(demands, value, price) for (demands, value), price in cheapest.items())
 
 
 def _money(calls: _Calls) -> int:
