@@ -44,7 +44,7 @@ class CallHeader:
 class Reply:
     """How the call ended. `total_cpu_ms` is all CPU time of this process so far; `idle_cpu_ms` was burnt between calls.
 
-    `threads` counts Python threads the call started and left behind.
+    `threads` counts Python threads the call started and left behind, `programs` is True if it left a program running.
     """
 
     status: Status
@@ -53,6 +53,7 @@ class Reply:
     idle_cpu_ms: float
     rss_mb: float
     threads: int
+    programs: bool
     error_type: str = ""
     message: str = ""
 
@@ -159,7 +160,7 @@ class _Server:
         total = cpu_seconds()
         self._reported = total
         kind, words = (type(error).__name__, _describe(error)) if error is not None else ("", "")
-        return Reply(status, usage, total * 1e3, idle, rss_mb(), max(0, threads), kind, words)
+        return Reply(status, usage, total * 1e3, idle, rss_mb(), max(0, threads), _programs_left(), kind, words)
 
     def _send(self, reply: Reply, chunks: list[Any], buffers: list[Any]) -> None:
         self._sock.sendall(frames.prefix(pickle.dumps(reply, protocol=5), chunks, buffers))
@@ -195,6 +196,14 @@ def _describe(error: BaseException) -> str:
     frame = next(reversed(traceback.extract_tb(error.__traceback__)), None)
     place = f" (at {os.path.basename(frame.filename)}:{frame.lineno})" if frame else ""
     return f"{str(error) or 'no message'}{place}"
+
+
+def _programs_left() -> bool:
+    """True if a child process is still running."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _pin_threads() -> None:

@@ -227,6 +227,8 @@ class WorkerPool:
         reason = None
         if reply.threads:
             reason = f"left {reply.threads} thread(s) running"
+        elif reply.programs:
+            reason = "left a program running"
         elif reply.idle_cpu_ms > _IDLE_CPU_MS:
             reason = f"used {reply.idle_cpu_ms:.0f} ms of CPU between calls"
         elif reply.rss_mb > self.limits.idle_rss_mb:

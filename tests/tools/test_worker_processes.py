@@ -81,6 +81,7 @@ MISDEEDS: dict[str, Callable[[], object]] = {
     "hang in a program": lambda: subprocess.run(["sleep", "600"], check=False),
     "burn": lambda: spin(600_000),
     "leak": lambda: threading.Thread(target=spin, args=(600_000,)).start(),
+    "leak a program": lambda: subprocess.Popen(["sleep", "600"]),
     "print": lambda: print("noise"),
 }
 LIES: dict[str, object] = {"wrong type": 5, "unpicklable": lambda: 1}
@@ -265,6 +266,27 @@ async def test_a_leaked_thread_ends_with_its_process(tmp_path: Path, caplog: pyt
     assert await call("leak", note=tmp_path / "pid") == "fine"
     assert await gone(await written(tmp_path / "pid"))
     assert "left 1 thread(s) running" in caplog.text
+
+
+async def test_a_program_left_behind_ends_with_its_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert await call("leak a program", note=tmp_path / "pid") == "fine"
+    assert await gone(await written(tmp_path / "pid"))
+    assert "left a program running" in caplog.text
+
+
+@tool(pool=POOL)
+def wind_up(text: str) -> str:
+    """Keep the process busy after the call in a way that leaves no Python thread, as native threads may."""
+    signal.signal(signal.SIGALRM, lambda *_: spin(300))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    return text
+
+
+async def test_a_process_that_is_busy_between_calls_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    await wind_up.spec.backend.call({"text": "a"}, timeout=30)
+    await asyncio.sleep(2.5)
+    await wind_up.spec.backend.call({"text": "a"}, timeout=30)
+    assert "ms of CPU between calls" in caplog.text
 
 
 async def test_what_a_tool_prints_does_not_reach_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
