@@ -244,16 +244,17 @@ class RunStore:
 
         @event.listens_for(engine, "connect")
         def _pragmas(raw: sqlite3.Connection, _record: object) -> None:
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
+            for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
                 raw.execute(f"PRAGMA {pragma}")
 
         try:
             with engine.begin() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may open a fresh store at once
                 schema.metadata.create_all(connection)
+                current = {"key": "schema", "value": str(schema.SCHEMA_VERSION)}
+                connection.execute(upsert(schema.meta).values(current).on_conflict_do_nothing())
                 version = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
-                if version is None:
-                    connection.execute(insert(schema.meta).values(key="schema", value=str(schema.SCHEMA_VERSION)))
-                elif int(version) != schema.SCHEMA_VERSION:
+                if version != current["value"]:
                     raise StoreError(
                         f"run store {self.path} has schema version {version}, this catp reads {schema.SCHEMA_VERSION}; "
                         "upgrade catp or choose another file with --store"
