@@ -24,6 +24,7 @@ from typing import TypeAlias
 from catp.planlang.mask.context import Infeasible, MaskContext
 from catp.planlang.mask.space import TypeSpace
 from catp.planlang.money import Money, format_usd
+from catp.planlang.types import Type
 
 __all__ = ["Edge", "Node", "Reach", "call_edges"]
 
@@ -78,6 +79,9 @@ class Reach:
         self._cheapest_map = _Cheapest([(price * context.width, k) for price, k in priced])
         self._nodes: dict[tuple[tuple[_Calls, ...], tuple[tuple[_Calls, ...], ...]], Node] = {}
         self._by_value = _grouped((face.value, 1 << k) for k, face in enumerate(space.tools))
+        self._kin: dict[Type, list[tuple[int, int]]] = {}
+        for value, mask in self._by_value:
+            self._kin.setdefault(space.kin(value), []).append((value, mask))
         self._by_mapped = _grouped((face.mapped, 1 << k) for k, face in enumerate(space.tools))
         self._serving: dict[int, list[int]] = {}
         for value, served in enumerate(space.serves):
@@ -120,7 +124,8 @@ class Reach:
         """Bitmask of tools that may stand beside a call that gives `value`, in a step that starts at `node`."""
         groups = node.other.get(value)
         if groups is None:
-            shared = ((self.space.common(value, other), tools) for other, tools in self._by_value)
+            kin = self._kin.get(self.space.kin(value), ())
+            shared = ((self.space.common(value, other), tools) for other, tools in kin)
             groups = node.other[value] = _groups(
                 (self.after(node, common).need, tools) for common, tools in shared if common >= 0
             )

@@ -89,6 +89,18 @@ class TypeSpace:
             found = self._common[key] = -1 if type_ is None else self._value_ids[type_]
         return found
 
+    def kin(self, value: int) -> Type:
+        """The root of a value's ancestry: two values have something in common only if their roots are the same."""
+        return self._root(self.values[value])
+
+    def _root(self, type_: Type) -> Type:
+        if type_.item is not None:
+            return list_of(self._root(type_.item))
+        name, definition = type_.name, self.types.defs.get(type_.name)
+        while definition is not None and definition.parent is not None:
+            name, definition = definition.parent, self.types.defs.get(definition.parent)
+        return Type(name)
+
     def fits(self, type_: Type, demand: int) -> bool:
         """True if a value of exactly this type meets the demand, without following a field."""
         kind, wanted = self.demands[demand]
