@@ -216,7 +216,7 @@ def _warnings(scope: Scope, plan: Plan) -> None:
         scope.place = f"step `{step.name}`"
         if writes(scope, step):
             if step.note("key") is None:
-                message = f"`{step.name}` changes the world and has no `@key`: a retry or resume could do it twice"
+                message = f"`{step.name}` changes the world and has no `@key`, so it is never tried twice"
                 scope.warn("W302", message, step.span, 'add `@key(t"...")` with what makes the call unique')
         elif clean and step.name not in used:
             help_ = "name it in `out`, or delete the step; it will not run"

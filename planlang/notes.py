@@ -16,7 +16,19 @@ from catp.planlang.errors import Diagnostic, PlanError, nearest
 from catp.planlang.money import Money
 from catp.planlang.nodes import NOTE_NAMES, Duration, ListValue, Literal, Note, NoteArg, Ref, Step, Usd, Value
 
-__all__ = ["MAX_RETRIES", "NOTE_PARAMS", "NoteParam", "StepPolicy", "bind_note", "note_problems", "step_policy"]
+__all__ = [
+    "DEFAULT_BACKOFF_MS",
+    "MAX_RETRIES",
+    "NOTE_PARAMS",
+    "NoteParam",
+    "StepPolicy",
+    "bind_note",
+    "note_problems",
+    "step_policy",
+]
+
+DEFAULT_BACKOFF_MS = 100.0
+"""The wait before the first retry where `@retry` names none."""
 
 MAX_RETRIES = 100
 """More retries than this are refused: they multiply what a step may cost."""
@@ -42,8 +54,9 @@ class StepPolicy:
     """
 
     retries: int = 0
-    """Calls repeated after an error, beyond the first. A failed accept guard is no error: the next attempt runs."""
-    backoff_ms: float = 0.0
+    """Calls repeated after an error, beyond the first. A failed accept guard is no error: the next attempt runs. A step
+    that writes is only retried if it has a `@key`."""
+    backoff_ms: float = DEFAULT_BACKOFF_MS
     """Wait before the first retry; it doubles with every further one."""
     retry_on: tuple[str, ...] = ()
     """Error types to retry (`"timeout"`, `"ValueError"`); empty means any."""

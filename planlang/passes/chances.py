@@ -8,10 +8,11 @@ step that may fail) are taken as independent, and a set of events is one integer
     c = g(a, b)      events {a, guard b, b}
 
 A guarded step with `else` always has a value if that and its arguments have one; that the guard may make the arguments
-or the `else` value unnecessary is ignored, which makes the figure slightly too small.
+or the `else` value unnecessary is ignored, and so is that a later alternative may do without a value that an earlier
+one needs; both make the figure slightly too small.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catp.planlang.nodes import Ref, Step
@@ -37,26 +38,32 @@ class _Events:
         self.shares: list[float] = []
         self.known: dict[int, float] = {0: 1.0}
 
-    def new(self, share: float) -> int:
+    def and_new(self, events: int, share: float) -> int:
+        """Return `events` (a set already known) with one new event of probability `share`."""
+        if share >= 1.0:
+            return events
+        both = events | 1 << len(self.shares)
         self.shares.append(share)
-        return 1 << (len(self.shares) - 1)
+        self.known[both] = self.known[events] * share
+        return both
 
-    def probability(self, sets: Iterable[int]) -> tuple[int, float]:
-        """Return the union of `sets` and its probability, starting from the largest set already known."""
+    def union(self, sets: Sequence[int]) -> int:
+        """Return the union of known sets, which is then known too: the largest one and what the others add."""
+        if len(sets) == 1:
+            return sets[0]
         union = largest = 0
         for one in sets:
             union |= one
-            if one > largest and one in self.known:
+            if one > largest:
                 largest = one
-        found = self.known.get(union)
-        if found is None:
+        if union not in self.known:
             found, rest = self.known[largest], union & ~largest
             while rest:
                 bit = rest & -rest
                 found *= self.shares[bit.bit_length() - 1]
                 rest ^= bit
             self.known[union] = found
-        return union, found
+        return union
 
 
 class Chances:
@@ -76,21 +83,17 @@ class Chances:
         before = [self.values[ref.root] for slot, ref in refs if slot != "else" and self._binding(slot, ref)]
         guarded = any(value.guarded for value in before)
         needs = [value.needs for value in before]
+        asked = self.events.union(needs)
         holds = self.guard_holds if step.when else 1.0
-        guard = [self.events.new(holds)] if step.when else []
-        runs, starts = self.events.probability([*needs, *guard])
+        runs = self.events.and_new(asked, holds)
         if step.otherwise is not None:
             other = self.values.get(step.otherwise.root, _ALWAYS)
-            runs, _ = self.events.probability([*needs, other.needs])
-            success = 1.0 - holds * (1.0 - success)
-            value_guarded = guarded or other.guarded
+            either = self.events.union([asked, other.needs])
+            exists = self.events.and_new(either, 1.0 - holds * (1.0 - success))
+            self.values[step.name] = _Value(exists, guarded or other.guarded)
         else:
-            value_guarded = guarded or bool(step.when)
-        failing = self.events.new(success) if success < 1.0 else 0
-        exists, _ = self.events.probability([runs, failing])
-        value = _Value(exists, value_guarded)
-        self.values[step.name] = value
-        return starts, guarded or bool(step.when)
+            self.values[step.name] = _Value(self.events.and_new(runs, success), guarded or bool(step.when))
+        return self.events.known[runs], guarded or bool(step.when)
 
     def _binding(self, slot: str, ref: Ref) -> bool:
         """True if the step cannot run without the value of this reference."""

@@ -8,7 +8,7 @@ is on average slower than each. Waiting for approval, for free slots and for too
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from catp.planlang.critical import longest, schedule
 from catp.planlang.latency import at_least
 from catp.planlang.money import Money
 from catp.planlang.nodes import Attempt, Plan, Ref, Step, StepName
-from catp.planlang.notes import step_policy
+from catp.planlang.notes import StepPolicy, step_policy
 from catp.planlang.passes.attempts import ChoiceEstimate, Offer, compose
 from catp.planlang.passes.chances import Chances
 from catp.planlang.passes.facts import element_of, facts_of, unknown_facts
@@ -97,7 +97,7 @@ class _Predictor:
         self.steps: dict[StepName, StepEstimate] = {}
 
     def step(self, step: Step, refs: Sequence[tuple[str, Ref]]) -> None:
-        policy = step_policy(step)
+        policy = self.policy(step)
         mapped = step.mapped
         count = self.count(step) if mapped else 1
         offers = [self.offer(attempt) for attempt in step.attempts]
@@ -106,6 +106,15 @@ class _Predictor:
         success = at_least(needed, count, choice.success) if mapped else choice.success
         starts, guarded = self.chances.starts(step, refs, success)
         self.steps[step.name] = self.weigh(step, choice, starts, guarded, self.result(step, offers[0], count))
+
+    def policy(self, step: Step) -> StepPolicy:
+        """The step's annotations; what writes without a key is never repeated."""
+        policy = step_policy(step)
+        if policy.retries and policy.key is None:
+            sigs = [self.registry.get(attempt.tool) for attempt in step.attempts]
+            if any(sig is not None and sig.effects == "write" for sig in sigs):
+                return replace(policy, retries=0)
+        return policy
 
     def count(self, step: Step) -> int:
         """How often a mapped step runs: the elements of the shortest list of its first attempt."""

@@ -28,6 +28,7 @@ pages(a: text) -> list[text]
 read pick(a: text) -> image
 small(a: image) -> image
 ocr(a: image) -> Answer
+write send(a: text) -> text
 """)
 
 ASSUME = Assumptions(accept_pass=0.6, guard_holds=0.3, list_count=6)
@@ -293,6 +294,13 @@ out last, n = each_one
     mapped = compiled.estimate.steps[plan.steps[3].name]
     assert mapped.result.size == Size(250, 7)
     assert mapped.max_calls == 7
+
+
+def test_what_writes_is_only_tried_again_under_a_key() -> None:
+    def calls(notes: str) -> int:
+        return compile_plan(parse(f"in q: text\na = send(q) {notes}\nout a\n"), REGISTRY).estimate.max_calls
+
+    assert (calls("@retry(2)"), calls("@retry(2) @key(q)")) == (1, 3)
 
 
 def test_lists_of_unknown_length_count_as_assumed() -> None:

@@ -24,6 +24,7 @@ def step(notes: str) -> Step:
         ("@retry(backoff=500ms, n=2)", StepPolicy(retries=2, backoff_ms=500.0)),
         ('@retry(1, 1s, ["timeout", "ValueError"])', StepPolicy(1, 1000.0, ("timeout", "ValueError"))),
         ('@retry(1, on="timeout")', StepPolicy(retries=1, retry_on=("timeout",))),
+        ("@retry(1, backoff=0s)", StepPolicy(retries=1, backoff_ms=0.0)),
         ("@timeout(1.5s)", StepPolicy(timeout_s=1.5)),
         ("@budget($0.02)", StepPolicy(budget=Money(20_000_000))),
         ("@cache", StepPolicy(cache_ttl=math.inf)),
