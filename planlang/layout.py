@@ -19,7 +19,7 @@ __all__ = ["MAX_DEPTH", "split_statements"]
 MAX_DEPTH: Final = 64
 """How deep brackets may nest."""
 
-_MAX_RESCANS: Final = 8
+_MAX_RESCANS: Final = 3
 
 _CLOSER: Final = {"(": ")", "[": "]", "{": "}"}
 _OPENER: Final = {closer: opener for opener, closer in _CLOSER.items()}
