@@ -4,6 +4,7 @@ A `Program` is a compiled plan seen by the scheduler. It holds no values and no 
 """
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -88,8 +89,20 @@ class Program:
     max_latency_s: float | None
 
 
+_PROGRAMS: dict[int, Program] = {}
+"""By identity: compiled plans hold mappings and cannot be hashed."""
+
+
 def build_program(compiled: CompiledPlan) -> Program:
-    """Work out the schedule-relevant facts of a compiled plan."""
+    """Work out the schedule-relevant facts of a compiled plan; done once, however often the plan is run."""
+    known = _PROGRAMS.get(id(compiled))
+    if known is None:
+        known = _PROGRAMS[id(compiled)] = _build(compiled)
+        weakref.finalize(compiled, _PROGRAMS.pop, id(compiled), None).atexit = False
+    return known
+
+
+def _build(compiled: CompiledPlan) -> Program:
     limits = compiled.plan.limits
     steps: dict[str, Step] = {step.name: step for step in compiled.plan.steps}
     return Program(

@@ -30,6 +30,9 @@ __all__ = ["DROP", "Missing", "Values", "accepts"]
 
 DROP: Final = object()
 
+_SCALARS = frozenset({int, float, bool, type(None)})
+_ONE = Size()
+
 _OPERATORS: dict[Operator, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -122,6 +125,8 @@ class Values:
 
     def size(self, arg: BoundArg, value: Any) -> Size:
         """The size of an argument, worked out once per named value."""
+        if type(value) in _SCALARS:
+            return _ONE
         ref = arg.value
         if arg.each or not isinstance(ref, Ref) or ref.path:
             return size_of(value)
