@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
 from typing import Any, NoReturn
 
 from catp.planlang.errors import Diagnostic, PlanError
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 MAX_DEPTH = 50
+MAX_PROBLEMS = 50
 _MAX_BITS = 13_000  # about as many digits as a plan's numbers may have
 _MEDIA = {
     "image": ("jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff"),
@@ -69,11 +71,16 @@ class Builder:
         self.steps: list[Step] = []
         self.problems: list[Diagnostic] = []
         self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
         self._tools: dict[str, str] = {}
 
     def problem(self, code: str, message: str, path: str, help: str | None = None) -> None:
         """Note one problem at a JSON pointer."""
-        self.problems.append(Diagnostic(code, message, None, help, path=path))
+        self.note(Diagnostic(code, message, None, help, path=path))
+
+    def note(self, *problems: Diagnostic) -> None:
+        """Note problems, up to `MAX_PROBLEMS` in all: nobody reads more, and each is rendered with its line."""
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 
     def tool(self, foreign: object, path: str) -> ToolName:
         """Return the plan's name for a foreign tool: the registry's if it has one, else the nearest legal name."""
@@ -94,10 +101,12 @@ class Builder:
         """Return a legal name like `wanted` that no other step or input has."""
         stem = plain(wanted)
         stem = stem if is_name(stem) else f"{stem}_" if is_name(f"{stem}_") else f"s_{stem}".rstrip("_")
-        candidate, count = stem, 1
+        count = self._counts.get(stem, 0) + 1
+        candidate = stem if count == 1 else f"{stem}_{count}"
         while candidate in self._taken:
             count += 1
             candidate = f"{stem}_{count}"
+        self._counts[stem] = count
         self._taken.add(candidate)
         return StepName(candidate)
 
@@ -171,25 +180,28 @@ class Builder:
 
     def _sorted(self) -> tuple[Step, ...]:
         """Order steps by dependency, keeping the given order where it is free."""
-        needs = {step.name: {ref.root for _, ref in step_refs(step)} for step in self.steps}
-        done = {given.name for given in self.inputs.values()}
-        waiting, ordered = list(self.steps), list[Step]()
-        while waiting:
-            ready = [step for step in waiting if needs[step.name] <= done]
-            if not ready:
-                circle = ", ".join(f"`{step.name}`" for step in waiting[:8])
-                raise PlanError([Diagnostic("E101", f"steps wait for each other: {circle}", None, "break the circle")])
-            if ready[0] is waiting[0]:  # already in order: take the whole run at once
-                run = 0
-                while run < len(waiting) and needs[waiting[run].name] <= done:
-                    done.add(waiting[run].name)
-                    run += 1
-                ordered += waiting[:run]
-                del waiting[:run]
-            else:
-                ordered.append(ready[0])
-                done.add(ready[0].name)
-                waiting.remove(ready[0])
+        place = {str(step.name): index for index, step in enumerate(self.steps)}
+        waits: list[int] = []
+        unblocks: list[list[int]] = [[] for _ in self.steps]
+        for index, step in enumerate(self.steps):
+            needed = {place[ref.root] for _, ref in step_refs(step) if ref.root in place}
+            waits.append(len(needed))
+            for other in needed:
+                unblocks[other].append(index)
+        ready = [index for index, count in enumerate(waits) if count == 0]
+        ordered: list[Step] = []
+        while ready:
+            index = heappop(ready)
+            ordered.append(self.steps[index])
+            for other in unblocks[index]:
+                waits[other] -= 1
+                if waits[other] == 0:
+                    heappush(ready, other)
+        if len(ordered) < len(self.steps):
+            circle = [f"`{step.name}`" for step, count in zip(self.steps, waits, strict=True) if count][:8]
+            raise PlanError(
+                [Diagnostic("E101", f"steps wait for each other: {', '.join(circle)}", None, "break it up")]
+            )
         return tuple(ordered)
 
 

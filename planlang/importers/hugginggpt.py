@@ -58,7 +58,7 @@ def _add(builder: Builder, task: dict[str, Any], index: int, names: dict[int, St
                 "E102",
                 f"task {own} uses task {key}, which does not exist" if key != own else f"task {own} uses itself",
                 place,
-                f"the tasks are {sorted(names)}",
+                "a reference is the id of another task in the list",
             )
             return None
         return Ref(names[key])

@@ -25,9 +25,9 @@ from catp.planlang.registry_view import RegistryView
 __all__ = ["from_llmcompiler", "looks_like_llmcompiler"]
 
 _CALL = re.compile(r"[ \t]*(\d{1,6})\.[ \t]*([A-Za-z_][\w.-]*)[ \t]*(\()?")
-_END = re.compile(r"\s*(?:<END_OF_PLAN>)?\s*(?:#.*)?$")
+_END = re.compile(r"\s*+(?:<END_OF_PLAN>\s*+)?(?:#.*)?$")
 _IN_TEXT = re.compile(r"\$(?:\{(\d{1,6})\}|(\d{1,6})(?!\d|[.,]\d))")
-_BARE = re.compile(r"""("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')|\$(?:\{(\d{1,6})\}|(\d{1,6}))""", re.DOTALL)
+_BARE = re.compile(r"""("(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?)|\$(?:\{(\d{1,6})\}|(\d{1,6}))""", re.DOTALL)
 _PREFIX = "_result_"
 
 
@@ -146,7 +146,7 @@ class _Reader:
         number = int(node.id.removeprefix(_PREFIX))
         ref = self._refer(number, line)
         if number not in self.numbers:
-            self._problem("E102", f"there is no call {number}", line.span, f"the calls are {sorted(self.numbers)}")
+            self._problem("E102", f"there is no call {number}", line.span, "$N is the result of the call numbered N")
         return Ref(ref.root, tuple(reversed(path))) if ref is not None else Literal(None)
 
     def _text(self, text: str, line: _Line) -> Value:
@@ -167,7 +167,7 @@ class _Reader:
         return None
 
     def _problem(self, code: str, message: str, span: Span, help: str | None = None) -> None:
-        self.builder.problems.append(Diagnostic(code, message, span, help))
+        self.builder.note(Diagnostic(code, message, span, help))
 
 
 class _NotPython(Exception):

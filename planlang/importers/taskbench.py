@@ -11,6 +11,7 @@ calls them `tool_nodes` and `tool_links` in some versions; all of that is read.
 """
 
 import re
+from bisect import bisect_left
 from typing import Any
 
 from catp.planlang.importers.building import Builder, decode_json, input_type, read_json, with_references
@@ -111,16 +112,28 @@ def _after(
         index: {number[ref.root] for arg in call.args for ref in refs_in(arg.value) if ref.root in number}
         for index, call in calls.items()
     }
+    by_task: dict[object, list[int]] = {}
+    for index, task in tasks.items():
+        by_task.setdefault(task, []).append(index)
     after: dict[int, list[int]] = {}
     for position, link in enumerate(links):
         ends = [link.get(end) if isinstance(link, dict) else None for end in ("source", "target")]
-        sources, targets = ([index for index, task in tasks.items() if task == end] for end in ends)
-        if not sources or not targets:
-            missing = ends[0] if not sources else ends[1]
+        known = [by_task.get(end, []) if isinstance(end, str) else [] for end in ends]
+        if not all(known):
+            missing = ends[1] if known[0] else ends[0]
             builder.problem("E102", f"link names {missing!r}, which is no node's task", f"/task_links/{position}")
-            continue
-        pairs = [(source, target) for source in sources for target in targets if source != target]
-        if pairs and not any(source in uses[target] for source, target in pairs):
-            source, target = min(pairs, key=lambda pair: (pair[0] > pair[1], abs(pair[0] - pair[1])))
-            after.setdefault(target, []).append(source)
+        elif not any(uses[target].intersection(known[0]) for target in known[1]):
+            pair = _nearest(*known)
+            if pair is not None:
+                after.setdefault(pair[1], []).append(pair[0])
     return after
+
+
+def _nearest(sources: list[int], targets: list[int]) -> tuple[int, int] | None:
+    """Return the closest source and target that differ, preferring a source before its target; both lists rise."""
+    pairs = []
+    for target in targets:
+        place = bisect_left(sources, target)
+        beyond = place + (place < len(sources) and sources[place] == target)
+        pairs += [(source, target) for source in (*sources[max(0, place - 1) : place], *sources[beyond : beyond + 1])]
+    return min(pairs, key=lambda pair: (pair[0] > pair[1], abs(pair[0] - pair[1])), default=None)

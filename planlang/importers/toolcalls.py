@@ -79,5 +79,5 @@ def _arguments(builder: Builder, given: Any, path: str) -> Any:
     try:
         return decode_json(given, path)
     except PlanError as error:
-        builder.problems += error.diagnostics
+        builder.note(*error.diagnostics)
         return {}

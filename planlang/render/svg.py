@@ -78,7 +78,7 @@ def _description(drawn: PlanView) -> str:
     for edge in drawn.edges:
         after.setdefault(edge.target, []).append(edge.source.partition(":")[2] or edge.source)
     steps = [
-        f"{node.title} runs {' '.join(node.lines)}"
+        f"{node.title} runs {clip(' '.join(node.lines), 160)}"
         + (f" after {', '.join(after[node.id])}" if node.id in after else "")
         for node in drawn.nodes
         if node.kind == "step"
@@ -132,7 +132,7 @@ def _node(node: NodeView, box: Box) -> Iterator[str]:
 def _tooltip(node: NodeView) -> str:
     slack = f"slack {node.slack}" if node.slack else "on the critical path" if node.critical else ""
     parts = (node.title, *node.lines, node.guard, node.notes, node.price, node.latency, slack)
-    return "\n".join(part for part in parts if part)
+    return "\n".join(clip(part, 400) for part in parts if part)
 
 
 def _edge(path: EdgePath, edge: EdgeView, direction: Direction) -> str:

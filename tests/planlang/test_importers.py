@@ -384,6 +384,18 @@ def test_garbage_is_a_plan_error_in_every_format(data: Any, format: str) -> None
         assert problems(data, format)
 
 
+def test_many_problems_are_cut_and_large_inputs_take_no_quadratic_time() -> None:
+    """Each of these once took minutes: the test's own time limit is the assertion."""
+    size = 1_000_000
+    assert len(problems('1. f("' + "$1" * (size // 2 - 10) + '")')) == 50
+    assert problems('1. f("' + '\\"' * (size // 2 - 10) + ")")
+    assert problems("1. f(1)" + " " * (size - 20) + "x")
+    plan = import_plan("[" + ",".join(['"a",["Input of Query"]'] * 20_000) + "]")
+    assert plan.steps[-1].name == "a_20000"
+    backwards = [{"task": "a", "arguments": [f"<node-{i + 1}>"]} for i in range(5000)] + [{"task": "a"}]
+    assert import_plan({"task_nodes": backwards}).steps[0].name == "a_5001"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
     | st.sampled_from(["task", "<node-0>", "<GENERATED>-0", "Input of Query", "a", "a.jpg", '{"a": 1}']),
