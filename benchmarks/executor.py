@@ -15,11 +15,13 @@ A peer that is not installed is left out and named; `pip install -e '.[bench]'` 
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -164,11 +166,11 @@ class LlamaWorkflows:
         class Flow(Workflow):
             pass
 
-        async def begin(self: Any, ctx: Any, ev: Any) -> None:
+        async def begin(ctx: Any, ev: Any) -> None:
             for kind in starts.values():
                 ctx.send_event(kind())
 
-        async def finish(self: Any, ctx: Any, ev: Any) -> Any:
+        async def finish(ctx: Any, ev: Any) -> Any:
             if ctx.collect_events(ev, [kinds[node] for node in ends(graph)]) is None:
                 return None
             return StopEvent(result=None)
@@ -197,7 +199,7 @@ class LlamaWorkflows:
     def _step(
         node: str, needs: tuple[str, ...], kinds: Any, starts: Any, work: Work, context: Any, union: Any
     ) -> Callable[..., Any]:
-        async def run(self: Any, ctx: Any, ev: Any) -> Any:
+        async def run(ctx: Any, ev: Any) -> Any:
             if len(needs) > 1 and ctx.collect_events(ev, [kinds[need] for need in needs]) is None:
                 return None
             await work(node)
@@ -292,7 +294,7 @@ class Dask:
             return name
 
         sleeps, fails = SLEEPS, FAILS
-        self.graph = {name: (node, name, *needs) for name, needs in graph.items()}
+        self.graph = {name: (partial(node, name), *needs) for name, needs in graph.items()}
         self.wanted = ends(graph)
 
     async def run(self) -> Any:
@@ -398,7 +400,8 @@ async def overspend(seeds: int) -> dict[str, Any]:
     return {
         "seeds": seeds,
         "reserve, settle": {
-            "mean": format_usd(Money(sum(s for s, _ in ours) // seeds)), "max": format_usd(Money(max(s for s, _ in ours))),
+            "mean": format_usd(Money(sum(s for s, _ in ours) // seeds)),
+            "max": format_usd(Money(max(s for s, _ in ours))),
             "calls": round(sum(c for _, c in ours) / seeds, 1), "over_cap": over,
         },
         "check, run, add": {
@@ -422,7 +425,7 @@ def measure(kind: Any, repeat: int) -> dict[str, Any]:
         try:
             found[key] = asyncio.run(asyncio.wait_for(experiment(), 60))
         except Exception as error:  # a peer that cannot do an experiment is reported, not hidden
-            found[key] = f"{type(error).__name__}: {error}"[:120]
+            found[key] = f"{type(error).__name__}: {error}"[:200]
     return found
 
 
@@ -430,6 +433,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     quick = parser.parse_args().quick
+    logging.disable(logging.CRITICAL)  # peers log the failure that the survival experiment provokes
     repeat = 3 if quick else 20
     table: dict[str, Any] = {Ours.name: measure(Ours, repeat)}
     missing, versions = [], {}
@@ -450,7 +454,8 @@ def main() -> None:
         "never over the cap": money["reserve, settle"]["over_cap"] == 0,
     }
     report = {
-        "executors": table, "fan_out_20_cap_1.00": money, "bars": bars, "peer_versions": versions, "not_installed": missing,
+        "executors": table, "fan_out_20_cap_1.00": money, "bars": bars, "peer_versions": versions,
+        "not_installed": missing,
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()},
     }  # fmt: skip
     show(report)

@@ -107,6 +107,7 @@ class ToolCall:
     started_ns: int = 0
     late: bool = False
     over: bool = False
+    ended: CallEnded | None = None
     value: Any = None
 
     def admit(self) -> bool:
@@ -162,6 +163,12 @@ class ToolCall:
         finally:
             backstop.cancel()
 
+    def finish(self) -> None:
+        """Report the end, once."""
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            self.host.post(ended)
+
     def abandon(self) -> None:
         """The tool ignored its cancellation: settle with the estimate and go on without it."""
         if self.over:
@@ -169,6 +176,7 @@ class ToolCall:
         settlement = self._settle(None, "abandoned: the tool ignored its cancellation")
         kind: CallResult = "timeout" if self.late else "cancelled"
         self._report(kind, f"{self.spec.name} did not stop when told to; abandoned", "Abandoned", settlement)
+        self.finish()
 
     def _overdue(self) -> None:
         self.late = True
@@ -267,7 +275,7 @@ class ToolCall:
         self.over = True
         if result != "ok":
             self.host.forget(self)
-        self.host.post(CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent))
+        self.ended = CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent)
 
     def _warn(self, settlement: Settlement, now: int) -> None:
         reserved = self.reservation.amount if self.reservation else Money(0)

@@ -15,6 +15,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -197,6 +198,7 @@ class Run:
         self._estimates: dict[str, Money] = {}
         self._ended: tuple[dict[str, OutputResult], RunStatus, int, Money]
         self._started_ns = 0
+        self._context = copy_context()
         self._unwatch: Callable[[], None] | None = None
 
     # --- the handle -------------------------------------------------------------------------------------------------
@@ -206,6 +208,7 @@ class Run:
         if self._started_ns:
             return
         self._started_ns = self.clock.now_ns()
+        self._context = copy_context()
         self._unwatch = self.ledger.watch(self._money_came_back)
         cap, limits = self.ledger.cap, self._compiled.plan.limits
         data = {
@@ -368,7 +371,7 @@ class Run:
     def _submit(self, call: ToolCall) -> None:
         element = call.call.element
         order = (*call.info.order, -1 if element is None else element)
-        call.job = self.slots.submit(call.spec.name, call.spec.limits, order, call)
+        call.job = self.slots.submit(call.spec.name, call.spec.limits, order, call, self._context)
 
     def _key(self, info: StepInfo, call: Call) -> str | None:
         if info.key is None:

@@ -3,6 +3,10 @@
 Jobs wait in here, not in the pool: the pool only ever gets as many coroutines as it has room for, so it never queues
 by its own (arrival) order. A tool's own limits (calls at once, calls per second) hold back only that tool's jobs.
 
+A slot that becomes free is handed on inside its own task: the next job starts at once, without another trip through
+the pool and the event loop. It does so only if the finished job left the context variables as it found them, and
+within one run; otherwise a new task starts from the run's own context, so that no tool sees what another one set.
+
 asyncio_pool 0.6 swallows cancellation around `map` and `spawn` and can hang in `join`; its `spawn_n` with
 `cancel(future)` is safe once the coroutine has begun. That is all this module uses: a job is cancelled only after it
 began, and a job that ignores its cancellation is given up after a grace period, so that one bad tool cannot hang a run.
@@ -11,6 +15,7 @@ began, and a job that ignores its cancellation is given up after a grace period,
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from itertools import count
 from typing import Any, Protocol
 
@@ -20,6 +25,9 @@ from catp.runtime.clock import Clock, TimerHandle
 from catp.tools.spec import ToolLimits
 
 __all__ = ["Job", "Slots"]
+
+_TURNS = 16
+"""Jobs one task may run in a row, so that tools that never wait cannot keep the event loop from its timers."""
 
 
 class Work(Protocol):
@@ -33,6 +41,10 @@ class Work(Protocol):
         """Do the work; must not raise."""
         ...
 
+    def finish(self) -> None:
+        """Say how it ended; called once the slot is free again."""
+        ...
+
     def abandon(self) -> None:
         """The work ignored its cancellation and is left behind."""
         ...
@@ -41,16 +53,18 @@ class Work(Protocol):
 class Job:
     """One piece of work in the slots."""
 
-    __slots__ = ("began", "future", "order", "over", "tool", "withdrawn", "work")
+    __slots__ = ("began", "context", "future", "order", "over", "stopping", "tool", "withdrawn", "work")
 
-    def __init__(self, order: tuple[float, ...], tool: "_ToolQueue", work: Work) -> None:
+    def __init__(self, order: tuple[float, ...], tool: "_ToolQueue", work: Work, context: Context) -> None:
         self.order = order
+        self.context = context
         self.tool = tool
         self.work = work
         self.future: asyncio.Future[None] | None = None
         self.began = False
         self.over = False
         self.withdrawn = False
+        self.stopping = False
 
 
 class _ToolQueue:
@@ -85,34 +99,48 @@ class Slots:
         self._tools: dict[str, _ToolQueue] = {}
         self._ready: list[tuple[tuple[float, ...], int, Job]] = []
         self._order = count()
+        self._handing_on = False
 
-    def submit(self, tool: str, limits: ToolLimits, order: tuple[float, ...], work: Work) -> Job:
-        """Queue work; nothing starts before `pump`, so that everything submitted together is put in order first."""
+    def submit(self, tool: str, limits: ToolLimits, order: tuple[float, ...], work: Work, context: Context) -> Job:
+        """Queue work to run in `context`. Nothing starts before `pump`: what is submitted together is sorted first."""
         queue = self._tools.get(tool)
         if queue is None:
             queue = self._tools[tool] = _ToolQueue(limits)
-        job = Job(order, queue, work)
+        job = Job(order, queue, work, context)
         heapq.heappush(self._ready, (order, next(self._order), job))
         return job
 
     def pump(self, clock: Clock) -> None:
         """Start as many jobs as there is room for, the most urgent first."""
+        if self._handing_on:
+            return
+        while (job := self._next(clock)) is not None:
+            self._start(job, clock)
+
+    def _next(self, clock: Clock) -> Job | None:
+        """Take the most urgent job that may run now and has been admitted; it counts as running from here on."""
         while self._ready and self.running < self.size:
             entry = heapq.heappop(self._ready)
             job = entry[2]
             tool = job.tool
             if job.withdrawn:
                 self._release(tool, clock)
-                continue
-            if tool.limit is not None and tool.running >= tool.limit:
+            elif tool.limit is not None and tool.running >= tool.limit:
                 heapq.heappush(tool.held, entry)
             elif tool.period_ns and clock.now_ns() < tool.next_ns:
                 heapq.heappush(tool.held, entry)
                 self._wake_later(tool, clock)
             elif job.work.admit():
-                self._start(job, clock)
+                self.running += 1
+                tool.running += 1
+                if tool.period_ns:
+                    tool.next_ns = max(tool.next_ns, clock.now_ns()) + tool.period_ns
+                    if tool.held:
+                        self._wake_later(tool, clock)
+                return job
             else:
                 self._release(tool, clock)
+        return None
 
     def withdraw(self, job: Job) -> bool:
         """Take back a job that has not started; False if it has."""
@@ -126,6 +154,7 @@ class Slots:
         future, pool = job.future, self._pool
         assert future is not None
         assert pool is not None
+        job.stopping = True  # from here on its task takes no other job, so the cancellation cannot hit a wrong one
         while not job.began and not job.over:  # noqa: ASYNC110 - two turns of the loop at most
             await asyncio.sleep(0)
         if job.over:
@@ -140,27 +169,35 @@ class Slots:
             job.work.abandon()
 
     def _start(self, job: Job, clock: Clock) -> None:
-        if self._pool is None or (not self.running and self._pool.loop is not asyncio.get_running_loop()):
+        if self._pool is None or (self.running == 1 and self._pool.loop is not asyncio.get_running_loop()):
             self._pool = AioPool(self.size)
-        tool = job.tool
-        self.running += 1
-        tool.running += 1
-        if tool.period_ns:
-            tool.next_ns = max(tool.next_ns, clock.now_ns()) + tool.period_ns
-            if tool.held:
-                self._wake_later(tool, clock)
-        job.future = self._pool.spawn_n(self._run(job, clock))
+        job.future = job.context.run(self._pool.spawn_n, self._work(job, clock))
 
-    async def _run(self, job: Job, clock: Clock) -> None:
-        job.began = True
-        try:
+    async def _work(self, job: Job, clock: Clock) -> None:
+        """One task of the pool: a job, and then others as long as they may follow it."""
+        before = copy_context()
+        for turn in range(1, _TURNS + 1):
+            job.began = True
             await job.work.run()
-        finally:
             job.over = True
             self.running -= 1
             job.tool.running -= 1
             self._release(job.tool, clock)
+            self._handing_on = True
+            try:
+                job.work.finish()
+            finally:
+                self._handing_on = False
+            following = self._next(clock) if turn < _TURNS and not job.stopping else None
+            if following is not None and (following.context is not job.context or copy_context() != before):
+                self._start(following, clock)
+                following = None
+            if following is not None:
+                following.future = job.future
             self.pump(clock)
+            if following is None:
+                return
+            job = following
 
     def _release(self, tool: _ToolQueue, clock: Clock) -> None:
         """Let the most urgent job that this tool held back compete for a slot again."""
