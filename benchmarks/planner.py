@@ -2,7 +2,7 @@
 
     python benchmarks/planner.py [--quick]
 
-Time is CPU time of one thread for a whole `search` (front, plans, pricing by the compiler), the best of three. The
+Time is CPU time of one thread for a whole `search` (front, plans, pricing by the compiler), the best of two. The
 exactness share compares fronts with `brute_front`, which tries every plan, on random catalogues of up to six tools
 and on page catalogues where most calls are shared.
 """
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer seeds")
     quick = parser.parse_args().quick
-    seeds, repeats = (3, 1) if quick else (10, 3)
+    seeds, repeats = (3, 1) if quick else (8, 2)
     sizes: dict[str, list[dict[str, object]]] = {}
     print(f"{'task':28}{'tools':>6}{'median s':>10}{'max s':>8}{'exact':>8}{'partial plans':>15}")
     for name, wanted in TASKS.items():
@@ -105,8 +105,8 @@ def main() -> None:
                   f"{row['exact_share']:>8.0%}{row['nodes_max']:>15}")  # fmt: skip
     compared = [
         exactness("random, up to 6 tools, 4 steps",
-                  [same_front(small_request(s), 4) for s in range(200 if quick else 2000)]),
-        exactness("pages, 8 tools, 3 outputs", [same_front(shared_request(s), 7) for s in range(5 if quick else 40)]),
+                  [same_front(small_request(s), 4) for s in range(200 if quick else 1000)]),
+        exactness("pages, 8 tools, 3 outputs", [same_front(shared_request(s), 7) for s in range(5 if quick else 15)]),
     ]  # fmt: skip
     machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count(),
                "load": os.getloadavg()[0]}  # fmt: skip

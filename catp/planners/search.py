@@ -24,7 +24,7 @@ from catp.planners.typegraph import TypeGraph
 
 __all__ = ["SearchPlanner", "SearchStats"]
 
-_BEAM = 64
+_BEAM = 128
 _UNLIMITED = float("inf")
 
 
@@ -102,20 +102,20 @@ class SearchPlanner:
         first = space.grow(frozenset(), hopeless)
         quick = Combiner(space, self.accuracy, first.targets, optional, limits)
         labels = quick.run(Front(), max_nodes=self.bounds.max_nodes, width=_BEAM)
-        rivals = Front()
-        for label in labels:
-            rivals.add(quick.point(label))
+        rivals = _rivals(labels, quick)
         useless = self._useless(graph, first, rivals, hopeless)
         second = space.grow(graph.shared, useless) if graph.shared or not first.complete else first
+        # once more in a hurry, over values that are only worth it because their calls are shared: better rivals
+        wide = Combiner(space, self.accuracy, second.targets, optional, limits)
+        labels += wide.run(rivals, max_nodes=self.bounds.max_nodes, width=_BEAM)
         exact = Combiner(space, self.accuracy, second.targets, optional, limits)
-        labels += exact.run(rivals, max_nodes=self.bounds.max_nodes)
-        if exact.cut:  # one more quick pass, over values that are only worth it because their calls are shared
-            again = Combiner(space, self.accuracy, second.targets, optional, limits)
-            labels += again.run(rivals, max_nodes=self.bounds.max_nodes, width=_BEAM)
+        labels += exact.run(_rivals(labels, exact), max_nodes=self.bounds.max_nodes)
         front = [x for x in pareto(labels, exact.point) if x.calls]
         if objective.budget is not None:  # the p95 price was only there to keep plans that fit
             front = pareto(front, lambda x: (x.price, x.finish, exact.point(x)[-1]))
-        stats = SearchStats(len(graph.makers), first.terms + second.terms, quick.nodes + exact.nodes, len(front))
+        stats = SearchStats(
+            len(graph.makers), first.terms + second.terms, quick.nodes + wide.nodes + exact.nodes, len(front)
+        )
         return _Found(tuple(front), space, second.complete and not exact.cut, stats)
 
     def _useless(
@@ -230,6 +230,13 @@ class SearchPlanner:
             names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
             return f"no plan makes {names} {need}"
         return _unaffordable(request.objective, free, found.space.refused)
+
+
+def _rivals(labels: list[Label], combiner: Combiner) -> Front:
+    front = Front()
+    for label in labels:
+        front.add(combiner.point(label))
+    return front
 
 
 def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> str:

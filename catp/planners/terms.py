@@ -43,7 +43,7 @@ class Bounds:
     """Refining calls in a row (denoise, then deblur), each by a different tool."""
     max_terms: int = 4_000
     """Values settled in one pass."""
-    max_nodes: int = 30_000
+    max_nodes: int = 40_000
     """Partial plans looked at in one pass."""
 
 
