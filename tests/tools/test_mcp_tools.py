@@ -117,7 +117,7 @@ async def call(catalogue: Catalogue, name: str, timeout: float = 30, **args: Any
     return (await catalogue.get(name).backend.call(args, timeout=timeout)).value
 
 
-async def test_schemas_become_signatures_and_hints_effects(catalogue: Catalogue) -> None:
+async def test_schemas_become_signatures_hints_effects_and_prices_are_the_callers(catalogue: Catalogue) -> None:
     def signature(name: str) -> ToolSig:
         return catalogue.get(name).signature
 
@@ -127,9 +127,6 @@ async def test_schemas_become_signatures_and_hints_effects(catalogue: Catalogue)
     assert signature("demo.save_note").effects == "write"
     assert str(signature("demo.point").returns) == "json"
     assert str(signature("demo.say")) == "demo.say(text: text, mood: text? = ...) -> text"
-
-
-async def test_the_caller_says_what_tools_cost(catalogue: Catalogue) -> None:
     assert isinstance(catalogue.get("demo.add").price, PerCall)
     assert isinstance(catalogue.get("demo.point").price, Unpriced)
 

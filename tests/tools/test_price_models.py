@@ -133,7 +133,7 @@ def test_unknown_is_none_and_only_free_is_zero() -> None:
     assert total(Free().charge(Usage())) == 0
 
 
-@pytest.mark.parametrize("answer", ["0.01", 0.5, True, -1, [1], (1,), object(), float("nan")])
+@pytest.mark.parametrize("answer", ["0.01", 0.5, True, -1, [1], (1,), object, float("nan")])
 def test_a_custom_rule_that_returns_rubbish_raises(answer: Any) -> None:
     with pytest.raises(PriceModelError, match="my rule"):
         CustomPrice(lambda usage: answer, "my rule").charge(Usage())
@@ -186,7 +186,9 @@ def test_models_say_what_their_price_depends_on() -> None:
     assert needs(CustomPrice(lambda usage: 1)) is None
 
 
-@pytest.mark.parametrize("model", [*MODELS, Unpriced(), PriceTable([DatedPrice(PerCall(1), day(1))])])
+@pytest.mark.parametrize(
+    "model", [*MODELS, Unpriced(), PriceTable([DatedPrice(PerCall(1), day(1))])], ids=lambda m: type(m).__name__
+)
 def test_every_model_describes_itself(model: PriceModel) -> None:
     assert model.describe()
 

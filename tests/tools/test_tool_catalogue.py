@@ -140,7 +140,7 @@ def same(**options: Any) -> "Tool[Any, Any]":
     "options",
     [{"version": "2"}, {"price": PerCall("0.011")}, {"effects": "read"}, {"timeout": 3}, {"accuracy": 0.5},
      {"capability": "x"}, {"name": "y"}, {"price": Free()}],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )  # fmt: skip
 def test_the_digest_changes_with_everything_a_plan_depends_on(options: dict[str, Any]) -> None:
     assert Catalogue([same()]).digest == Catalogue([same()]).digest

@@ -134,7 +134,7 @@ VALUES: list[tuple[Any, Any, str | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "annotation", "reason"), VALUES, ids=repr)
+@pytest.mark.parametrize(("value", "annotation", "reason"), VALUES, ids=range(len(VALUES)))
 def test_values_are_checked_to_the_last_element(value: Any, annotation: Any, reason: str | None) -> None:
     found = resolve(annotation)
     if reason is None:
@@ -251,7 +251,7 @@ def test_a_local_function_cannot_run_in_another_process_but_in_a_thread() -> Non
         {"rate": 0}, {"effects": "none"}, {"placement": "gpu"}, {"placement": "async"}, {"name": "two words"},
         {"namespace": "a..b"}, {"params": {"nobody": "x"}}, {"placement": "thread", "setup": module_level},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )  # fmt: skip
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ToolDefinitionError):
