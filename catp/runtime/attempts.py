@@ -45,6 +45,7 @@ def advance_unit(state: RunState, unit: Unit) -> None:
             _unit_over(state, unit)
             return
         unit.problems.append(verdict)
+        unit.cut = unit.step.info.mapped
         unit.attempt += 1
     _give_up_if_idle(state, unit)
 
@@ -52,7 +53,6 @@ def advance_unit(state: RunState, unit: Unit) -> None:
 def _start(state: RunState, unit: Unit, attempt: int) -> None:
     limit = state.program.max_calls
     unit.number += 1
-    unit.step.calls += 1
     call = Call(state.next_id, unit.step.info.name, unit.element, attempt, unit.number)
     state.next_id += 1
     unit.tries[attempt] += 1
@@ -70,6 +70,7 @@ def on_call_started(state: RunState, event: CallStarted) -> None:
     """Record a started call and plan its hedge."""
     call, unit = state.live[event.call]
     step = unit.step
+    step.calls += 1
     if step.open:
         step.status = "running"
         if unit.open:
@@ -205,6 +206,10 @@ def _unit_over(state: RunState, unit: Unit) -> None:
             data={"reason": unit.reason, "status": unit.status},
         )  # fmt: skip
         step.problems.append(Problem(unit.status, f"element {unit.element}: {unit.reason}"))
+        if unit.cut and unit.status == "poisoned":
+            # the list itself is missing, not one element of it: no quorum covers that, fused or not
+            _fail_map(state, step, "poisoned")
+            return
         if step.bad > _may_lose(step.info.quorum, len(step.units or ())):
             _fail_map(state, step)
             return
@@ -221,14 +226,15 @@ def _end_map(state: RunState, step: StepRun) -> None:
         step.has_value = True
         state.out.append(Gather(step.info.name))
         note = "; ".join(problem.reason for problem in step.problems)
-        end_step(state, step, "ok", f"{step.bad} elements lost within the quorum: {note}" if note else "")
+        end_step(state, step, "ok", f"{step.bad} elements lost within the quorum: {note}" if step.bad else "")
 
 
-def _fail_map(state: RunState, step: StepRun) -> None:
+def _fail_map(state: RunState, step: StepRun, status: StepStatus | None = None) -> None:
     kinds = {problem.status for problem in step.problems}
-    status: StepStatus = "failed" if "failed" in kinds else "refused" if "refused" in kinds else "poisoned"
+    if status is None:
+        status = "failed" if "failed" in kinds else "refused" if "refused" in kinds else "poisoned"
     reason = "; ".join(problem.reason for problem in step.problems)
-    if step.info.quorum < 1:
+    if step.info.quorum < 1 and status != "poisoned":
         reason = f"fewer than {step.info.quorum:g} of the elements are left: {reason}"
     for unit in step.units or ():
         if unit.open:

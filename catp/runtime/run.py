@@ -509,7 +509,7 @@ class Run:
     def _result(self, step: StepRun) -> StepResult:
         info, name = step.info, step.info.name
         tool = None
-        if step.calls and step.units:
+        if step.units:
             chosen = next((unit for unit in step.units if unit.status == "ok"), step.units[0])
             tool = info.attempts[min(chosen.attempt, len(info.attempts) - 1)].tool
         value = self._values[name] if step.has_value else None
