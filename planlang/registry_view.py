@@ -7,7 +7,7 @@ their own.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
@@ -25,6 +25,7 @@ __all__ = [
     "PriceRange",
     "RegistryView",
     "Size",
+    "Startup",
     "ToolSig",
     "ValueFacts",
 ]
@@ -164,11 +165,20 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class CallEstimate:
-    """What one call is predicted to cost, take and yield.
+class Startup:
+    """The part of a call's expected price and of its time that only the first call here pays (a cold start)."""
 
-    `accuracy` in [0, 1] or None if never measured or declared; `failure` is the share of calls that fail;
-    `output` are the facts of the result; `count` is how many measured calls stand behind the figures.
+    price: Money = Money(0)
+    latency: Latency = Latency()
+
+
+@dataclass(frozen=True, slots=True)
+class CallEstimate:
+    """What one call is predicted to cost, take and yield, if it were the only one.
+
+    `startup` is included in `price` and `latency`; whoever adds up several calls counts it once. `accuracy` lies in
+    [0, 1], None if never measured or declared; `failure` is the share of calls that fail; `output` are the facts of the
+    result; `count` is how many measured calls stand behind the figures.
     """
 
     price: PriceRange
@@ -177,6 +187,18 @@ class CallEstimate:
     accuracy: float | None = None
     failure: float = 0.0
     count: int = 0
+    startup: Startup = Startup()
+
+    def without_startup(self) -> "CallEstimate":
+        """The same call made again: nothing has to be started."""
+        once = self.startup
+        if once == Startup():
+            return self
+        price, latency = self.price, self.latency
+        if price.expected is not None:
+            price = PriceRange(price.low, Money(price.expected - once.price), price.p95)
+        warm = Latency(latency.expected_ms - once.latency.expected_ms, latency.p95_ms - once.latency.p95_ms)
+        return replace(self, price=price, latency=warm, startup=Startup())
 
 
 class Estimator(Protocol):

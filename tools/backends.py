@@ -44,6 +44,10 @@ class ProcessBackend:
             return result
         return BackendResult(self._contract.check_result(result.value, result.usage), result.usage)
 
+    def warm(self) -> bool:
+        """True if a worker that has this tool loaded waits for a call."""
+        return (self._pool or default_pool()).warm(self._job.family)
+
     async def close(self) -> None:
         """End the idle workers of this tool."""
         await (self._pool or default_pool()).close_family(self._job.family)

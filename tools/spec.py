@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import ToolSig
 from catp.planlang.types import TypeDef
 from catp.tools.usage import PriceModel, Usage
 
-__all__ = ["BackendResult", "ToolBackend", "ToolLimits", "ToolSpec"]
+__all__ = ["BackendResult", "StartingBackend", "ToolBackend", "ToolLimits", "ToolSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,15 @@ class ToolBackend(Protocol):
 
     async def close(self) -> None:
         """Stop workers and release connections; calling it twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class StartingBackend(Protocol):
+    """A backend whose first call has to start or load something."""
+
+    def warm(self) -> bool:
+        """True if a call made now would find everything started."""
         ...
 
 

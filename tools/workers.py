@@ -289,6 +289,11 @@ class WorkerPool:
                 return
             self._running -= 1
 
+    def warm(self, family: str) -> bool:
+        """True if an idle worker of this family has made a call before."""
+        with self._lock:
+            return any(worker.family == family for worker in self._idle)
+
     async def close_family(self, family: str) -> None:
         """End the idle workers of one family and wait until they are gone."""
         with self._lock:

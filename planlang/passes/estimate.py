@@ -4,7 +4,8 @@
 of each value, and adds up. The price of a plan adds the prices of its steps. Its time is its critical path, with
 expected times for the expected latency and p95 times for the p95. Both p95 are therefore upper estimates, since not
 everything goes badly at once; the expected latency is a lower one where branches join, since the slower of two branches
-is on average slower than each. Waiting for approval, for free slots and for tools' rate limits is not included.
+is on average slower than each. A cold start is counted once for each tool, at its first step, and in the p95 price of
+every call; those of fallbacks only there. Not included is waiting for approval, for free slots and for rate limits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from catp.planlang.registry_view import (
     PriceRange,
     RegistryView,
     Size,
+    Startup,
     ValueFacts,
 )
 from catp.planlang.types import Type
@@ -95,13 +97,14 @@ class _Predictor:
         self.facts: dict[str, ValueFacts] = {}
         self.chances = Chances(assumptions.guard_holds)
         self.steps: dict[StepName, StepEstimate] = {}
+        self.started: set[str] = set()
 
     def step(self, step: Step, refs: Sequence[tuple[str, Ref]]) -> None:
         policy = self.policy(step)
         mapped = step.mapped
         count = self.count(step) if mapped else 1
         offers = [self.offer(attempt) for attempt in step.attempts]
-        choice = compose(offers, policy, count)
+        choice = self.with_startup(step, offers[0], compose([_warm(offer) for offer in offers], policy, count))
         needed = ceil(policy.quorum * count) if policy.quorum is not None else count
         success = at_least(needed, count, choice.success) if mapped else choice.success
         starts, guarded = self.chances.starts(step, refs, success)
@@ -137,6 +140,19 @@ class _Predictor:
         sig = self.registry.get(attempt.tool)
         assert sig is not None, "estimate needs a checked plan"
         return Offer(CallEstimate(UNPRICED, Latency(), unknown_facts(sig.returns, default)), accepts)
+
+    def with_startup(self, step: Step, offer: Offer, choice: ChoiceEstimate) -> ChoiceEstimate:
+        """Add the cold start of the first attempt's tool, unless an earlier step has paid it."""
+        tool, once = step.attempts[0].tool, offer.call.startup
+        if tool in self.started or once == Startup():
+            return choice
+        self.started.add(tool)
+        price, latency = choice.price, choice.latency
+        if price.expected is not None and price.p95 is not None:
+            expected = price.expected + once.price
+            price = PriceRange(price.low, Money(expected), Money(max(expected, price.p95)))
+        cold = Latency(latency.expected_ms + once.latency.expected_ms, latency.p95_ms + once.latency.p95_ms)
+        return replace(choice, price=price, latency=cold)
 
     def result(self, step: Step, offer: Offer, count: int) -> ValueFacts:
         """Facts of the step's value: those of its first attempt, as a list if the step is mapped."""
@@ -181,6 +197,10 @@ class _Predictor:
             max_calls=sum(step.max_calls for step in found),
             unpriced=unpriced,
         )
+
+
+def _warm(offer: Offer) -> Offer:
+    return offer if offer.call.startup == Startup() else Offer(offer.call.without_startup(), offer.accepts)
 
 
 def _sum(prices: Sequence[PriceRange]) -> PriceRange:

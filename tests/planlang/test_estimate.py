@@ -15,7 +15,7 @@ from catp.planlang.nodes import Step, ToolName, step_refs
 from catp.planlang.notes import step_policy
 from catp.planlang.parser import parse
 from catp.planlang.passes.estimate import Assumptions
-from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, ValueFacts
+from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
 from catp.planlang.signatures import parse_registry
 from catp.planlang.types import Type, parse_type
 
@@ -344,3 +344,29 @@ def test_a_fitted_latency_has_its_mean_and_p95() -> None:
     assert slowest_of(Latency(100.0, 100.0), 50) == Latency(100.0, 100.0)
     assert after_timeout(Latency(100.0, 100.0), 50.0) == (Latency(50.0, 50.0), 1.0)
     assert after_timeout(Latency(100.0, 100.0), 200.0) == (Latency(100.0, 100.0), 0.0)
+
+
+@dataclass
+class Cold:
+    """Every call costs 10 and takes 1 ms; the first of a tool 100 and 50 ms more."""
+
+    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        sig = REGISTRY.get(tool)
+        assert sig is not None
+        output = ValueFacts(sig.returns, Size(1, 4 if sig.returns.name == "list" else 1))
+        price = PriceRange(Money(10), Money(110), Money(110))
+        return CallEstimate(price, Latency(51.0, 51.0), output, startup=Startup(Money(100), Latency(50.0, 50.0)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "p95", "ms"),
+    [
+        ("in a: text\nx = zero(a)\nout x", 110, 110, 51.0),
+        ("in a: text\nx = zero(a)\ny = zero(x.text)\nout y", 120, 220, 52.0),
+        ("in a: text\nl = pages(a)\nx = zero(each l)\nout x", 250, 550, 102.0),
+    ],
+)
+def test_a_cold_start_is_paid_once_per_tool(text: str, expected: int, p95: int, ms: float) -> None:
+    estimate = compile_plan(parse(text), REGISTRY, estimator=Cold(), assumptions=ASSUME).estimate
+    assert (estimate.price.expected, estimate.price.p95) == (expected, p95)
+    assert estimate.latency.expected_ms == pytest.approx(ms)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import catp.tools
-from catp.planlang.registry_view import UNPRICED, CallEstimate, Size, ValueFacts
+from catp.planlang.registry_view import UNPRICED, CallEstimate, Size, Startup, ValueFacts
 from catp.planlang.types import Type
 from catp.tools import (
     Catalogue,
@@ -22,6 +22,7 @@ from catp.tools import (
     Tool,
     ToolSpec,
     Usage,
+    WorkerPool,
     llm_tool,
     tool,
 )
@@ -165,10 +166,15 @@ def test_a_price_that_depends_on_use_is_unknown_until_measured_never_zero() -> N
     assert estimate(same(price=CustomPrice(lambda usage: 5)), ProfileBook()).price == UNPRICED
 
 
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
 def measured(*cpu_ms: float, size: int = 100, cold: float = 0.0) -> ProfileBook:
     book = ProfileBook()
     for position, value in enumerate(cpu_ms):
-        usage = Usage(cpu_ms=value, wall_ms=2 * value, peak_mb=100, cold_cpu_ms=cold if position == 0 else 0.0)
+        start = cold if position == 0 else 0.0
+        usage = Usage(cpu_ms=value, wall_ms=2 * value + start, peak_mb=100, cold_cpu_ms=start)
         book.observe("page.ocr_fast", usage, size=size, output=Size(50))
     return book
 
@@ -184,16 +190,36 @@ def test_a_measured_price_has_an_order() -> None:
     assert found.count == 100
 
 
-def test_cold_starts_are_amortised_in_the_mean_and_whole_in_the_p95() -> None:
-    warm = estimate(ocr_fast, measured(*[10.0] * 10), image=image()).price
-    cold = estimate(ocr_fast, measured(*[10.0] * 10, cold=1000.0), image=image()).price
-    assert warm.expected is not None
-    assert cold.expected is not None
-    assert warm.p95 is not None
-    assert cold.p95 is not None
-    assert cold.expected - warm.expected == 210  # 100 ms a call on average
-    assert cold.p95 - warm.p95 == 2100
-    assert cold.low == warm.low
+def test_a_cold_start_is_expected_once_and_always_part_of_the_p95() -> None:
+    warm = estimate(ocr_fast, measured(*[10.0] * 10), image=image())
+    cold = estimate(ocr_fast, measured(*[10.0] * 10, cold=1000.0), image=image())
+    assert warm.price.expected is not None
+    assert cold.price.expected is not None
+    assert cold.price.expected - warm.price.expected == cold.startup.price == 2100
+    assert cold.startup.latency.expected_ms == 1000
+    assert cold.without_startup().price.expected == warm.price.expected
+    assert cold.without_startup().latency == warm.latency
+    assert cold.price.p95 is not None
+    assert warm.price.p95 is not None
+    assert cold.price.p95 - warm.price.p95 == 2100
+    assert cold.price.low == warm.price.low
+
+
+async def test_a_warm_worker_needs_no_cold_start() -> None:
+    pool = WorkerPool(size=1)
+    spec = tool(price=ComputePrice(), pool=pool)(count_words).spec
+    profiles = ProfileBook()
+    profiles.observe(spec.name, Usage(cpu_ms=1.0, peak_mb=50.0, cold_cpu_ms=500.0))
+    catalogue = Catalogue([spec], profiles)
+    facts = {"text": ValueFacts(Type("text"), Size(10))}
+    try:
+        assert catalogue.estimator().estimate(spec.name, facts).startup.price > 0
+        await spec.backend.call({"text": "one two"}, timeout=30.0)
+        assert catalogue.estimator().estimate(spec.name, facts).startup == Startup()
+        await spec.backend.close()
+        assert catalogue.estimator().estimate(spec.name, facts).startup.price > 0
+    finally:
+        pool.close()
 
 
 def test_use_is_looked_up_by_input_size_and_grows_beyond_the_largest() -> None:
