@@ -62,11 +62,12 @@ class Tool:
         signature = ToolSig(ToolName("node"), (Param("name", ANY), Param("inputs", ANY, False)), ANY, "read")
         self.spec = ToolSpec(signature, self, self)
         amount = Money(1000)
+        self.used = Usage(wall_ms=1.0, cpu_ms=1.0)
         self.charges = (Charge("call", 1.0, "call", "0.000001", amount),)
         self.guess = CallEstimate(PriceRange(amount, amount, amount), Latency(1.0, 1.0), ValueFacts(ANY))
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
-        return BackendResult(await self.work(args["name"]), Usage(wall_ms=1.0, cpu_ms=1.0))
+        return BackendResult(await self.work(args["name"]), self.used)
 
     async def close(self) -> None: ...
 
@@ -127,7 +128,7 @@ class LangGraph:
 
         from langgraph.graph import END, START, StateGraph
 
-        state = TypedDict("state", {"done": Annotated[list[str], operator.add]})  # type: ignore[misc]  # noqa: UP013
+        state = TypedDict("state", {"done": Annotated[list[str], operator.add]})  # noqa: UP013
         builder = StateGraph(state)
         for node, needs in graph.items():
             builder.add_node(node, self._node(node, work))
@@ -163,8 +164,7 @@ class LlamaWorkflows:
         kinds = {node: type(f"Done_{node}", (Event,), {}) for node in graph}
         starts = {node: type(f"Start_{node}", (Event,), {}) for node, needs in graph.items() if not needs}
 
-        class Flow(Workflow):
-            pass
+        flow: Any = type("Flow", (Workflow,), {})
 
         async def begin(ctx: Any, ev: Any) -> None:
             for kind in starts.values():
@@ -189,11 +189,11 @@ class LlamaWorkflows:
             "ev": union([kinds[n] for n in ends(graph)]),
             "return": StopEvent | None,
         }
-        step(workflow=Flow)(begin)
-        step(workflow=Flow)(finish)
+        step(workflow=flow)(begin)
+        step(workflow=flow)(finish)
         for node, needs in graph.items():
-            step(workflow=Flow, num_workers=NODES)(self._step(node, needs, kinds, starts, work, Context, union))
-        self.flow = Flow(timeout=None)
+            step(workflow=flow, num_workers=NODES)(self._step(node, needs, kinds, starts, work, Context, union))
+        self.flow = flow(timeout=None)
 
     @staticmethod
     def _step(

@@ -12,7 +12,7 @@ rows and nothing else. Amounts are integer nano-USD. An actual price above the r
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money, format_usd
 from catp.tools.usage import Charge
@@ -26,8 +26,7 @@ _SOURCES: dict[str, RowSource] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class CallKey:
+class CallKey(NamedTuple):
     """Which call an amount belongs to; `attempt` counts the calls of one step (or element) from 1."""
 
     run_id: str
@@ -37,8 +36,7 @@ class CallKey:
     element: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One charged line. `amount` is None if nobody knows it (`priced` is then False), never 0 for unknown.
 
     `source` says where the figure comes from; `estimated` rows stand in for a price that could not be determined.
@@ -115,8 +113,7 @@ class Reservation:
         self.open = True
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The outcome of a call in money: the rows written, their sum (None if no row is priced), and the overrun."""
 
     rows: tuple[LedgerRow, ...]

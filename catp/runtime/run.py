@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
@@ -67,9 +67,6 @@ __all__ = [
     "ToolSource",
     "execute",
 ]
-
-
-_T = TypeVar("_T")
 
 
 class ToolSource(Protocol):
@@ -181,7 +178,7 @@ class Run:
         self._step_limits: dict[str, Limit] = {}
         self._values = Values(_bind_inputs(compiled, inputs), self._why_missing)
         self._approve = approve
-        self._on_event = None if on_event is None else self._guarded(on_event)
+        self._on_event = on_event
         self.on_call = None if on_call is None else self._guarded(on_call)
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
@@ -285,12 +282,10 @@ class Run:
             self._draining = False
         self.slots.pump(self.clock)
 
-    def _guarded(self, observer: Callable[[_T], None]) -> Callable[[_T], None]:
-        """An observer must not be able to stop the work it observes: keep its first error for the outcome."""
-
-        def observe(seen: _T) -> None:
+    def _guarded(self, observer: Callable[[CallRecord], None]) -> Callable[[CallRecord], None]:
+        def observe(call: CallRecord) -> None:
             try:
-                observer(seen)
+                observer(call)
             except Exception as error:
                 self._observer_error = self._observer_error or error
 
@@ -299,7 +294,10 @@ class Run:
     def _record(self, event: RunEvent) -> None:
         self.events.append(event)
         if self._on_event is not None:
-            self._on_event(event)
+            try:
+                self._on_event(event)
+            except Exception as error:  # an observer must not be able to stop the work it observes
+                self._observer_error = self._observer_error or error
         if event.type == "run.finished":
             self._finish()
 

@@ -46,7 +46,7 @@ class Unit:
     """What must give one value: a step, or one element of a mapped step. Open while `status` is not terminal.
 
     `attempt` is the alternative in hand and `parked` says that it waits for its inputs; `number` counts the calls made.
-    `lost` marks an element given up within a quorum, here or upstream; `cut` an element whose source step gave no value.
+    `lost` marks an element given up within a quorum, here or upstream; `cut` one whose source step gave no value.
     """
 
     step: "StepRun"

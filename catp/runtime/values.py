@@ -125,14 +125,17 @@ class Values:
 
     def size(self, arg: BoundArg, value: Any) -> Size:
         """The size of an argument, worked out once per named value."""
-        if type(value) in _SCALARS:
+        kind = type(value)
+        if kind in _SCALARS:
             return _ONE
+        if kind is str:
+            return Size(len(value) or 1)
         ref = arg.value
-        if arg.each or not isinstance(ref, Ref) or ref.path:
+        if arg.each or not isinstance(ref, Ref):
             return size_of(value)
-        known = self._sizes.get(ref.root)
+        known = self._sizes.get(str(ref) if ref.path else ref.root)
         if known is None:
-            known = self._sizes[ref.root] = size_of(value)
+            known = self._sizes[str(ref) if ref.path else ref.root] = size_of(value)
         return known
 
     def holds(self, tests: Sequence[Test]) -> bool:

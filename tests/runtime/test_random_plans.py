@@ -1,6 +1,7 @@
 """Random plans with random failures: the runtime against a sequential interpreter that takes each rule literally."""
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -145,6 +146,10 @@ class Reference:
         return [value for value in results if not isinstance(value, Gone)]
 
 
+def _takes(rng: random.Random, _: Any) -> float:
+    return rng.choice((0.0, 0.0, 1.0, 2.0))
+
+
 def world(rate: float, seed: int) -> tuple[VirtualClock, FakeCatalogue]:
     clock = VirtualClock()
     tools = FakeCatalogue(clock)
@@ -162,7 +167,7 @@ def world(rate: float, seed: int) -> tuple[VirtualClock, FakeCatalogue]:
         rng = random.Random(f"{seed}{name}")
         limits = ToolLimits(concurrency=2) if place == 0 else ToolLimits()
         tools.add(
-            name, work(name), params=("x", "more"), takes_s=lambda _, rng=rng: rng.choice((0, 0, 1, 2)),
+            name, work(name), params=("x", "more"), takes_s=partial(_takes, rng),
             limits=limits, returns=TEXT,
         )  # fmt: skip
     return clock, tools
