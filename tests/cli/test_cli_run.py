@@ -1,4 +1,4 @@
-"""`catp run`, `plan TASK`, `runs`, `config`, `doctor` as a user meets them: real processes, exit codes, clean stdout."""
+"""`catp run`, `plan TASK`, `runs`, `config`, `doctor` as a user meets them: processes, exit codes, clean stdout."""
 
 import json
 import os
