@@ -11,17 +11,20 @@ help:            ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/catp: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[tools]'
+	@echo "setting up $(VENV) with CATP and its local tools (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq -e '.[tools]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[dev]'
+	@echo "setting up $(VENV) with everything the tests need (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq -e '.[dev]'
 	@touch $@ $(BIN)/catp
 
 demo: $(BIN)/catp ## plan, price and run the main job on a shipped scan
-	$(BIN)/catp run "$(TASK)" --input page=examples/scan.png --alpha 0.8
+	@echo 'catp run "$(TASK)" --input page=examples/scan.png --alpha 0.8'
+	@$(BIN)/catp run "$(TASK)" --input page=examples/scan.png --alpha 0.8
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -36,7 +39,7 @@ fmt: $(VENV)/.dev ## format and apply safe fixes
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## run every benchmark; writes benchmarks/results/*.json
-	$(BIN)/pip install --quiet -e '.[bench]'
+	$(BIN)/pip install -qq -e '.[bench]'
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:           ## remove the virtual environment and caches
