@@ -1,0 +1,112 @@
+"""Prints the README's table of figures from `benchmarks/results/*.json`, so that no figure is typed by hand.
+
+`python benchmarks/readme.py --check` exits 1 if the README differs.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+START, END = "<!-- figures: benchmarks/readme.py -->", "<!-- end of figures -->"
+
+
+def result(name: str) -> Any:
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+def rows() -> list[tuple[str, str, str]]:
+    return [*executor_rows(), *language_rows(), *tool_rows()]
+
+
+def executor_rows() -> list[tuple[str, str, str]]:
+    found = result("executor")
+    executors, fan = found["executors"], found["fan_out_20_cap_1.00"]
+    ours = executors["catp"]
+    peers = {name: row for name, row in executors.items() if name != "catp"}
+    lost = ", ".join(name for name, row in peers.items() if row["branch"] != "survives")
+    overhead = "; ".join(f"{n} {r['wide']['cpu_us']:.0f} / {r['chain']['cpu_us']:.0f}" for n, r in peers.items())
+    spend, naive = fan["reserve, settle"], fan["check, run, add"]
+    return [
+        (
+            "unbalanced diamond, ideal 0.6 s",
+            f"{ours['diamond_s']:.3f} s",
+            f"LangGraph {peers['langgraph']['diamond_s']:.3f} s",
+        ),
+        (
+            "overhead per node with ledger, budget and events, 200 wide / 200 deep (CPU time)",
+            f"{ours['wide']['cpu_us']:.0f} / {ours['chain']['cpu_us']:.0f} µs",
+            f"no ledger: {overhead}",
+        ),
+        ("independent branch after a sibling failed, default settings", ours["branch"], f"lost in {lost}"),
+        (
+            f"20 calls at once under a cap of $1.00, {fan['seeds']} runs",
+            f"over the cap in {spend['over_cap']}; most spent ${float(spend['max']):.2f}",
+            f"check, then run, then add: over in {naive['over_cap']}, most ${float(naive['max']):.2f}",
+        ),
+    ]
+
+
+def language_rows() -> list[tuple[str, str, str]]:
+    compiled, planlang, mask = result("compile")["rows"], result("planlang"), result("mask")
+    parse_ms = [compiled[name]["parse_and_compile_ms"] for name in ("8 steps", "1000 steps")]
+    trips, differential = planlang["round_trips"], planlang["differential"]
+    bad = sum(w["dead_ends"] + w["invalid"] + w["over_budget"] for w in mask["walks"].values())
+    timing = mask["timing"][-1]
+    first = timing["us_per_token_first_walk_of_a_request"]
+    return [
+        ("plan of 8 / 1,000 steps: parse and compile (CPU time)", f"{parse_ms[0]:.2f} / {parse_ms[1]:.0f} ms", ""),
+        (
+            "random plans to text and to JSON and back",
+            f"{trips['text']:,} and {trips['json_text']:,} of {trips['plans']:,}",
+            f"parser against grammar, {differential['texts']:,} mutations: {differential['unexplained']} unexplained",
+        ),
+        (
+            f"random walks under the decode mask, 3 to 500 tools: {mask['total_walks']:,}",
+            f"{bad} dead ends, invalid or over budget",
+            f"{timing['us_per_token']:.1f} µs a token at 500 tools, {first:.0f} in the first walk of a request",
+        ),
+    ]
+
+
+def tool_rows() -> list[tuple[str, str, str]]:
+    jobs, contention = result("planner")["time"]["main job (5 outputs)"], result("metering")["contention"]
+    small, large = jobs[1], jobs[-1]
+    return [
+        (
+            f"search planner, five outputs, {small['tools']} / {large['tools']} tools (CPU time)",
+            f"{small['cpu_s_median']:.2f} / {large['cpu_s_median']:.2f} s",
+            f"reported exact in {small['exact_share']:.0%} / {large['exact_share']:.0%}",
+        ),
+        (
+            "one and the same call on a busier machine",
+            f"billed CPU time x {contention['cpu_busy_over_idle']:.2f}",
+            f"wall time x {contention['wall_busy_over_idle']:.2f}",
+        ),
+    ]
+
+
+def table() -> str:
+    lines = ["| what | figure | beside it |", "|---|---|---|"]
+    return "\n".join([START, *lines, *(f"| {a} | {b} | {c} |" for a, b, c in rows()), END])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the README is up to date")
+    options = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    new = before + table() + rest.split(END)[1]
+    print(table())
+    if options.check:
+        return int(new != text)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
