@@ -75,7 +75,7 @@ def test_without_the_extra_the_message_names_the_fix(monkeypatch: pytest.MonkeyP
     with pytest.raises(ToolUnavailable, match=r"pip install 'catp\[tools\]'"):
         default_catalogue()
     reasons = {str(tool.spec.name): tool.spec.unavailable() for tool in zoo()}
-    assert reasons["codes_opencv"] == "needs cv2: pip install 'catp[tools]'"
+    assert reasons["faces_haar"] == "needs cv2: pip install 'catp[tools]'"
     assert reasons["language_stopwords"] is None
 
 

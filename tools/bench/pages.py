@@ -58,47 +58,48 @@ def render(text: str, *, size: int = 18, columns: int = 52, font: str = "DejaVuS
     return page
 
 
-def pages(quick: bool = False) -> Iterator[tuple[str, Image.Image, Image.Image, bool]]:
-    """Yield text, clean page, damaged page, and whether it is worth trying every helper on it."""
+def pages(quick: bool = False) -> Iterator[tuple[str, Image.Image, Image.Image]]:
+    """Yield text, clean page and damaged page; the levels of a damage take turns with two styles of print."""
     random = np.random.default_rng(7)
     styles = (("DejaVuSans.ttf", 18), ("DejaVuSerif.ttf", 16))
-    for number, (font, size) in enumerate(styles[: 1 if quick else None]):
-        text = " ".join(sentences(articles()[number].text)[:3])
-        clean = render(text, size=size, font=font)
-        yield text, clean, clean, True
-        for _, levels in DAMAGES:
-            for place, damage in enumerate(levels[: 1 if quick else None]):
-                yield text, clean, damage(clean, random), place == number % len(levels)
-        tiny = render(text, size=8, font=font, columns=60)
-        yield text, tiny, tiny, True
+    texts = [" ".join(sentences(articles()[number].text)[:3]) for number in (0, 1)]
+    clean = [render(text, size=size, font=font) for text, (font, size) in zip(texts, styles, strict=True)]
+    for number in range(1 if quick else 2):
+        yield texts[number], clean[number], clean[number]
+        tiny = render(texts[number], size=8, font=styles[number][0], columns=60)
+        yield texts[number], tiny, tiny
+    for _, levels in DAMAGES:
+        for place, damage in enumerate(levels[: 1 if quick else None]):
+            yield texts[place % 2], clean[place % 2], damage(clean[place % 2], random)
     if not quick:
         yield from _two_columns(random)
 
 
 def page_cases(quick: bool = False) -> Iterator[Case]:
-    """Yield the readers' cases: each page as it is, and some after every chain of restoring tools that may help."""
-    for text, _, page, thorough in pages(quick):
+    """Yield the readers' cases: each page as it is and after every chain of restoring tools that may help.
+
+    Every page of a condition gets every chain, so that labels can be compared with each other.
+    """
+    for text, _, page in pages(quick):
         condition = condition_of(page)
-        chains = _HELPERS[condition]
-        if quick or not thorough:
-            chains = tuple(chain for chain in chains if chain in _FEW)
+        chains = tuple(chain for chain in _HELPERS[condition] if not quick or chain in _FEW)
         yield Case("ocr", {IMAGE: page}, (condition,), partial(_reading, text), chains)
     random, full = np.random.default_rng(11), articles()[3].text
     for damage in () if quick else (noisy(30), specked(0.10, 1.3), blurred(2.2, 20)):
-        page = damage(render(full, size=19, columns=58), random)
-        yield Case("ocr", {IMAGE: page}, (condition_of(page),), partial(_reading, full))
+        page = damage(render(full, size=22, columns=58), random)
+        yield Case("ocr", {IMAGE: page}, (), partial(_reading, full))  # for the price of a large page only
 
 
 def _reading(truth: str, found: Reading) -> float:
     return character_accuracy(found.text, truth)
 
 
-def _two_columns(random: np.random.Generator) -> Iterator[tuple[str, Image.Image, Image.Image, bool]]:
+def _two_columns(random: np.random.Generator) -> Iterator[tuple[str, Image.Image, Image.Image]]:
     """A sheet that only a reader which finds columns can read."""
     left, right = (" ".join(sentences(articles()[number].text)[:2]) for number in (4, 5))
     sheet = _side_by_side(render(left, columns=26), render(right, columns=26))
     for damage in (noisy(1), noisy(30), noisy(65), specked(0.10, 1.3), blurred(2.0), blurred(1.8, 15)):
-        yield f"{left} {right}", sheet, damage(sheet, random), False
+        yield f"{left} {right}", sheet, damage(sheet, random)
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -55,7 +55,7 @@ def _restorations(quick: bool) -> Iterator[Case]:
 
 def _damaged(quick: bool) -> Iterator[tuple[Image.Image, Image.Image]]:
     random = np.random.default_rng(3)
-    for _, clean, page, _ in pages(quick):
+    for _, clean, page in pages(quick):
         yield clean, page
     for number, photo in enumerate(photographs()[: 1 if quick else None]):
         for size in (128,) if quick else (_SIZES if number == 0 else (256,)):
@@ -107,7 +107,7 @@ def _face_scenes(quick: bool) -> Iterator[Case]:
 
 def _probes(quick: bool) -> Iterator[Case]:
     random = np.random.default_rng(8)
-    _, clean, _, _ = next(pages(quick))
+    _, clean, _ = next(pages(quick))
     for image in (clean, *(photo.convert("L") for photo in photographs()[: 0 if quick else None])):
         array = np.asarray(image.convert("L"), dtype=np.float64)
         truth = (image.width, image.height, array.mean(), array.std())

@@ -8,6 +8,7 @@ import importlib
 import importlib.resources
 from typing import Any
 
+from catp.tools.builtin.needs import needs
 from catp.tools.catalogue import Catalogue
 from catp.tools.decorator import Tool
 from catp.tools.errors import ToolUnavailable
@@ -42,9 +43,9 @@ def default_catalogue(profiles: ProfileBook | None = None) -> Catalogue:
     """Return the built-in tools that can run on this machine, with `profiles` or the shipped ones.
 
     Raises:
-        ToolUnavailable: not a single tool that reads or restores can run, because the packages are not installed.
+        ToolUnavailable: the packages behind the zoo are not installed; the few tools that need none would mislead.
     """
     usable = [tool for tool in zoo() if tool.spec.unavailable() is None]
-    if not any(tool.spec.capability == "ocr" for tool in usable):
+    if needs("cv2")() and needs("rapidocr")():
         raise ToolUnavailable("built-in tools", "not installed here; run: pip install 'catp[tools]'")
     return Catalogue(usable, profiles=profiles if profiles is not None else shipped_profiles())

@@ -24,7 +24,7 @@ from catp.tools.price import ComputePrice
 __all__ = ["TOOLS", "ocr_gocr", "ocr_rapid", "ocr_rapid_lines", "ocr_tesseract"]
 
 _TRUSTED = 0.3
-_BLANK_ROWS = 0.6
+_BLANK_ROWS = 1.0
 _MIN_HEIGHT = 6
 """Rows of ink fewer than this are rules and specks, not lines of text."""
 _COLUMN_ROWS = 3
