@@ -15,13 +15,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from catp.planlang.digest import digest
+from catp.planlang.digest import canonical, digest
 from catp.planlang.errors import PlanError
 from catp.planlang.jsonform import from_json, to_json
 from catp.planlang.lexer import MAX_BYTES
 from catp.planlang.parser import parse
 from catp.planlang.printer import to_text
 from catp.planlang.testing import random_plan
+from catp.planlang.tokens import decode, encode
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "planlang.json"
@@ -38,7 +39,7 @@ def tests_module(name: str) -> Any:
 
 
 def round_trips(count: int) -> dict[str, Any]:
-    exact = dict.fromkeys(("text", "text_stable", "json_values", "json_text"), 0)
+    exact = dict.fromkeys(("text", "text_stable", "json_values", "json_text", "tokens"), 0)
     for seed in range(count):
         plan = random_plan(Random(seed))
         text, form = to_text(plan), to_json(plan)
@@ -47,6 +48,7 @@ def round_trips(count: int) -> dict[str, Any]:
         exact["text_stable"] += to_text(again) == text
         exact["json_values"] += from_json(form) == plan
         exact["json_text"] += from_json(json.dumps(form)) == plan
+        exact["tokens"] += canonical(decode(encode(plan))) == canonical(plan)  # steps come back as n0, n1, ...
     return {"plans": count, **exact}
 
 

@@ -60,8 +60,8 @@ def language_rows() -> list[tuple[str, str, str]]:
     return [
         ("plan of 8 / 1,000 steps: parse and compile (CPU time)", f"{parse_ms[0]:.2f} / {parse_ms[1]:.0f} ms", ""),
         (
-            "random plans to text and to JSON and back",
-            f"{trips['text']:,} and {trips['json_text']:,} of {trips['plans']:,}",
+            "random plans to text, to JSON, to tokens and back",
+            f"{trips['text']:,}, {trips['json_text']:,}, {trips['tokens']:,} of {trips['plans']:,}",
             f"parser against grammar, {differential['texts']:,} mutations: {differential['unexplained']} unexplained",
         ),
         (
