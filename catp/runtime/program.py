@@ -15,9 +15,6 @@ from catp.planlang.notes import step_policy
 
 __all__ = ["AttemptInfo", "BoundArg", "Need", "Program", "StepInfo", "build_program"]
 
-DEFAULT_BACKOFF_S = 0.1
-"""Wait before the first retry where `@retry` does not say."""
-
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -120,7 +117,6 @@ def _step_info(compiled: CompiledPlan, steps: Mapping[str, Step], step: Step, pl
     repeatable = policy.key is not None or not writes
     guard_needs = [_need(test.ref) for test in step.when] + [Need(name, required=False) for name in policy.after]
     key_needs = [_need(ref) for ref in refs_in(policy.key)] if policy.key is not None else []
-    backoff_s = policy.backoff_ms / 1e3 or DEFAULT_BACKOFF_S
     return StepInfo(
         name=step.name,
         order=_order(compiled, step, policy.priority, place),
@@ -131,7 +127,7 @@ def _step_info(compiled: CompiledPlan, steps: Mapping[str, Step], step: Step, pl
         otherwise=step.otherwise,
         else_needs=_only_steps(steps, [_need(step.otherwise)] if step.otherwise else []),
         retries=policy.retries if repeatable else 0,
-        backoff_s=backoff_s,
+        backoff_s=policy.backoff_ms / 1e3,
         retry_on=frozenset(name.lower() for name in policy.retry_on),
         timeout_s=policy.timeout_s,
         budget=policy.budget,

@@ -128,6 +128,16 @@ async def test_retry_backs_off_exponentially_with_seeded_jitter(world: World) ->
     assert again.wall_ms == outcome.wall_ms
 
 
+@pytest.mark.parametrize(("note", "least", "most"), [("@retry(1)", 0.075, 0.125), ("@retry(1, backoff=0s)", 0.0, 0.0)])
+async def test_retry_waits_by_default_and_not_at_all_if_told_so(
+    world: World, note: str, least: float, most: float
+) -> None:
+    flaky = world.tools.add("flaky", script=[RuntimeError("1")])
+    outcome = await world.run(f"a = flaky() {note}\nout a")
+    assert outcome.status == "complete"
+    assert least <= flaky.started[1] - flaky.started[0] <= most
+
+
 async def test_retry_on_names_the_errors_to_repeat(world: World) -> None:
     tool = world.tools.add("t", script=[ToolFailed("t", "no", error_type="KeyError")] * 2)
     await world.run('a = t() @retry(3, on="ValueError")\nout a')
