@@ -26,7 +26,7 @@ _HELPERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "noisy": tuple((name,) for name in _DENOISE),
     "very_noisy": tuple((name,) for name in _DENOISE),
     "impulse": (
-        ("denoise_median",), ("denoise_bilateral",), ("denoise_dct",), ("denoise_median", "denoise_bilateral"),
+        ("denoise_median",), ("denoise_bilateral",), ("denoise_dct",),
         *(("denoise_median", name) for name in _DEBLUR),
     ),
     "blurred": (*((name,) for name in _DEBLUR), ("denoise_bilateral",)),
@@ -36,7 +36,7 @@ _HELPERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "small": (*((name,) for name in _UPSCALE), ("upscale_lanczos", "deblur_unsharp")),
 }  # fmt: skip
-"""What to put before a reader. Labels without a measurement fall back to the label one step shorter."""
+"""What to put before a reader: never two denoisers, whose difference is below what so few pages can show. Labels without a measurement fall back to the label one step shorter."""
 
 
 def render(text: str, *, size: int = 18, columns: int = 52, font: str = "DejaVuSans.ttf") -> Image.Image:
