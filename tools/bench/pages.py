@@ -36,7 +36,10 @@ _HELPERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "small": (*((name,) for name in _UPSCALE), ("upscale_lanczos", "deblur_unsharp")),
 }  # fmt: skip
-"""What to put before a reader: never two denoisers, whose difference is below what so few pages can show. Labels without a measurement fall back to the label one step shorter."""
+"""What to put before a reader: never two denoisers, whose difference is below what so few pages can show.
+
+Labels without a measurement fall back to the label one step shorter.
+"""
 
 
 def render(text: str, *, size: int = 18, columns: int = 52, font: str = "DejaVuSans.ttf") -> Image.Image:
