@@ -206,12 +206,12 @@ def read_template_body(body: str) -> Template:
     return _template(body, 0, lambda text, _: text, lambda root, path, _, __: Ref(root, path))
 
 
-def format_template(template: Template, *, quoted: bool) -> str:
-    """Write a template: quoted and escaped for the text form, bare for the JSON form."""
+def format_template(template: Template, *, quoted: bool, spell: Callable[[Ref], str] = str) -> str:
+    """Write a template: quoted and escaped for the text form, bare for the JSON form; `spell` writes references."""
     parts = []
     for part in template.parts:
         if isinstance(part, Ref):
-            parts.append(f"{{{part}}}")
+            parts.append(f"{{{spell(part)}}}")
         else:
             text = part.replace("{", "{{").replace("}", "}}")
             parts.append(_escape(text) if quoted else text)
