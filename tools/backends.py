@@ -24,7 +24,7 @@ from catp.tools.spec import BackendResult
 from catp.tools.usage import Usage, carrying
 from catp.tools.workers import Job, WorkerPool, default_pool
 
-__all__ = ["AsyncBackend", "ProcessBackend", "ThreadBackend", "collected"]
+__all__ = ["AsyncBackend", "ProcessBackend", "ThreadBackend", "collected", "nobody_asked"]
 
 _log = logging.getLogger("catp.tools")
 
@@ -37,9 +37,15 @@ class ProcessBackend:
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Run one call in a worker process."""
+        return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
+
+    async def call_when_free(
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+    ) -> BackendResult:
+        """Like `call`, and says when the call has got one of the pool's places."""
         if self._contract is not None:
             self._contract.check_args(args)
-        result = await (self._pool or default_pool()).call(self._job, args, timeout=timeout)
+        result = await (self._pool or default_pool()).call(self._job, args, timeout=timeout, began=began)
         if self._contract is None:
             return result
         return BackendResult(self._contract.check_result(result.value, result.usage), result.usage)
@@ -51,6 +57,10 @@ class ProcessBackend:
     async def close(self) -> None:
         """End the idle workers of this tool."""
         await (self._pool or default_pool()).close_family(self._job.family)
+
+
+def nobody_asked() -> None:
+    """The `began` of callers that do not want to know."""
 
 
 class AsyncBackend:

@@ -9,7 +9,7 @@ from catp.planlang.registry_view import ToolSig
 from catp.planlang.types import TypeDef
 from catp.tools.usage import PriceModel, Usage
 
-__all__ = ["BackendResult", "StartingBackend", "ToolBackend", "ToolLimits", "ToolSpec"]
+__all__ = ["BackendResult", "QueueingBackend", "StartingBackend", "ToolBackend", "ToolLimits", "ToolSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,20 @@ class StartingBackend(Protocol):
 
     def warm(self) -> bool:
         """True if a call made now would find everything started."""
+        ...
+
+
+@runtime_checkable
+class QueueingBackend(Protocol):
+    """A backend with few places, in which a call may have to wait for one before it starts.
+
+    Waiting is neither running nor paid for: `began` is called once, when the call has its place and its time starts.
+    """
+
+    async def call_when_free(
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+    ) -> BackendResult:
+        """Like `call`; a call that is stopped before has used nothing."""
         ...
 
 

@@ -6,6 +6,7 @@ with the product's output. The process ends when its parent does.
 """
 
 import asyncio
+import fcntl
 import gc
 import inspect
 import os
@@ -58,13 +59,14 @@ class Reply:
     message: str = ""
 
 
-def main(fd: int, memory_mb: int) -> None:
-    """Serve calls until the parent closes the socket."""
+def main(fd: int, leash: int, memory_mb: int) -> None:
+    """Serve calls until the parent closes the socket; die when it closes the `leash`, which it also does by dying."""
     sock = socket.socket(fileno=fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)
     _limit_memory(memory_mb)
-    threading.Thread(target=_die_with_parent, args=(fd,), name="catp-parent", daemon=True).start()
+    _let_kernel_kill(leash)
+    threading.Thread(target=_die_with_parent, args=(leash,), name="catp-parent", daemon=True).start()
     _Server(sock).serve()
 
 
@@ -74,13 +76,22 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
-def _die_with_parent(fd: int) -> None:
-    """Exit when the other end of the socket is gone, even while a call is running.
+def _let_kernel_kill(leash: int) -> None:
+    """Have the kernel kill this process group once the parent's end of the leash is closed.
 
-    `PR_SET_PDEATHSIG` would fire when the parent's *thread* ends, which is too early for `Agent.run_sync`.
+    No thread of this process may get to run then: a tool can hold the interpreter lock for hours. `PR_SET_PDEATHSIG`
+    would fire when the parent's *thread* ends, which is too early for `Agent.run_sync`.
     """
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(leash, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _die_with_parent(leash: int) -> None:
+    """Exit when the leash was cut before the kernel watched it, or on systems that cannot watch it."""
     poll = select.poll()
-    poll.register(fd, 0)
+    poll.register(leash, 0)
     poll.poll()
     os.killpg(0, signal.SIGKILL)
 

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,17 +82,23 @@ class _Worker:
         self.reported_cpu_ms = 0.0
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
+        leash, self._leash = os.pipe()
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; from catp.tools.worker import main; "
-            f"main({theirs.fileno()}, {limits.memory_mb})"
+            f"main({theirs.fileno()}, {leash}, {limits.memory_mb})"
         )
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), leash),
                 start_new_session=True, env={**os.environ, **_PINNED},
             )  # fmt: skip
+        except BaseException:
+            self._socket.close()
+            os.close(self._leash)
+            raise
         finally:
             theirs.close()
+            os.close(leash)
         self.pid = self._process.pid
         self._dead = threading.Event()
         self._killed = False
@@ -137,6 +143,7 @@ class _Worker:
         except ProcessLookupError:
             pass
         self._socket.close()
+        os.close(self._leash)
         threading.Thread(target=self._reap, args=(sum(others.values()),), name="catp-reap", daemon=True).start()
 
     def _reap(self, others_ms: float) -> None:
@@ -174,13 +181,17 @@ class WorkerPool:
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._lock = threading.Lock()
 
-    async def call(self, job: Job, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+    async def call(
+        self, job: Job, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None] = lambda: None
+    ) -> BackendResult:
         """Run one call in a worker. Raises the errors of `ToolBackend`; waiting for a free slot does not count.
 
+        `began` is called when the call has its slot.
         When cancelled, the worker is killed before this returns, and the `CancelledError` carries its usage.
         """
         await self._acquire()
         try:
+            began()
             return await self._run(job, args, timeout)
         finally:
             self._release()

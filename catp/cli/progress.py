@@ -1,11 +1,13 @@
 """Live progress of a run on stderr: a table that updates in place on a terminal, one line per step elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from catp.cli.output import console_err, milliseconds, printable
+from catp.cli.output import console_err, dollars, milliseconds
 from catp.planlang.money import Money, format_usd, parse_usd
+from catp.planlang.render.labels import clip
 from catp.runtime.events import RunEvent
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ STATES = {
     "node.poisoned": ("✕", "input missing"),
     "node.cancelled": ("■", "cancelled"),
 }
+_REASON_COLUMNS = 300
 _ENDED = ("node.finished", "node.failed", "node.skipped", "node.refused", "node.poisoned", "node.cancelled")
 
 
@@ -56,14 +59,28 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Draw nothing while somebody answers a question."""
+        if self._live is not None:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live is not None:
+                self._live.start()
+
     def on_event(self, event: RunEvent) -> None:
         """Take one event; cheap enough to be called from the event loop."""
         if event.step is None or event.step not in self._rows:
             return
         row = self._rows[event.step]
         if event.type == "node.settled":
-            self._spent[event.step] = self._spent.get(event.step, 0) + parse_usd(str(event.data.get("amount", "0")))
-            row[4] = f"${format_usd(Money(self._spent[event.step]))}"
+            amount = event.data.get("amount")
+            if amount is not None:
+                self._spent[event.step] = self._spent.get(event.step, 0) + parse_usd(str(amount))
+            spent = self._spent.get(event.step)
+            row[4] = dollars(None if spent is None else Money(spent))
         if event.type not in STATES or (event.element is not None and event.type in _ENDED):
             return
         row[0], row[1] = STATES[event.type]
@@ -78,7 +95,7 @@ class Progress:
         started = self._started.get(str(event.step))
         row[3] = milliseconds((event.at_ns - started) / 1e6) if started is not None else ""
         if self._live is None:
-            reason = printable(str(event.data.get("reason") or event.data.get("error") or ""))
+            reason = clip(str(event.data.get("reason") or event.data.get("error") or ""), _REASON_COLUMNS)
             cells = [row[0], str(event.step), row[1], row[2], row[3], row[4], reason]
             self._console.print("  ".join(cell for cell in cells if cell), markup=False)
 

@@ -17,6 +17,7 @@ from catp.cli.output import (
     printable,
 )
 from catp.planlang.money import Money, format_usd
+from catp.planlang.render.labels import clip
 from catp.store.artifacts import encode_value
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ __all__ = [
 ]
 
 
+_REASON_COLUMNS = 120
+_SHOWN_CHARACTERS = 4000
+_SHOWN_LINES = 60
+
+
 def print_quote(quote: "Quote") -> None:
     """Print the plan as text and as a tree, then price, latency, critical path and the verdict on the limits."""
     from catp.planlang.render.tree import to_tree
@@ -48,10 +54,10 @@ def print_quote(quote: "Quote") -> None:
 def print_result(result: "RunResult", agent: "Agent") -> None:
     """Print outputs, the ledger with estimates beside actual figures, and where the run was saved."""
     lines = ["Outputs", *_output_lines(result, agent), "", "Ledger", *ledger_lines(result)]
-    lines += ["", f"{result.status.capitalize()}: {dollars(result.spent)} in {milliseconds(result.wall_ms)}"]
+    lines += ["", f"{result.status.capitalize()}: {_amount(result.ledger)} in {milliseconds(result.wall_ms)}"]
     if result.saved:
         lines[-1] += f", saved as {result.run_id} (catp runs show {result.run_id})"
-    lines += [f"warning: {printable(warning)}" for warning in result.warnings]
+    lines += [f"warning: {clip(warning, 4 * _REASON_COLUMNS)}" for warning in result.warnings]
     emit_text("\n".join(["", *lines]))
 
 
@@ -69,17 +75,19 @@ def ledger_lines(result: "RunResult") -> list[str]:
                 name,
                 step.tool or "",
                 dollars(estimate.price.expected) if estimate else "",
-                _amount(rows),
+                _amount(rows) if step.attempts else "-",
                 milliseconds(estimate.latency.expected_ms) if estimate else "",
                 milliseconds((step.ended_ns - step.started_ns) / 1e6) if step.started_ns and step.ended_ns else "",
-                step.status + (f" ({step.reason})" if step.reason else ""),
+                step.status + (f" ({clip(step.reason, _REASON_COLUMNS)})" if step.reason else ""),
             )
         )
     estimate_total = dollars(result.plan.estimate.price.expected)
     total_ms = milliseconds(result.plan.estimate.latency.expected_ms)
-    table.append(("total", "", estimate_total, dollars(result.spent), total_ms, milliseconds(result.wall_ms), ""))
+    table.append(("total", "", estimate_total, _amount(result.ledger), total_ms, milliseconds(result.wall_ms), ""))
     cold = sum(row.amount or 0 for row in result.ledger if row.kind == "cold_start")
     notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
+    guessed = sum(row.amount or 0 for row in result.ledger if not row.priced)
+    notes += [f"  of which estimated, for want of a known price: {dollars(Money(guessed))}"] if guessed else []
     return columns(table, right=(2, 3, 4, 5)) + notes
 
 
@@ -137,6 +145,7 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
         "run": result.run_id,
         "status": result.status,
         "spent_usd": format_usd(result.spent),
+        "unpriced_rows": sum(row.amount is None for row in result.ledger),
         "wall_ms": result.wall_ms,
         "saved": result.saved,
         "warnings": list(result.warnings),
@@ -152,7 +161,7 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
 
 def write_outputs(result: "RunResult", folder: Path) -> None:
     """Write every output as a file: images as PNG, texts as .txt, records as .json."""
-    endings = {"image/png": ".png", "text/plain; charset=utf-8": ".txt", "application/json": ".json"}
+    endings = {"image/png": ".png", "image/tiff": ".tiff", "text/plain; charset=utf-8": ".txt", "application/json": ".json"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in result.outputs.items():
@@ -196,6 +205,15 @@ def _output_lines(result: "RunResult", agent: "Agent") -> list[str]:
 
 
 def _shown(value: Any, agent: "Agent | None") -> str:
+    text = _in_words(value, agent)
+    lines = text[:_SHOWN_CHARACTERS].split("\n")
+    shown = "\n".join(lines[:_SHOWN_LINES])
+    if len(shown) == len(text):
+        return text
+    return f"{shown}\n… ({len(text):,} characters; --output DIR or --json gives all of it)"
+
+
+def _in_words(value: Any, agent: "Agent | None") -> str:
     if hasattr(value, "save") and hasattr(value, "size"):
         text = f"image {value.size[0]} x {value.size[1]}"
         if agent is not None and agent.store is not None:
@@ -211,7 +229,7 @@ def _shown(value: Any, agent: "Agent | None") -> str:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
         return "; ".join(_short(item) for item in value)
     if isinstance(value, str | int) or value is None:
         return str(value)
@@ -223,7 +241,7 @@ def _value_json(value: Any) -> Any:
     if artifact.mime == "application/json":
         return json.loads(artifact.data)
     if artifact.mime.startswith("text/"):
-        return value
+        return value if isinstance(value, str) else artifact.data.decode()
     size = {"width": artifact.width, "height": artifact.height} if artifact.width else {}
     return {"artifact": artifact.sha256, "mime": artifact.mime, "bytes": len(artifact.data), **size}
 
@@ -237,11 +255,12 @@ def _ledger_json(row: "LedgerRow") -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _amount(rows: "list[LedgerRow]") -> str:
-    if not rows:
-        return "-"
-    total = dollars(Money(sum(row.amount or 0 for row in rows)))
-    return total if all(row.priced for row in rows) else f"{total} + unpriced"
+def _amount(rows: "Sequence[LedgerRow]") -> str:
+    """The sum of the rows; what nobody knows is said, never counted as 0."""
+    known = [row.amount for row in rows if row.amount is not None]
+    if len(known) == len(rows):
+        return dollars(Money(sum(known)))
+    return f"{dollars(Money(sum(known)))} + unpriced" if known else "unpriced"
 
 
 def usd_json(amount: Money | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from catp.cli.approval import MODES, Approver
 from catp.cli.config import settings_or_fail
 from catp.cli.output import (
     EXIT_BUDGET,
@@ -63,7 +64,7 @@ def run(
     ] = False,
 ) -> None:
     """Plan a task, price it, run it, and account for every cent."""
-    if approve not in ("auto", "ask", "never"):
+    if approve not in MODES:
         fail(f"--approve {approve!r}: write auto, ask or never", EXIT_USAGE)
     settings = settings_or_fail(alpha=alpha, budget=budget, deadline_s=deadline, tools=tools, store=store)
     inputs = read_cli_inputs(input_ or [])
@@ -80,12 +81,12 @@ def run(
             await agent.close()
 
     result = guarded(work)
-    if output is not None:
-        write_outputs(result, output)
     if json_ or jsonl:
         result_json(result, one_line=jsonl)
     else:
         print_result(result, agent)
+    if output is not None:  # last: paid results are shown even if the disk is full
+        write_outputs(result, output)
     raise typer.Exit(exit_code(result))
 
 
@@ -159,7 +160,8 @@ async def _run_with_progress(
             if jsonl:
                 emit_jsonl("catp.event/1", event.to_json())
 
-        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=_approver(approve)))
+        approver = Approver(approve, progress.paused)
+        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=approver.decide))
         with _interrupt_cancels(loop, running):
             try:
                 return await running
@@ -169,33 +171,28 @@ async def _run_with_progress(
 
 @contextlib.contextmanager
 def _interrupt_cancels(loop: asyncio.AbstractEventLoop, running: "asyncio.Future[RunResult]") -> Iterator[None]:
-    """Let the first interrupt stop the work and complete the ledger; a second one ends the process."""
+    """Let Ctrl-C or SIGTERM stop the work and complete the ledger; a second one does not wait for deaf tools."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    received: list[None] = []
 
     def stop() -> None:
-        console_err().print("stopping: cancelling running calls and completing the ledger", markup=False)
+        received.append(None)
+        if len(received) == 1:
+            console_err().print("stopping: cancelling running calls and completing the ledger", markup=False)
+        else:
+            release()
         running.cancel()
-        loop.remove_signal_handler(signal.SIGINT)
 
-    loop.add_signal_handler(signal.SIGINT, stop)
+    def release() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
-
-
-def _approver(mode: str) -> Any:
-    if mode == "ask":
-        return _ask
-    return lambda _request: mode == "auto"
-
-
-async def _ask(request: Any) -> bool:
-    import sys
-
-    if not sys.stdin.isatty():
-        console_err().print("a step needs approval, but there is no terminal to ask on: denied (see --approve)")
-        return False
-    return await asyncio.to_thread(typer.confirm, f"approve step {request}?", default=False, err=True)
+        release()
 
 
 def read_cli_inputs(options: list[str]) -> dict[str, Any]:

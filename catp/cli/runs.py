@@ -81,7 +81,7 @@ def show(
 def _ledger(run: StoredRun) -> list[str]:
     table = [("step", "tool", "charge", "quantity", "amount", "source")]
     for row in run.costs:
-        amount = dollars(Money(row["amount_nano"])) if row["priced"] else "unpriced"
+        amount = dollars(None if row["amount_nano"] is None else Money(row["amount_nano"]))
         quantity = f"{row['quantity']:.6g} {row['unit']}"
         table.append((row["step"], row["tool"], row["kind"], quantity, amount, row["source"]))
     table.append(("total", "", "", "", _cost(run.summary), ""))
@@ -101,7 +101,11 @@ def _read(path: Path | None, question: "Callable[[RunStore], Any]") -> Any:
 
 
 def _cost(run: RunSummary) -> str:
-    return "-" if run.cost is None else dollars(run.cost) + (" + unpriced" if run.unpriced else "")
+    if run.cost is None:
+        return "-"
+    if not run.unpriced:
+        return dollars(run.cost)
+    return f"{dollars(run.cost)} + unpriced" if run.cost else "unpriced"
 
 
 def _output_text(output: Any) -> str:

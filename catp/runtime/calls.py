@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Size
-from catp.runtime.clock import Clock
+from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
 from catp.runtime.program import StepInfo
@@ -20,13 +20,15 @@ from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
 from catp.tools.errors import ToolError, ToolTimeout, ToolUnavailable
 from catp.tools.sizes import input_units, size_of
-from catp.tools.spec import BackendResult, ToolSpec
+from catp.tools.spec import BackendResult, QueueingBackend, ToolSpec
 from catp.tools.usage import Charge, Usage
 
 __all__ = ["CallHost", "CallRecord", "KeyedBackend", "ToolCall"]
 
 _NO_USAGE = Usage()
 _LATE_GRACE_S = 0.5
+_REASON_CHARACTERS = 2000
+"""What is kept of a longer message: it goes into every event, row and report that mentions the call."""
 
 money_text = lru_cache(maxsize=4096)(format_usd)
 
@@ -104,7 +106,9 @@ class ToolCall:
     key: str | None
     job: Job | None = None
     reservation: Reservation | None = None
+    began: bool = False
     started_ns: int = 0
+    backstop: TimerHandle | None = None
     late: bool = False
     over: bool = False
     ended: CallEnded | None = None
@@ -137,18 +141,10 @@ class ToolCall:
 
     async def run(self) -> None:
         """Make the call. Never raises: everything a tool can do ends in one event."""
-        host = self.host
         if self.over:
             return
-        self.started_ns = host.clock.now_ns()
-        host.post(CallStarted(self.started_ns, self.call.id, self._started_data()))
-        backstop = host.clock.call_later(self.timeout_s + _LATE_GRACE_S, self._overdue)
         try:
-            backend = self.spec.backend
-            if self.key is not None and isinstance(backend, KeyedBackend):
-                result = await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
-            else:
-                result = await backend.call(self.args, timeout=self.timeout_s)
+            result = await self._call()
             if not isinstance(result, BackendResult):
                 raise TypeError(f"its backend returned {type(result).__name__} instead of a BackendResult")
         except asyncio.CancelledError as error:
@@ -161,7 +157,26 @@ class ToolCall:
         else:
             self._succeed(result)
         finally:
-            backstop.cancel()
+            if self.backstop is not None:
+                self.backstop.cancel()
+
+    async def _call(self) -> BackendResult:
+        backend = self.spec.backend
+        if isinstance(backend, QueueingBackend):
+            return await backend.call_when_free(self.args, timeout=self.timeout_s, began=self._begin)
+        self._begin()
+        if self.key is not None and isinstance(backend, KeyedBackend):
+            return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
+        return await backend.call(self.args, timeout=self.timeout_s)
+
+    def _begin(self) -> None:
+        """The tool is at work from here on: this is what is timed, limited and paid for."""
+        if self.began or self.over:
+            return
+        self.began = True
+        self.started_ns = self.host.clock.now_ns()
+        self.backstop = self.host.clock.call_later(self.timeout_s + _LATE_GRACE_S, self._overdue)
+        self.host.post(CallStarted(self.started_ns, self.call.id, self._started_data()))
 
     def finish(self) -> None:
         """Report the end, once."""
@@ -172,6 +187,9 @@ class ToolCall:
     def abandon(self) -> None:
         """The tool ignored its cancellation: settle with the estimate and go on without it."""
         if self.over:
+            return
+        if not self.began:
+            self.cancel_queued("stopped before it began")
             return
         settlement = self._settle(None, "abandoned: the tool ignored its cancellation")
         kind: CallResult = "timeout" if self.late else "cancelled"
@@ -186,8 +204,11 @@ class ToolCall:
         if self.over:
             return
         settlement = self._settle_usage(result.usage)
-        self._teach(result.usage, failed=False, value=result.value)
-        why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
+        try:
+            self._teach(result.usage, failed=False, value=result.value)
+            why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
+        except Exception as error:  # a list that contains itself, an object whose comparison raises
+            why_not = f"its result cannot be used: {type(error).__name__}: {error}"
         if why_not is None:
             self.value = result.value
             self._report("ok", "", "", settlement)
@@ -197,6 +218,7 @@ class ToolCall:
     def _fail(self, kind: CallResult, message: str, error_type: str, usage: Usage | None, permanent: bool) -> None:
         if self.over:
             return
+        self._begin()
         if usage is None or usage == _NO_USAGE:
             settlement = self._settle_elapsed()
         else:
@@ -213,6 +235,9 @@ class ToolCall:
 
     def _stopped(self, usage: Usage | None) -> None:
         if self.over:
+            return
+        if not self.began:
+            self.cancel_queued("stopped before it began")
             return
         settlement = self._settle_usage(usage) if isinstance(usage, Usage) else self._settle_elapsed()
         if self.late:
@@ -259,6 +284,8 @@ class ToolCall:
     ) -> None:
         now = self.host.clock.now_ns()
         amount = settlement.amount
+        if len(reason) > _REASON_CHARACTERS:
+            reason = f"{reason[:_REASON_CHARACTERS]}… ({len(reason):,} characters)"
         data: dict[str, Any] = {
             "tool": self.spec.name,
             "outcome": result,

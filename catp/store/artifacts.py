@@ -5,8 +5,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ __all__ = ["INLINE_LIMIT", "Artifact", "ArtifactStore", "encode_value"]
 
 INLINE_LIMIT = 4096
 """Texts up to this many bytes are kept in the database row itself."""
+
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_TIFF_MODES = frozenset({"I", "F", "CMYK", "YCbCr", "LAB"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +38,51 @@ class Artifact:
 
 
 def encode_value(value: Any) -> Artifact:
-    """Encode a plan value: text as UTF-8, images as PNG, bytes as they are, everything else as JSON."""
+    """Encode a plan value: text as UTF-8, images as PNG, bytes as they are, everything else as JSON. Never raises.
+
+    Images that PNG cannot hold become TIFF, or RGB; what JSON cannot hold is written as text in it.
+    """
     if isinstance(value, str):
         return Artifact(value.encode("utf-8", "surrogatepass"), "text/plain; charset=utf-8")
     if isinstance(value, bytes):
         return Artifact(value, "application/octet-stream")
     if hasattr(value, "save") and hasattr(value, "size"):  # a Pillow image, without importing Pillow
-        buffer = io.BytesIO()
-        value.save(buffer, format="PNG")
-        return Artifact(buffer.getvalue(), "image/png", value.size[0], value.size[1])
-    return Artifact(json.dumps(value, default=_plain, ensure_ascii=False).encode(), "application/json")
+        return _encode_image(value)
+    try:
+        text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        text = _encode_odd(value)
+    return Artifact(text, "application/json")
+
+
+def _encode_image(image: Any) -> Artifact:
+    kind = "TIFF" if image.mode in _TIFF_MODES else "PNG"
+    buffer = io.BytesIO()
+    try:
+        (image if image.mode in _PNG_MODES | _TIFF_MODES else image.convert("RGB")).save(buffer, format=kind)
+    except Exception as error:  # no pixels, or nothing Pillow can convert
+        return Artifact(f"an image {image.size} that cannot be written: {error}".encode(), "text/plain; charset=utf-8")
+    return Artifact(buffer.getvalue(), f"image/{kind.lower()}", image.size[0], image.size[1])
+
+
+def _encode_odd(value: Any) -> bytes:
+    try:
+        return json.dumps(_spelled(value), default=_plain).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return json.dumps(f"a {type(value).__name__} that JSON cannot hold: {error}").encode()
+
+
+def _spelled(value: Any) -> Any:
+    """Write keys that are no text, infinities and NaN as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _spelled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_spelled(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _spelled(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
 
 
 class ArtifactStore:
@@ -89,4 +129,7 @@ def _plain(value: Any) -> Any:
         return {"artifact": artifact.sha256, "mime": artifact.mime, "bytes": len(artifact.data)}
     if isinstance(value, set | frozenset | tuple):
         return list(value)
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # somebody else's __repr__
+        return f"<{type(value).__name__}>"

@@ -153,7 +153,7 @@ class RunStore:
                     ended_ns=time.time_ns(),
                     latency_ms=latency_ms,
                     cost_nano=sum(row["amount_nano"] or 0 for row in rows),
-                    unpriced=sum(not row["priced"] for row in rows),
+                    unpriced=sum(row["amount_nano"] is None for row in rows),
                 )
             )
 

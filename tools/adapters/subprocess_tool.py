@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from catp.planlang.registry_view import Effect
 from catp.tools.adapters.declare import declare, fill, placeholders
-from catp.tools.backends import ProcessBackend
+from catp.tools.backends import ProcessBackend, nobody_asked
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolDefinitionError
 from catp.tools.meter import run_program, signal_name
@@ -106,8 +106,14 @@ class _CommandBackend:
         self._workers = ProcessBackend(None, job, pool)
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
+        return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
+
+    async def call_when_free(
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+    ) -> BackendResult:
         self._contract.check_args(args)
-        result = await self._workers.call({**self._fixed, "values": {**self._defaults, **args}}, timeout=timeout)
+        values = {**self._fixed, "values": {**self._defaults, **args}}
+        result = await self._workers.call_when_free(values, timeout=timeout, began=began)
         return BackendResult(self._contract.check_result(result.value, result.usage), result.usage)
 
     async def close(self) -> None:
