@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from catp.planlang.errors import Diagnostic, nearest
-from catp.planlang.layout import MAX_DEPTH
 from catp.planlang.nodes import (
     OPERATORS,
     Arg,
@@ -40,6 +39,7 @@ from catp.planlang.scalars import (
     read_path,
     read_template_body,
 )
+from catp.planlang.statements import MAX_DEPTH
 from catp.planlang.types import Type
 
 __all__ = ["MAX_PROBLEMS", "NumberError", "Object", "Reader"]

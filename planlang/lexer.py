@@ -34,7 +34,7 @@ class Token(NamedTuple):
 
     `name` (starts with a lower-case letter or `_`), `type` (starts with a capital), `int`, `float`, `money`,
     `duration`, `string`, `template`, `newline`, `end`. A token never spans lines; `column` counts from 1. `text` is
-    empty for brackets that the layout step supplied. `value` is what a constant means.
+    empty for brackets that `statements` supplied. `value` is what a constant means.
     """
 
     kind: str

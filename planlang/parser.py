@@ -1,17 +1,15 @@
 """Statements to a `Plan`: recursive descent, one method per rule of the grammar, reporting every bad line.
 
-    text -> lexer (tokens) -> layout (statements with balanced brackets) -> parser (tree)
+    text -> lexer (tokens) -> statements (with balanced brackets) -> parser (tree)
 
-After a fault the parser goes on at the next thing that can stand alone: the next element of a list, the next
-alternative or annotation, the next statement. Because brackets are balanced before, these places are certain and one
-fault is reported once. `grammar.lark` is the same language as an executable specification.
+The parser has three layers: `parse_cursor` (place, problems, recovery), `parse_values`, and the statements here.
+`grammar.lark` is the same language as an executable specification.
 """
 
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from catp.planlang.errors import Diagnostic, PlanError, Span, nearest
-from catp.planlang.layout import split_statements
 from catp.planlang.lexer import KEYWORDS, Token, decode_source, tokenize
 from catp.planlang.nodes import (
     OPERATORS,
@@ -20,25 +18,20 @@ from catp.planlang.nodes import (
     Duration,
     Input,
     Limits,
-    ListValue,
-    Literal,
     Note,
     NoteArg,
-    ObjectValue,
-    Operator,
     Output,
     OwnTest,
     Plan,
-    Ref,
     Step,
     StepName,
-    Template,
     Test,
     ToolName,
     Usd,
-    Value,
 )
-from catp.planlang.types import Type
+from catp.planlang.parse_cursor import WORDS, Fault, describe
+from catp.planlang.parse_values import ValueParser
+from catp.planlang.statements import split_statements
 
 __all__ = ["MAX_PROBLEMS", "parse"]
 
@@ -47,10 +40,6 @@ MAX_PROBLEMS: Final = 50
 
 T = TypeVar("T")
 
-_WORDS: Final = frozenset(("name", "type", *KEYWORDS))
-_CONSTANTS: Final = {"true": True, "false": False, "null": None}
-_SCALARS: Final = frozenset(("string", "int", "float", "money", "duration", *_CONSTANTS))
-_OPERATORS: Final[dict[str, Operator]] = {op: op for op in OPERATORS}
 _STATEMENTS: Final = ("plan", "in", "limit", "out")
 _MISSPELLED: Final = {
     "input": "in",
@@ -61,10 +50,6 @@ _MISSPELLED: Final = {
     "limits": "limit",
 }
 _BOUNDS: Final = {"cost": ("money", "$0.20"), "latency": ("duration", "3s"), "calls": ("int", "200")}
-_KINDS: Final = {
-    "name": "a name", "type": "a name", "int": "number", "float": "number", "money": "amount", "duration": "duration",
-    "string": "text", "template": "template",
-}  # fmt: skip
 
 
 def parse(source: str | bytes) -> Plan:
@@ -121,16 +106,9 @@ def _line(problem: Diagnostic) -> int:
     return problem.span.line if problem.span else 0
 
 
-class _Fault(Exception):
-    """Raised after a problem was recorded, to get to the place where parsing can go on."""
-
-
-class _Parser:
+class _Parser(ValueParser):
     def __init__(self, problems: list[Diagnostic]) -> None:
-        self.problems = problems
-        self.tokens: list[Token] = []
-        self.at = 0
-        self.tok = Token("end", "", 1, 1)
+        super().__init__(problems)
         self.count = 0
         self.header: tuple[str, str | None] | None = None
         self.inputs: list[Input] = []
@@ -149,115 +127,6 @@ class _Parser:
             self.limit_span,
         )
         return Plan(tuple(self.steps), tuple(self.outputs), tuple(self.inputs), limits, name, doc)
-
-    # tokens
-
-    def advance(self) -> Token:
-        token = self.tok
-        self.at += 1
-        self.tok = self.tokens[self.at]
-        return token
-
-    def span(self, first: Token) -> Span:
-        last = self.tokens[self.at - 1]
-        return Span(first.line, first.column, last.line, last.column + len(last.text))
-
-    def fail(self, message: str, help_: str | None = None, token: Token | None = None, code: str = "E004") -> _Fault:
-        token = token or self.tok
-        if token.text or token.kind == "end":  # a bracket that the layout supplied: already reported
-            self.problems.append(Diagnostic(code, message, token.span, help_))
-        return _Fault()
-
-    def expected(self, what: str, help_: str | None = None) -> _Fault:
-        return self.fail(f"expected {what}, found {_describe(self.tok)}", help_)
-
-    def expect(self, kind: str, help_: str | None = None) -> Token:
-        if self.tok.kind != kind:
-            raise self.expected(f"`{kind}`", help_)
-        return self.advance()
-
-    def skip_to(self, *kinds: str) -> None:
-        """Go to the next token of one of `kinds` outside further brackets, or to the end of the statement."""
-        depth = 0
-        while self.tok.kind != "end" and (depth or self.tok.kind not in kinds):
-            kind = self.advance().kind
-            if kind in ("(", "[", "{"):
-                depth += 1
-            elif kind in (")", "]", "}"):
-                depth -= 1
-
-    def elements(self, close: str, read: Callable[[], T]) -> tuple[T, ...]:
-        """Read `read {"," read}` up to `close`; a faulty element is skipped. Brackets allow a trailing comma."""
-        found: list[T] = []
-        while self.tok.kind not in (close, "end"):
-            try:
-                found.append(read())
-                if self.tok.kind not in (",", close):
-                    raise self.separator(close)
-            except _Fault:
-                self.skip_to(",", close)
-            if self.tok.kind == ",":
-                comma = self.advance()
-                if close == "end" and self.tok.kind == "end":
-                    self.fail("nothing follows this comma", "remove it", comma)
-        if close != "end":
-            self.expect(close)
-        return tuple(found)
-
-    def inside(self, read: Callable[[], T]) -> T:
-        """Read one thing in square brackets; on a fault leave the brackets first."""
-        self.advance()
-        try:
-            found = read()
-            if self.tok.kind != "]":
-                raise self.expected("`]`")
-        except _Fault:
-            self.skip_to("]")
-            self.expect("]")
-            raise
-        self.advance()
-        return found
-
-    def separator(self, close: str) -> _Fault:
-        if self.tok.kind == "(":
-            return self.fail("a call cannot be an argument", "give it its own step and pass the step's name")
-        if self.tok.kind == "=" and close != "end":
-            return self.fail("`=` after something that is no parameter name", "write `name=value`")
-        wanted = "`,` or the end of the line" if close == "end" else f"`,` or `{close}`"
-        return self.expected(wanted)
-
-    # names
-
-    def word(self, what: str) -> str:
-        if self.tok.kind not in _WORDS:
-            raise self.expected(what)
-        return self.advance().text
-
-    def name(self, what: str) -> str:
-        kind = self.tok.kind
-        if kind == "name":
-            return self.advance().text
-        if kind in KEYWORDS:
-            raise self.fail(f"`{kind}` is a keyword and cannot be {what}", f"choose another name, such as `{kind}_`")
-        if kind == "type":
-            text = self.tok.text
-            raise self.fail(
-                f"`{text}` cannot be {what}", f"names start with a lower-case letter: `{text[0].lower()}{text[1:]}`"
-            )
-        raise self.expected(what)
-
-    def dotted(self) -> tuple[str, ...]:
-        """Read `{"." name}` and return the names."""
-        names = []
-        while self.tok.kind == ".":
-            self.advance()
-            names.append(self.field())
-        return tuple(names)
-
-    def field(self) -> str:
-        if self.tok.kind == "int":
-            raise self.fail("a field name cannot start with a digit", f"write `[{self.tok.text}]` for an element")
-        return self.word("a field name after `.`")
 
     # statements
 
@@ -283,14 +152,14 @@ class _Parser:
                     raise self.no_statement()
             if self.tok.kind != "end":
                 raise self.expected("the end of the line")
-        except _Fault:
+        except Fault:
             return
 
-    def no_statement(self) -> _Fault:
+    def no_statement(self) -> Fault:
         text, following = self.tok.text, self.tokens[1].kind
         if self.tok.kind in ("|", "@"):
             return self.fail(f"`{text}` continues a step, but there is none before it")
-        if self.tok.kind in _WORDS and following == "=":
+        if self.tok.kind in WORDS and following == "=":
             self.name("the name of a step")
         if self.tok.kind == "name" and following in ("name", "string", "type"):
             meant = _MISSPELLED.get(text)
@@ -303,7 +172,7 @@ class _Parser:
         if self.tok.kind in ("name", "type") and following in ("(", "."):
             return self.fail("the result of this call has no name", f"write `name = {text}...`")
         return self.fail(
-            f"a line cannot start with {_describe(self.tok)}", "lines start with plan, in, limit, out or `name =`"
+            f"a line cannot start with {describe(self.tok)}", "lines start with plan, in, limit, out or `name =`"
         )
 
     def plan_header(self) -> None:
@@ -321,23 +190,8 @@ class _Parser:
         name = self.name("the name of an input")
         self.expect(":", f"write the type: `in {name}: text`")
         type_ = self.type_()
-        default = None
-        if self.tok.kind == "=":
-            self.advance()
-            default = self.constant()
+        default = self.constant() if self.skip("=") else None
         return Input(name, type_, default, self.span(first))
-
-    def type_(self) -> Type:
-        if self.tok.kind not in ("name", "type", "null"):
-            raise self.expected("a type", "such as text, image, number or list[text]")
-        name = self.advance().text
-        item = None
-        if self.tok.kind == "[":
-            item = self.inside(self.type_)
-        optional = self.tok.kind == "?"
-        if optional:
-            self.advance()
-        return Type(name, item, optional)
 
     def limit(self) -> None:
         first = self.advance()
@@ -369,14 +223,9 @@ class _Parser:
 
     def output_item(self) -> Output:
         first = self.tok
-        name = None
-        if first.kind in _WORDS and self.tokens[self.at + 1].kind == "=":
-            name = self.advance().text
-            self.advance()
+        name = self.key()
         ref = self.ref()
-        optional = self.tok.kind == "?"
-        if optional:
-            self.advance()
+        optional = self.skip("?")
         return Output(name if name is not None else Output.default_name(ref), ref, optional, self.span(first))
 
     # steps
@@ -385,16 +234,13 @@ class _Parser:
         first = self.advance()
         self.advance()
         attempts = [self.guarded(self.attempt, "|", "when", "@")]
-        while self.tok.kind == "|":
-            self.advance()
+        while self.skip("|"):
             attempts.append(self.guarded(self.attempt, "|", "when", "@"))
         when: tuple[Test, ...] | None = ()
         otherwise = None
-        if self.tok.kind == "when":
-            self.advance()
+        if self.skip("when"):
             when = self.guarded(self.tests, "else", "@")
-            if self.tok.kind == "else":
-                self.advance()
+            if self.skip("else"):
                 otherwise = self.guarded(self.ref, "@")
         notes = []
         while self.tok.kind == "@":
@@ -413,11 +259,11 @@ class _Parser:
             if self.tok.kind not in ("end", "|", "when", "else", "@", *stops):
                 raise self.after_step()
             return part
-        except _Fault:
+        except Fault:
             self.skip_to(*stops)
             return None
 
-    def after_step(self) -> _Fault:
+    def after_step(self) -> Fault:
         kind = self.tok.kind
         if kind == "if":
             return self.fail("`if` must follow a call directly", "write `tool(...) if .field >= value`")
@@ -442,17 +288,13 @@ class _Parser:
         tool = self.advance().text
         if self.tok.kind == ".":
             tool = ".".join((tool, *self.dotted()))
-        if self.tok.kind != "(":
+        if not self.skip("("):
             raise self.expected(f"`(` after the tool `{tool}`", f"a step calls a tool: `{tool}(...)`")
-        self.advance()
         args = self.elements(")", self.arg)
-        accept: tuple[OwnTest, ...] = ()
-        if self.tok.kind == "if":
-            self.advance()
-            accept = self.joined(self.own_test)
+        accept = self.joined(self.own_test) if self.skip("if") else ()
         return Attempt(ToolName(tool), args, accept, self.span(first))
 
-    def no_call(self) -> _Fault:
+    def no_call(self) -> Fault:
         if self.tok.kind in KEYWORDS:
             return self.fail(f"`{self.tok.text}` is a keyword, not a tool", "a step calls a tool: `name = tool(...)`")
         if self.tok.kind == "end":
@@ -463,20 +305,14 @@ class _Parser:
 
     def arg(self) -> Arg:
         first = self.tok
-        name = None
-        if first.kind in _WORDS and self.tokens[self.at + 1].kind == "=":
-            name = self.advance().text
-            self.advance()
-        each = self.tok.kind == "each"
-        if each:
-            self.advance()
+        name = self.key()
+        each = self.skip("each")
         return Arg(self.value(), name, each, self.span(first))
 
     def joined(self, read: Callable[[], T]) -> tuple[T, ...]:
         """Read `read {"and" read}`."""
         found = [read()]
-        while self.tok.kind == "and":
-            self.advance()
+        while self.skip("and"):
             found.append(read())
         if self.tok.kind == ",":
             raise self.fail("conditions are joined with `and`, not `,`", "write `and`")
@@ -487,7 +323,7 @@ class _Parser:
         if first.kind != ".":
             hint = f"write `.{first.text}`" if first.kind == "name" else "write it like `.confidence >= 0.8`"
             raise self.fail("`if` looks at the call's own result, so its test starts with `.`", hint)
-        if self.tokens[self.at + 1].kind in _OPERATORS:
+        if self.tokens[self.at + 1].kind in OPERATORS:
             self.advance()
             path: tuple[str, ...] = ()
         else:
@@ -508,130 +344,15 @@ class _Parser:
         op = self.operator()
         return Test(ref, op, self.scalar(), self.span(first))
 
-    def operator(self) -> Operator:
-        op = _OPERATORS.get(self.tok.kind)
-        if op is None:
-            hint = "write `==`" if self.tok.kind == "=" else f"one of {' '.join(OPERATORS)}"
-            raise self.expected("a comparison", hint)
-        self.advance()
-        return op
-
     def note(self) -> Note:
         first = self.advance()
         if self.tok.kind not in ("name", "type"):
             raise self.expected("the name of an annotation after `@`", "such as `@retry(2)`")
         name = self.advance().text
-        args: tuple[NoteArg, ...] = ()
-        if self.tok.kind == "(":
-            self.advance()
-            args = self.elements(")", self.note_arg)
+        args = self.elements(")", self.note_arg) if self.skip("(") else ()
         return Note(name, args, self.span(first))
 
     def note_arg(self) -> NoteArg:
         first = self.tok
-        key = None
-        if first.kind in _WORDS and self.tokens[self.at + 1].kind == "=":
-            key = self.advance().text
-            self.advance()
+        key = self.key()
         return NoteArg(self.value(), key, self.span(first))
-
-    # values
-
-    def value(self) -> Value:
-        token = self.tok
-        kind = token.kind
-        if kind == "name":
-            ref = self.ref()
-            if self.tok.kind == "?":
-                self.advance()
-                return Ref(ref.root, ref.path, True, self.span(token))
-            return ref
-        if kind in _SCALARS:
-            return self.scalar()
-        if kind == "template" and isinstance(token.value, Template):
-            self.advance()
-            return Template(token.value.parts, token.span)
-        return self.collection(self.value)
-
-    def constant(self) -> Value:
-        if self.tok.kind in _SCALARS:
-            return self.scalar()
-        if self.tok.kind in ("name", "template"):
-            raise self.fail("a default must be a constant", "references and templates belong in steps")
-        return self.collection(self.constant)
-
-    def collection(self, read: Callable[[], Value]) -> Value:
-        first = self.tok
-        if first.kind == "[":
-            self.advance()
-            return ListValue(self.elements("]", read), self.span(first))
-        if first.kind == "{":
-            self.advance()
-            pairs = self.elements("}", lambda: self.pair(read))
-            return ObjectValue(self.unique(pairs), self.span(first))
-        if first.kind == "each":
-            raise self.fail("`each` belongs in front of an argument of a call", "write `tool(each values)`")
-        if first.kind == ".":
-            raise self.fail("a value cannot start with `.`", "numbers start with a digit: `0.5`")
-        if first.kind == "type" or first.kind in KEYWORDS:
-            self.name("a value")
-        raise self.expected("a value")
-
-    def pair(self, read: Callable[[], Value]) -> tuple[Token, Value]:
-        key = self.tok
-        if key.kind not in _WORDS and key.kind != "string":
-            raise self.expected("a key", 'a key is a name or text: `{lang: "de"}`')
-        self.advance()
-        self.expect(":")
-        return key, read()
-
-    def unique(self, pairs: tuple[tuple[Token, Value], ...]) -> tuple[tuple[str, Value], ...]:
-        found: dict[str, Value] = {}
-        for token, value in pairs:
-            key = token.value if isinstance(token.value, str) else token.text
-            if key in found:
-                self.fail(f"key `{key}` stands twice in one object", "keep one of them", token, "E103")
-            found[key] = value
-        return tuple(found.items())
-
-    def scalar(self) -> Literal:
-        token = self.tok
-        if token.kind in _CONSTANTS:
-            self.advance()
-            return Literal(_CONSTANTS[token.kind], token.span)
-        if token.kind not in _SCALARS or isinstance(token.value, Template):
-            raise self.expected("a constant", 'such as 0.8, true or "en"')
-        self.advance()
-        return Literal(token.value, token.span)
-
-    def ref(self) -> Ref:
-        first = self.tok
-        root = self.name("a value")
-        path: list[str | int] = []
-        while True:
-            if self.tok.kind == ".":
-                self.advance()
-                path.append(self.field())
-            elif self.tok.kind == "[":
-                path.append(self.inside(self.index))
-            else:
-                return Ref(root, tuple(path), False, self.span(first))
-
-    def index(self) -> int:
-        value = self.tok.value
-        if self.tok.kind != "int" or not isinstance(value, int):
-            raise self.expected("the position of an element", "a whole number from 0; for a field write `.field`")
-        if self.tok.text.startswith("-") or len(self.tok.text) > 9:
-            raise self.fail(f"`{self.tok.text}` is no position in a list", "positions count from 0")
-        self.advance()
-        return value
-
-
-def _describe(token: Token) -> str:
-    if token.kind == "end":
-        return "the end of the line"
-    if token.kind in KEYWORDS:
-        return f"the keyword `{token.kind}`"
-    text = token.text if len(token.text) <= 24 else token.text[:21] + "..."
-    kind = _KINDS.get(token.kind)
-    return f"{kind} `{text}`" if kind and token.kind not in ("name", "type") else f"`{text}`"

@@ -8,7 +8,6 @@ import math
 from typing import Final, NoReturn
 
 from catp.planlang.errors import Diagnostic, PlanError
-from catp.planlang.layout import MAX_DEPTH
 from catp.planlang.nodes import (
     OPERATORS,
     Arg,
@@ -41,6 +40,7 @@ from catp.planlang.scalars import (
     is_name,
     is_word,
 )
+from catp.planlang.statements import MAX_DEPTH
 from catp.planlang.types import Type
 
 __all__ = ["WIDTH", "to_text", "value_text"]

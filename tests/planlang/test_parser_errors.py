@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from catp.planlang.errors import PlanError
-from catp.planlang.layout import MAX_DEPTH
 from catp.planlang.parser import MAX_PROBLEMS, parse
+from catp.planlang.statements import MAX_DEPTH
 
 MESSAGES = Path(__file__).parent / "messages.txt"
 

@@ -31,12 +31,12 @@ def split_statements(tokens: list[Token], max_problems: int) -> tuple[list[list[
 
     Stops early after `max_problems` problems or one bracket nested deeper than `MAX_DEPTH`.
     """
-    layout = _Layout(tokens, max_problems)
-    layout.run()
-    return layout.statements, layout.problems
+    splitter = _Splitter(tokens, max_problems)
+    splitter.run()
+    return splitter.statements, splitter.problems
 
 
-class _Layout:
+class _Splitter:
     def __init__(self, tokens: list[Token], max_problems: int) -> None:
         self.tokens = tokens
         self.max_problems = max_problems
