@@ -47,7 +47,7 @@ class Node:
     `need[k]` is the least money that is known to suffice with at most k steps, None if k steps are not known to.
     """
 
-    __slots__ = ("after", "goals", "need", "other", "tools", "total")
+    __slots__ = ("after", "bounds", "goals", "need", "other", "tools", "total", "uses")
 
     def __init__(self, total: tuple[_Calls, ...], goals: tuple[tuple[_Calls, ...], ...], steps: int) -> None:
         self.total = total
@@ -55,6 +55,8 @@ class Node:
         self.need: tuple[int | None, ...] = tuple(
             min((_money(calls) for calls in total if len(calls) <= k), default=None) for k in range(steps + 1)
         )
+        self.uses = frozenset(value for ways in (total, *goals) for calls in ways for value, _ in calls)
+        self.bounds = tuple(_bounds(ways) for ways in goals)
         self.after: dict[int, Node] = {}
         self.tools: tuple[_Groups, _Groups] | None = None
         self.other: dict[int, _Groups] = {}
@@ -90,22 +92,36 @@ class Reach:
         wanted = zip(space.goals, context.tokens.goals, strict=True)
         self._goals = tuple(demand for demand, goal in wanted if not goal.optional)
         self.root, self._through = self._solve(tuple(call_edges(context, space)))
+        self._offers = tuple({value: _bounds(ways) for value, ways in by.items()} for by in self._through)
 
     def after(self, node: Node, value: int) -> Node:
         """The node once a step has given `value`."""
         found = node.after.get(value)
         if found is None:
-            goals = tuple(
-                _improved(ways, through.get(value, ()), value)
-                for ways, through in zip(node.goals, self._through, strict=True)
-            )
-            if goals == node.goals and not _uses(node.total, value):
-                found = node
-            else:
-                total = _best([*(_without(calls, value) for calls in node.total), *self._together(goals)])
-                found = self._node(total, goals)
-            node.after[value] = found
+            changed = value in node.uses or self._helps(node, value)
+            found = node.after[value] = self._changed(node, value) if changed else node
         return found
+
+    def _helps(self, node: Node, value: int) -> bool:
+        """True if a completion through `value` beats those known; asked for every value, answered mostly with no."""
+        for bounds, offers in zip(node.bounds, self._offers, strict=True):
+            for money, steps in offers.get(value, ()):
+                for known_money, known_steps in bounds:
+                    if known_money <= money and known_steps <= steps:
+                        break
+                else:
+                    return True
+        return False
+
+    def _changed(self, node: Node, value: int) -> Node:
+        goals = tuple(
+            _improved(ways, through.get(value, ()), value)
+            for ways, through in zip(node.goals, self._through, strict=True)
+        )
+        if goals == node.goals and not _uses(node.total, value):
+            return node
+        total = _best([*(_without(calls, value) for calls in node.total), *self._together(goals)])
+        return self._node(total, goals)
 
     def affordable(self, node: Node, money: int, steps: int) -> tuple[int, int]:
         """Bitmasks of tools that may be called, and mapped, next with this much money and so many steps left."""
@@ -314,6 +330,11 @@ def call_edges(context: MaskContext, space: TypeSpace) -> Iterable[Edge]:
     return (Edge(demands, value, price) for (demands, value), price in cheapest.items())
 
 
+def _bounds(ways: Iterable[_Calls]) -> tuple[tuple[int, int], ...]:
+    """Money and steps of each completion."""
+    return tuple((_money(calls), len(calls)) for calls in ways)
+
+
 def _money(calls: _Calls) -> int:
     return sum(price for _, price in calls)
 
@@ -335,7 +356,7 @@ def _improved(ways: tuple[_Calls, ...], through: Sequence[_Calls], value: int) -
     """The best ways to a goal once `value` is at hand; the same ones if it does not help."""
     if _uses(ways, value):
         return _best([*(_without(calls, value) for calls in ways), *through])
-    known = [(_money(calls), len(calls)) for calls in ways]
+    known = _bounds(ways)
     news = [
         calls for calls in through if not any(money <= _money(calls) and steps <= len(calls) for money, steps in known)
     ]
