@@ -8,6 +8,7 @@ result.outputs["language"]
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,17 @@ class Agent:
         objective = self._objective(alpha, budget, deadline_s)
         request = PlanRequest(task, facts, goals, objective, registry, self.catalogue.estimator(), candidates)
         proposal = await self.planner.plan(request)
+        notes += proposal.notes
         quotes = tuple(
-            self._quote(task, c.plan, facts, objective, self.planner.name, quality=c.quality, utility=c.utility)
-            for c in proposal.candidates
+            replace(
+                self._quote(task, candidate.plan, facts, objective, self.planner.name),
+                quality=candidate.quality,
+                utility=candidate.utility,
+                notes=notes,
+            )
+            for candidate in proposal.candidates
         )
-        return Planned(task, quotes, proposal.exact, notes + proposal.notes)
+        return Planned(task, quotes, proposal.exact, notes)
 
     async def quote(
         self,
@@ -221,19 +228,11 @@ class Agent:
         )
 
     def _quote(
-        self,
-        task: str,
-        plan: Plan,
-        facts: Mapping[str, ValueFacts],
-        objective: Objective,
-        planner: str,
-        *,
-        quality: float | None = None,
-        utility: float | None = None,
+        self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
     ) -> Quote:
         compiled = compile_plan(plan, self.catalogue.view(), estimator=self.catalogue.estimator(), facts=facts)
         verdict = admit(compiled, budget=objective.budget, deadline_ms=objective.deadline_ms)
-        return Quote(task, compiled, verdict, planner, quality, utility, objective.alpha)
+        return Quote(task, compiled, verdict, planner, alpha=objective.alpha)
 
     async def _execute(
         self,

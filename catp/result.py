@@ -21,7 +21,10 @@ __all__ = ["Planned", "Quote", "RunCancelled", "RunRefused", "RunResult"]
 
 @dataclass(frozen=True)
 class Quote:
-    """A compiled plan with its price, time and predicted quality. Making one never spends."""
+    """A compiled plan with its price, time and predicted quality. Making one never spends.
+
+    `notes` say what the planner assumed or cut; the plan is the best there is only if they do not say otherwise.
+    """
 
     task: str
     compiled: CompiledPlan
@@ -30,6 +33,7 @@ class Quote:
     quality: float | None = None
     utility: float | None = None
     alpha: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def price(self) -> PriceRange:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catp.cli.config import settings_or_fail
-from catp.cli.output import console_err, dollars, emit_json, emit_text, milliseconds, printable, write_atomic
+from catp.cli.output import dollars, emit_json, emit_text, milliseconds, write_atomic
 from catp.cli.report import columns, print_quote, quote_json
 from catp.cli.run import agent_from, guarded, parse_wanted, read_cli_inputs
 
@@ -78,6 +78,3 @@ def _print(planned: "Planned") -> None:
                 )
             )
         emit_text("\n".join(["Candidates", *columns(rows, right=(1, 2, 3, 4))]))
-    notes = [*planned.notes] if planned.exact else ["the search was cut short: better plans may exist", *planned.notes]
-    for note in notes:
-        console_err().print(f"note: {printable(note)}", markup=False)

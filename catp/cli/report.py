@@ -44,7 +44,7 @@ _SHOWN_LINES = 60
 
 
 def print_quote(quote: "Quote") -> None:
-    """Print the plan as text and as a tree, then price, latency, critical path and the verdict on the limits."""
+    """Print the plan as text and as a tree, then price, latency, critical path, verdict and the planner's notes."""
     from catp.planlang.render.tree import to_tree
 
     lines = ["Plan", *_indent(quote.text), "", *_indent(to_tree(quote.compiled)), "", "Quote", *_quote_lines(quote)]
@@ -124,6 +124,7 @@ def quote_json(quote: "Quote") -> dict[str, Any]:
         "quality": quote.quality,
         "utility": quote.utility,
         "alpha": quote.alpha,
+        "notes": list(quote.notes),
         "verdict": quote.verdict.fit,
         "diagnostics": [d.to_json() for d in quote.verdict.diagnostics],
         "steps": [
@@ -161,7 +162,12 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
 
 def write_outputs(result: "RunResult", folder: Path) -> None:
     """Write every output as a file: images as PNG, texts as .txt, records as .json."""
-    endings = {"image/png": ".png", "image/tiff": ".tiff", "text/plain; charset=utf-8": ".txt", "application/json": ".json"}
+    endings = {
+        "image/png": ".png",
+        "image/tiff": ".tiff",
+        "text/plain; charset=utf-8": ".txt",
+        "application/json": ".json",
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in result.outputs.items():
@@ -186,6 +192,7 @@ def _quote_lines(quote: "Quote") -> list[str]:
     if estimate.unpriced:
         rows.append(("unpriced", ", ".join(estimate.unpriced)))
     rows += [("limit", d.message) for d in quote.verdict.diagnostics]
+    rows += [("note", note) for note in quote.notes]
     return columns(rows)
 
 

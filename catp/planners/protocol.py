@@ -21,7 +21,8 @@ class Objective:
     """What to optimise: `alpha * quality - (1 - alpha) * price / price_scale - lateness`, quality in [0, 1].
 
     `alpha` in [0, 1] weighs quality against price. `budget` caps the p95 price, `deadline_ms` the expected latency;
-    each is a hard constraint here. `price_scale` (nano-USD) defaults to the price of the dearest plan on the front.
+    each is a hard constraint here. `price_scale` (nano-USD) defaults to the price of the cheapest plan whose
+    quality is within 0.01 of the best.
     """
 
     alpha: float = 0.8

@@ -22,7 +22,10 @@ from catp.planners.protocol import Candidate, Objective, PlanningFailed, PlanReq
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
-__all__ = ["SearchPlanner", "SearchStats"]
+__all__ = ["AS_GOOD", "SearchPlanner", "SearchStats"]
+
+AS_GOOD = 0.01
+"""Plans whose predicted quality differs by less are taken to be equally good when the price scale is chosen."""
 
 _BEAM = 128
 _UNLIMITED = float("inf")
@@ -144,8 +147,7 @@ class SearchPlanner:
 
     def _candidates(self, request: PlanRequest, found: _Found) -> tuple[tuple[Candidate, ...], Money]:
         objective = request.objective
-        priced = [label.price for label in found.labels if label.price < UNPRICED_CALL]
-        scale = objective.price_scale if objective.price_scale is not None else Money(max(priced, default=0) or 1)
+        scale = objective.price_scale if objective.price_scale is not None else self._scale(found)
         ranked = sorted(
             found.labels, key=lambda x: (-self._utility(objective, scale, self._quality(x), x.price), x.price, x.calls)
         )
@@ -181,6 +183,13 @@ class SearchPlanner:
         )
         return Candidate(plan, price, latency, quality if known else None, utility)
 
+    def _scale(self, found: _Found) -> Money:
+        """The price of the cheapest plan that is about as good as the best one (see docs/adr/0002)."""
+        priced = [label for label in found.labels if label.price < UNPRICED_CALL]
+        best = max((self._quality(label) for label in priced), default=0.0)
+        good = [label.price for label in priced if self._quality(label) >= best - AS_GOOD]
+        return Money(min(good, default=0) or 1)
+
     def _quality(self, label: Label) -> float:
         return self.accuracy.plan(label.scores)
 
@@ -210,7 +219,10 @@ class SearchPlanner:
         if missing:
             notes.append(f"no plan includes the optional {', '.join(missing)}")
         if request.objective.price_scale is None and any(label.price < UNPRICED_CALL for label in found.labels):
-            notes.append(f"price scale: {format_usd(scale)} USD, the dearest plan of {len(found.labels)} on the front")
+            notes.append(
+                f"price scale ${format_usd(scale)}: the cheapest plan about as good as the best of "
+                f"{len(found.labels)} on the front"
+            )
         return tuple(notes)
 
     def _why_not(self, request: PlanRequest, found: _Found) -> str:

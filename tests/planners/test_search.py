@@ -219,7 +219,8 @@ def test_alpha_moves_from_cheapest_to_best() -> None:
 def test_candidates_come_by_falling_utility_of_the_stated_formula() -> None:
     objective = Objective(alpha=0.6)
     found = SearchPlanner().search(request((Wanted("text", TEXT),), objective=objective))
-    scale = max(c.price.expected or 0 for c in found.candidates)
+    best = max(c.quality or 0 for c in found.candidates)
+    scale = min(c.price.expected or 0 for c in found.candidates if (c.quality or 0) >= best - 0.01)
     for candidate in found.candidates:
         expected = 0.6 * (candidate.quality or 0) - 0.4 * (candidate.price.expected or 0) / scale
         assert candidate.utility == pytest.approx(expected)
