@@ -13,12 +13,8 @@ fields of `json`, texts not offered. `encode_ids` refuses those; the text, JSON 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
 
-from catp.planlang.errors import Diagnostic, PlanError
 from catp.planlang.nodes import (
-    NOTE_NAMES,
-    OPERATORS,
     Arg,
     Attempt,
     Duration,
@@ -26,7 +22,6 @@ from catp.planlang.nodes import (
     Literal,
     Note,
     NoteArg,
-    Operator,
     Output,
     OwnTest,
     Plan,
@@ -38,6 +33,7 @@ from catp.planlang.nodes import (
     Value,
 )
 from catp.planlang.registry_view import Param, RegistryView, ToolSig
+from catp.planlang.token_reader import TokenReader, refuse
 from catp.planlang.tokens import Header, step_names
 from catp.planlang.types import ANY, Type, TypeTable, list_of
 from catp.planlang.vocabulary import CONDITIONS, LEVELS, Family, LevelKind, Vocabulary
@@ -146,7 +142,7 @@ class _Encoder:
         self.goals = {goal.name: k for k, goal in enumerate(context.goals)}
         self.roots: dict[str, tuple[Family, int]] = {i.name: ("i", k) for k, i in enumerate(context.header.inputs)}
         if Header.of(plan).inputs != context.header.inputs:
-            _refuse("inputs", "the plan's inputs are not those of the context")
+            refuse("inputs", "the plan's inputs are not those of the context")
 
     def plan_ids(self) -> Iterator[int]:
         yield self.id("<plan>")
@@ -157,7 +153,7 @@ class _Encoder:
         for output in self.plan.outputs:
             yield self.at("o", self.goals.get(output.name), f"output `{output.name}`")
             if output.ref.optional:
-                _refuse(f"output `{output.name}`", "a `?` on the reference itself has no token id", "mark the output")
+                refuse(f"output `{output.name}`", "a `?` on the reference itself has no token id", "mark the output")
             yield from self.ref(output.ref)
             if output.optional:
                 yield self.id("<?>")
@@ -166,7 +162,7 @@ class _Encoder:
     def at(self, family: Family, position: int | None, what: str) -> int:
         ids = self.context.vocabulary.span(family)
         if position is None or not 0 <= position < len(ids):
-            _refuse(what, f"{what} has no token id in this context", "use the readable token form")
+            refuse(what, f"{what} has no token id in this context", "use the readable token form")
         return ids[position]
 
     def step(self, step: Step) -> Iterator[int]:
@@ -186,7 +182,7 @@ class _Encoder:
     def attempt(self, attempt: Attempt) -> Iterator[int]:
         tool = self.context.registry.get(attempt.tool)
         if tool is None:
-            _refuse(attempt.tool, f"tool `{attempt.tool}` is not offered in this context")
+            refuse(attempt.tool, f"tool `{attempt.tool}` is not offered in this context")
         yield self.at("t", self.context.registry.index(tool.name), f"tool `{tool.name}`")
         following = 0
         for place, arg in _placed(attempt, tool):
@@ -209,7 +205,7 @@ class _Encoder:
         yield self.id(f"<@{note.name}>")
         for given in note.args:
             if given.key is not None:
-                _refuse(f"@{note.name}", f"`{given.key}=` of @{note.name} has no token id", "give it by position")
+                refuse(f"@{note.name}", f"`{given.key}=` of @{note.name} has no token id", "give it by position")
             level = _NOTE_LEVELS.get(note.name)
             yield from self.value(given.value, Type(level) if level else ANY, None)
 
@@ -229,7 +225,7 @@ class _Encoder:
                 yield from self.value(item, wanted.item or ANY, None)
             yield self.id("</list>")
         else:
-            _refuse("object", "objects have no token ids", "use the readable token form")
+            refuse("object", "objects have no token ids", "use the readable token form")
 
     def constant(self, literal: Literal, wanted: Type, param: Param | None = None) -> int:
         found = constants(wanted, param)
@@ -242,7 +238,7 @@ class _Encoder:
     def ref(self, ref: Ref) -> Iterator[int]:
         root = self.roots.get(ref.root)
         if root is None:
-            _refuse(str(ref), f"`{ref.root}` is neither an input nor an earlier step")
+            refuse(str(ref), f"`{ref.root}` is neither an input nor an earlier step")
         yield self.at(root[0], root[1], f"`{ref.root}`")
         here = self.scope.types[ref.root]
         for part in ref.path:
@@ -263,7 +259,7 @@ def _placed(attempt: Attempt, tool: ToolSig) -> list[tuple[int, Arg]]:
     for position, arg in enumerate(attempt.args):
         place = position if arg.name is None else places.get(arg.name, len(tool.params))
         if place >= len(tool.params):
-            _refuse(tool.name, f"`{tool.name}` has no parameter for argument {position}", "check the plan first")
+            refuse(tool.name, f"`{tool.name}` has no parameter for argument {position}", "check the plan first")
         placed.append((place, arg))
     return placed
 
@@ -275,38 +271,35 @@ def constants(wanted: Type, param: Param | None = None) -> tuple[Family, tuple[L
     return _CONSTANTS.get(wanted.name)
 
 
-def _refuse(place: str, message: str, fix: str | None = None) -> NoReturn:
-    raise PlanError([Diagnostic("E010", message, path=place, help=fix)])
-
-
-class _Decoder:
-    """Reads one plan; `at` is the next id. Spellings are compared, which costs nothing that matters here."""
+class _Decoder(TokenReader):
+    """Reads one plan. Spellings are compared, which costs nothing that matters here."""
 
     def __init__(self, ids: Sequence[int], context: TokenContext) -> None:
         self.context = context
         self.scope = _Scope(context)
         self.tokens: list[tuple[Family | None, int]] = []
-        self.spelled: list[str] = []
-        self._read(ids)
-        self.at = 0
         self.names: list[str] = []
+        super().__init__(self._spell(ids))
 
-    def _read(self, ids: Sequence[int]) -> None:
+    def _spell(self, ids: Sequence[int]) -> list[str]:
+        """Return the spellings of `ids` without conditions, and keep their places."""
+        spelled: list[str] = []
         vocabulary, skip = self.context.vocabulary, False
         for position, token in enumerate(ids):
             if not 0 <= token < len(vocabulary):
-                _refuse(f"token {position}", f"{token!r} is no id of this vocabulary")
+                refuse(f"token {position}", f"{token!r} is no id of this vocabulary")
             place = vocabulary.place(token)
             if skip and place[0] != "q":
-                _refuse(f"token {position}", "a condition must be followed by its level")
+                refuse(f"token {position}", "a condition must be followed by its level")
             spelling = vocabulary.spellings[token]
             condition = spelling in CONDITIONS
             if not skip and not condition:
                 self.tokens.append(place)
-                self.spelled.append(spelling)
+                spelled.append(spelling)
             skip = condition
         if skip:
-            _refuse(f"token {len(ids)}", "a condition must be followed by its level")
+            refuse(f"token {len(ids)}", "a condition must be followed by its level")
+        return spelled
 
     def plan(self) -> Plan:
         header = self.context.header
@@ -321,9 +314,7 @@ class _Decoder:
         while self.family() == "o":
             goal = self.context.goals[self.place("o", len(self.context.goals), "a requested output")]
             outputs.append(Output(goal.name, self.path(), self.skip("<?>")))
-        self.expect("</plan>")
-        if self.at != len(self.tokens):
-            self.fail("the end of the plan")
+        self.end()
         return Plan(tuple(steps), tuple(outputs), header.inputs, header.limits, header.name, header.doc)
 
     def step(self, position: int) -> Step:
@@ -338,7 +329,7 @@ class _Decoder:
             when.append(Test(ref, self.operator(), self.constant(self.scope.of(ref), None)))
         otherwise = self.ref() if self.skip("<else>") else None
         notes: list[Note] = []
-        while self.spelling()[1:-1].removeprefix("@") in NOTE_NAMES and self.spelling().startswith("<@"):
+        while self.peek().startswith("<@"):
             notes.append(self.note())
         self.expect("<end>")
         return Step(StepName(self.names[position]), tuple(attempts), tuple(when), otherwise, tuple(notes))
@@ -347,7 +338,7 @@ class _Decoder:
         tool = self.context.registry.tools[self.place("t", len(self.context.registry), "a tool offered")]
         args: list[Arg] = []
         following, positional = 0, True
-        while self.family() == "a" or self.spelling() == "<each>" or self.starts_value():
+        while self.family() == "a" or self.peek() == "<each>" or self.starts_value():
             if self.family() == "a":
                 place = self.place("a", len(tool.params), f"a parameter of `{tool.name}`")
                 positional = positional and place == following
@@ -373,7 +364,7 @@ class _Decoder:
         return OwnTest(tuple(path), self.operator(), self.constant(here, None))
 
     def note(self) -> Note:
-        name = self.spelling()[2:-1]
+        name = self.peek()[2:-1]
         self.at += 1
         level = _NOTE_LEVELS.get(name)
         args: list[NoteArg] = []
@@ -430,39 +421,14 @@ class _Decoder:
             return found[1][self.place(found[0], len(found[1]), f"a constant of {wanted}")]
         return self.context.literals[self.place("s", len(self.context.literals), f"a constant for {wanted}")]
 
-    def operator(self) -> Operator:
-        found = next((op for op in OPERATORS if self.spelling() == f"<{op}>"), None)
-        if found is None:
-            self.fail("an operator")
-        self.at += 1
-        return found
-
     def starts_value(self) -> bool:
-        return self.family() in ("n", "i", "c", "s", "q") or self.spelling() in ("<tmpl>", "<list>")
+        return self.family() in ("n", "i", "c", "s", "q") or self.peek() in ("<tmpl>", "<list>")
 
     def family(self) -> Family | None:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else None
-
-    def spelling(self) -> str:
-        return self.spelled[self.at] if self.at < len(self.tokens) else ""
 
     def place(self, family: Family, count: int, what: str) -> int:
         if self.family() != family or self.tokens[self.at][1] >= count:
             self.fail(what)
         self.at += 1
         return self.tokens[self.at - 1][1]
-
-    def skip(self, spelling: str) -> bool:
-        if self.spelling() != spelling:
-            return False
-        self.at += 1
-        return True
-
-    def expect(self, spelling: str) -> None:
-        if not self.skip(spelling):
-            self.fail(f"`{spelling}`")
-
-    def fail(self, what: str, back: int = 0) -> NoReturn:
-        at = self.at - back
-        found = f"`{self.spelled[at]}`" if at < len(self.spelled) else "the end"
-        _refuse(f"token {at}", f"expected {what}, found {found}")

@@ -19,13 +19,10 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
 
-from catp.planlang.errors import Diagnostic, PlanError
 from catp.planlang.money import Money
 from catp.planlang.nodes import (
     NOTE_NAMES,
-    OPERATORS,
     Arg,
     Attempt,
     Duration,
@@ -36,7 +33,6 @@ from catp.planlang.nodes import (
     Note,
     NoteArg,
     ObjectValue,
-    Operator,
     Output,
     OwnTest,
     Plan,
@@ -50,6 +46,7 @@ from catp.planlang.nodes import (
     Value,
 )
 from catp.planlang.registry_view import RegistryView
+from catp.planlang.token_reader import TokenReader, refuse
 from catp.planlang.types import parse_type
 
 __all__ = ["Header", "decode", "encode", "step_names"]
@@ -60,7 +57,6 @@ _TOOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _ROOT = re.compile(r"<([in])(0|[1-9][0-9]{0,6})>")
 _INDEX = re.compile(r"<\[(-?[0-9]{1,9})\]>")
 _INT = re.compile(r"-?[0-9]{1,30}")
-_OPS: dict[str, Operator] = {f"<{op}>": op for op in OPERATORS}
 _VALUE_STARTS = ("<lit:", "<tmpl>", "<list>", "<obj>")
 
 
@@ -110,10 +106,6 @@ def step_names(inputs: Sequence[Input], count: int) -> tuple[StepName, ...]:
     return tuple(StepName(f"{prefix}{k}") for k in range(count))
 
 
-def _fail(place: str, message: str, fix: str | None = None) -> NoReturn:
-    raise PlanError([Diagnostic("E010", message, path=place, help=fix)])
-
-
 class _Encoder:
     """Spells one plan; holds where each name points."""
 
@@ -125,7 +117,7 @@ class _Encoder:
         named += [(s.name, f"<n{k}>") for k, s in enumerate(plan.steps)]
         for name, token in named:
             if self.roots.setdefault(name, token) != token:
-                _fail(name, f"`{name}` is defined twice, so tokens cannot refer to it", "rename one of the two")
+                refuse(name, f"`{name}` is defined twice, so tokens cannot refer to it", "rename one of the two")
 
     def head(self) -> Iterator[str]:
         yield "<head>"
@@ -164,7 +156,7 @@ class _Encoder:
 
     def attempt(self, step: Step, attempt: Attempt) -> Iterator[str]:
         if self.registry is not None and self.registry.get(attempt.tool) is None:
-            _fail(step.name, f"the registry has no tool `{attempt.tool}`, so it has no token", "check the plan first")
+            refuse(step.name, f"the registry has no tool `{attempt.tool}`, so it has no token", "check the plan first")
         yield f"<t:{attempt.tool}>"
         for arg in attempt.args:
             yield from (() if arg.name is None else (f"<a:{arg.name}>",))
@@ -202,7 +194,7 @@ class _Encoder:
     def ref(self, ref: Ref) -> Iterator[str]:
         root = self.roots.get(ref.root)
         if root is None:
-            _fail(str(ref), f"`{ref.root}` is neither an input nor a step, so it has no token", "check the plan first")
+            refuse(str(ref), f"`{ref.root}` is neither an input nor a step, so it has no token", "check the plan first")
         yield root
         for part in ref.path:
             yield f"<[{part}]>" if isinstance(part, int) else f"<.{part}>"
@@ -219,36 +211,31 @@ def _literal(literal: Literal) -> tuple[str, str, str]:
     return "<lit:json>", json.dumps(value), "</lit>"
 
 
-class _Decoder:
-    """Reads one plan; `at` is the next token."""
-
+class _Decoder(TokenReader):
     def __init__(self, tokens: Sequence[str], registry: RegistryView | None) -> None:
-        self.tokens = tokens
+        super().__init__(tokens)
         self.registry = registry
-        self.at = 0
         self.inputs: tuple[Input, ...] = ()
         self.steps: tuple[StepName, ...] = ()
 
     def plan(self, header: Header | None) -> Plan:
-        for token in self.tokens:
+        for token in self.spelled:
             if not isinstance(token, str):
-                _fail("tokens", f"tokens are strings, found {type(token).__name__}")
+                refuse("tokens", f"tokens are strings, found {type(token).__name__}")
         self.expect("<plan>")
         own = self.head() if self.peek() == "<head>" else None
         if own is not None and header is not None:
-            _fail("tokens", "the plan has a head of its own and was given another", "leave one of them out")
+            refuse("tokens", "the plan has a head of its own and was given another", "leave one of them out")
         head = own or header or Header()
         self.inputs = head.inputs
-        self.steps = step_names(head.inputs, self.tokens.count("<end>"))
+        self.steps = step_names(head.inputs, self.spelled.count("<end>"))
         steps: list[Step] = []
         while self.peek().startswith("<t:"):
             steps.append(self.step(len(steps)))
         outputs: list[Output] = []
         while self.peek() in ("<out>", "<out?>"):
             outputs.append(self.output())
-        self.expect("</plan>")
-        if self.at != len(self.tokens):
-            self.fail("the end of the plan")
+        self.end()
         return Plan(tuple(steps), tuple(outputs), head.inputs, head.limits, head.name, head.doc)
 
     def head(self) -> Header:
@@ -378,13 +365,6 @@ class _Decoder:
         assert value is None or isinstance(value, (str, int, float, bool))
         return Literal(value)
 
-    def operator(self) -> Operator:
-        operator = _OPS.get(self.peek())
-        if operator is None:
-            self.fail("an operator")
-        self.at += 1
-        return operator
-
     def json(self, what: str) -> object:
         spelled = self.take(what)
         try:
@@ -421,26 +401,8 @@ class _Decoder:
     def starts_value(self) -> bool:
         return self.peek().startswith(_VALUE_STARTS) or _ROOT.fullmatch(self.peek()) is not None
 
-    def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
     def take(self, what: str) -> str:
-        if self.at >= len(self.tokens):
+        if self.at >= len(self.spelled):
             self.fail(what)
         self.at += 1
-        return self.tokens[self.at - 1]
-
-    def skip(self, token: str) -> bool:
-        if self.peek() != token:
-            return False
-        self.at += 1
-        return True
-
-    def expect(self, token: str) -> None:
-        if not self.skip(token):
-            self.fail(f"`{token}`")
-
-    def fail(self, what: str, back: int = 0) -> NoReturn:
-        at = self.at - back
-        found = f"`{self.tokens[at][:60]}`" if at < len(self.tokens) else "the end"
-        _fail(f"token {at}", f"expected {what}, found {found}")
+        return self.spelled[self.at - 1]
