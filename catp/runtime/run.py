@@ -12,26 +12,20 @@ outcome also when the waiting task itself was cancelled (Ctrl-C):
 """
 
 import asyncio
-import heapq
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
-from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
-from catp.planlang.types import ANY, Type
-from catp.runtime.calls import CallRecord, ToolCall
+from catp.runtime.binding import ToolSource, bind_inputs, look_up
+from catp.runtime.calls import CallRecord
 from catp.runtime.clock import Clock, TimerHandle, WallClock
 from catp.runtime.commands import (
     Approved,
     Ask,
     Bind,
-    Call,
-    CallEnded,
     CancelCall,
     CancelRun,
     Conclude,
@@ -46,16 +40,16 @@ from catp.runtime.commands import (
     StopTimer,
     TimerFired,
 )
+from catp.runtime.dispatch import Dispatcher, spawn
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.ids import new_run_id
-from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
+from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
-from catp.runtime.program import AttemptInfo, StepInfo, build_program
+from catp.runtime.program import build_program
 from catp.runtime.reducer import new_state, reduce
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
 from catp.runtime.values import Missing, Values
-from catp.tools.spec import ToolSpec
 
 __all__ = [
     "ApprovalRequest",
@@ -67,18 +61,6 @@ __all__ = [
     "ToolSource",
     "execute",
 ]
-
-
-class ToolSource(Protocol):
-    """The part of a catalogue that a run needs."""
-
-    def get(self, name: str) -> ToolSpec:
-        """The tool called `name`; raise `KeyError` if there is none."""
-        ...
-
-    def estimator(self) -> Estimator:
-        """Predicts single calls."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,35 +150,25 @@ class Run:
         self._compiled = compiled
         program = build_program(compiled)
         self._state = new_state(program, self.run_id, seed=seed)
-        self._tools = _look_up(program.steps.values(), catalogue)
-        self._estimator = catalogue.estimator()
-        self._params: dict[str, dict[str, Type]] = {
-            name: {param.name: param.type for param in spec.signature.params} for name, spec in self._tools.items()
-        }
+        tools = look_up(program.steps.values(), catalogue)
         self._deadline_s = min((d for d in (deadline_s, program.max_latency_s) if d is not None), default=None)
-        self._limit = Limit(program.max_cost, "the plan's own limit") if program.max_cost else None
-        self._step_limits: dict[str, Limit] = {}
-        self._values = Values(_bind_inputs(compiled, inputs), self._why_missing)
+        self._values = Values(bind_inputs(compiled, inputs), self._why_missing)
         self._approve = approve
         self._on_event = on_event
-        self.on_call = None if on_call is None else self._guarded(on_call)
+        self._dispatcher = Dispatcher(
+            self.run_id, tools, catalogue.estimator(), self._values, ledger=ledger, clock=self.clock, slots=self.slots,
+            limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
+            deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
+        )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
         self._draining = False
         self._crash: BaseException | None = None
         self._over = asyncio.Event()
-        self._calls: dict[int, ToolCall] = {}
-        self._parked: list[tuple[tuple[float, ...], int, ToolCall]] = []
         self._timers: dict[int, TimerHandle] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
-        self._rows: list[LedgerRow] = []
-        self._prices: dict[str, Money] = {}
-        self._estimates: dict[str, Money] = {}
         self._ended: tuple[dict[str, OutputResult], RunStatus, int, Money]
         self._started_ns = 0
-        self._context = copy_context()
-        self._unwatch: Callable[[], None] | None = None
 
     # --- the handle -------------------------------------------------------------------------------------------------
 
@@ -205,8 +177,7 @@ class Run:
         if self._started_ns:
             return
         self._started_ns = self.clock.now_ns()
-        self._context = copy_context()
-        self._unwatch = self.ledger.watch(self._money_came_back)
+        self._dispatcher.open(self._started_ns)
         cap, limits = self.ledger.cap, self._compiled.plan.limits
         data = {
             "plan": self._compiled.digest,
@@ -215,12 +186,12 @@ class Run:
             "limit": None if limits.cost is None else format_usd(limits.cost.nano),
             "deadline_ms": None if self._deadline_s is None else self._deadline_s * 1e3,
         }
-        self.post(RunStarted(self._started_ns, self._deadline_s, data))
+        self._post(RunStarted(self._started_ns, self._deadline_s, data))
 
     def cancel(self, reason: str = "cancelled by the caller") -> None:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""
         if self.outcome is None and self._started_ns:
-            self.post(CancelRun(self.clock.now_ns(), reason))
+            self._post(CancelRun(self.clock.now_ns(), reason))
 
     async def wait(self) -> RunOutcome:
         """Start if need be, and wait for the end.
@@ -246,25 +217,24 @@ class Run:
         try:
             await self._over.wait()
         except asyncio.CancelledError:  # a second interrupt: no more patience, but still a complete ledger
-            self._abandon_all()
+            self._dispatcher.abandon_all()
             raise
 
     async def _clean_up(self) -> None:
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        self._dispatcher.close()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         for task in self._asking:
             task.cancel()
-        if self._asking or self._stopping:  # the latter end by themselves: a call stops or is abandoned
-            await asyncio.gather(*self._asking, *self._stopping, return_exceptions=True)
+        stopping = self._dispatcher.stopping  # these end by themselves: a call stops or is abandoned
+        if self._asking or stopping:
+            await asyncio.gather(*self._asking, *stopping, return_exceptions=True)
 
     # --- events in, commands out ------------------------------------------------------------------------------------
 
-    def post(self, event: Event) -> None:
-        """Hand an event to the reducer and carry out what it decides. Not for users; calls and timers use it."""
+    def _post(self, event: Event) -> None:
+        """Hand an event to the reducer and carry out what it decides."""
         self._inbox.append(event)
         if self._draining:
             return
@@ -276,7 +246,7 @@ class Run:
         except Exception as error:  # a defect in here must end the run, not hang it
             self._crash = error
             self._inbox.clear()
-            self._abandon_all()
+            self._dispatcher.abandon_all()
             self._over.set()
         finally:
             self._draining = False
@@ -315,14 +285,20 @@ class Run:
                 self._values.bind(step.name, self._values.read(step.otherwise))
         except Missing as error:
             yes, reason = False, str(error)
-        self.post(Prepared(self.clock.now_ns(), step.name, command.question, yes, width, reason))
+        self._post(Prepared(self.clock.now_ns(), step.name, command.question, yes, width, reason))
 
     def _bind(self, command: Bind) -> None:
-        value = self._calls.pop(command.call).value
+        value = self._dispatcher.take(command.call)
         if command.element is None:
             self._values.bind(command.step, value)
         else:
             self._values.bind_element(command.step, command.element, value)
+
+    def _start_call(self, command: StartCall) -> None:
+        self._dispatcher.start(self._state.steps[command.call.step].info, command.call)
+
+    def _cancel_call(self, command: CancelCall) -> None:
+        self._dispatcher.cancel(command.call, command.reason)
 
     def _gather(self, command: Gather) -> None:
         self._values.close_map(command.step)
@@ -330,10 +306,10 @@ class Run:
     def _set_timer(self, command: SetTimer) -> None:
         def fire() -> None:
             if self._timers.pop(command.timer, None) is not None:
-                self.post(TimerFired(self.clock.now_ns(), command.timer))
+                self._post(TimerFired(self.clock.now_ns(), command.timer))
 
         if command.delay_s <= 0:
-            self.post(TimerFired(self.clock.now_ns(), command.timer))
+            self._post(TimerFired(self.clock.now_ns(), command.timer))
         else:
             self._timers[command.timer] = self.clock.call_later(command.delay_s, fire)
 
@@ -342,126 +318,14 @@ class Run:
         if timer is not None:
             timer.cancel()
 
-    # --- calls ------------------------------------------------------------------------------------------------------
-
-    def _start_call(self, command: StartCall) -> None:
-        call = command.call
-        info = self._state.steps[call.step].info
-        attempt = info.attempts[call.attempt]
-        spec = self._tools[attempt.tool]
-        reason = spec.unavailable()
-        if reason is not None:
-            message = f"{spec.name} is not available here: {reason}"
-            self.post(CallEnded(self.clock.now_ns(), call.id, "error", message, "ToolUnavailable", permanent=True))
-            return
-        try:
-            args = self._values.arguments(info.name, call.attempt, attempt, call.element)
-            key = self._key(info, call)
-        except Missing as error:
-            self.post(CallEnded(self.clock.now_ns(), call.id, "missing", str(error)))
-            return
-        self._calls[call.id] = tool_call = ToolCall(
-            self, call, info, spec, args, self._estimate(attempt, args), self._limits_of(info),
-            self._timeout(info, spec), key,
-        )  # fmt: skip
-        self._submit(tool_call)
-
-    def _submit(self, call: ToolCall) -> None:
-        element = call.call.element
-        order = (*call.info.order, -1 if element is None else element)
-        call.job = self.slots.submit(call.spec.name, call.spec.limits, order, call, self._context)
-
-    def _key(self, info: StepInfo, call: Call) -> str | None:
-        if info.key is None:
-            return None
-        key = str(self._values.resolve(info.key))
-        return key if call.element is None else f"{key}#{call.element}"
-
-    def _timeout(self, info: StepInfo, spec: ToolSpec) -> float:
-        timeout = spec.limits.timeout_s if info.timeout_s is None else min(spec.limits.timeout_s, info.timeout_s)
-        if self._deadline_s is not None:
-            passed = (self.clock.now_ns() - self._started_ns) / 1e9
-            timeout = min(timeout, max(0.001, self._deadline_s - passed))
-        return timeout
-
-    def _limits_of(self, info: StepInfo) -> tuple[Limit, ...]:
-        if info.budget is None:
-            return () if self._limit is None else (self._limit,)
-        own = self._step_limits.get(info.name)
-        if own is None:
-            own = self._step_limits[info.name] = Limit(info.budget, f"the step's @budget of ${format_usd(info.budget)}")
-        return (own,) if self._limit is None else (self._limit, own)
-
-    def _estimate(self, attempt: AttemptInfo, args: Mapping[str, Any]) -> CallEstimate | None:
-        types, values = self._params[attempt.tool], self._values
-        facts = {
-            arg.name: ValueFacts(types.get(arg.name, ANY), values.size(arg, args[arg.name]))
-            for arg in attempt.args
-            if arg.name in args
-        }
-        try:
-            return self._estimator.estimate(self._tools[attempt.tool].name, facts)
-        except Exception:  # a prediction that fails is no prediction: the ledger's rule for unknown prices decides
-            return None
-
-    def park(self, call: ToolCall) -> None:
-        """Keep a call that does not fit into the budget as long as running calls may give money back."""
-        call.job = None
-        heapq.heappush(self._parked, (call.info.order, call.call.id, call))
-
-    def _money_came_back(self) -> None:
-        parked, self._parked = self._parked, []
-        for _, _, call in parked:
-            if not call.over:
-                self._submit(call)
-        if parked:  # not at once: the steps that the finished call makes ready compete for the same money
-            asyncio.get_running_loop().call_soon(self.slots.pump, self.clock)
-
-    def settled(self, call: ToolCall, settlement: Settlement) -> None:
-        """Add what a call cost to its step."""
-        self._rows.extend(settlement.rows)
-        step = call.call.step
-        if settlement.amount is not None:
-            self._prices[step] = Money(self._prices.get(step, 0) + settlement.amount)
-        if call.estimate is not None and call.estimate.price.expected is not None:
-            self._estimates[step] = Money(self._estimates.get(step, 0) + call.estimate.price.expected)
-
-    def _cancel_call(self, command: CancelCall) -> None:
-        call = self._calls.get(command.call)
-        if call is None or call.over:
-            return
-        if call.job is None or self.slots.withdraw(call.job):
-            call.cancel_queued(command.reason)
-        else:
-            self.stop(call)
-
-    def stop(self, call: ToolCall) -> None:
-        """Cancel a started call in the background; it reports its own end."""
-        if call.job is not None and not call.over:
-            _spawn(self._stopping, self.slots.stop(call.job, self.clock))
-
-    def forget(self, call: ToolCall) -> None:
-        """Let go of a call that gave no value."""
-        self._calls.pop(call.call.id, None)
-
-    def _abandon_all(self) -> None:
-        for call in list(self._calls.values()):
-            if call.over:
-                continue
-            if call.job is None or self.slots.withdraw(call.job):
-                call.cancel_queued("interrupted")
-            else:
-                self.stop(call)
-                call.abandon()
-
     # --- approval, end ----------------------------------------------------------------------------------------------
 
     def _ask(self, command: Ask) -> None:
         if self._approve is None:
             reason = "needs approval, and nobody was given to ask"
-            self.post(Approved(self.clock.now_ns(), command.step, False, reason))
+            self._post(Approved(self.clock.now_ns(), command.step, False, reason))
         else:
-            _spawn(self._asking, self._approval(self._approve, self._state.steps[command.step]))
+            spawn(self._asking, self._approval(self._approve, self._state.steps[command.step]))
 
     async def _approval(self, approve: Approver, step: StepRun) -> None:
         info = step.info
@@ -469,19 +333,19 @@ class Run:
         try:
             attempt = info.attempts[step.first]
             args = {} if info.mapped else self._values.arguments(info.name, step.first, attempt, None)
-            estimate = self._estimate(attempt, args)
+            estimate = self._dispatcher.estimate(attempt, args)
             price = estimate.price.expected if estimate else None
             tools = tuple(attempt.tool for attempt in info.attempts)
             granted = bool(await approve(ApprovalRequest(self.run_id, info.name, tools, args, price)))
         except Exception as error:
             reason = f"approval could not be had: {type(error).__name__}: {error}"
-        self.post(Approved(self.clock.now_ns(), info.name, granted, reason))
+        self._post(Approved(self.clock.now_ns(), info.name, granted, reason))
 
     def _conclude(self, command: Conclude) -> None:
         outputs = collect_outputs(self._state, self._values)
         status = verdict(self._state, outputs)
         ended = self.clock.now_ns()
-        spent = Money(sum(row.amount for row in self._rows if row.amount is not None))
+        spent = Money(sum(row.amount for row in self._dispatcher.rows if row.amount is not None))
         data = {
             "status": status,
             "spent": format_usd(spent),
@@ -494,13 +358,13 @@ class Run:
         if self._state.stopped:
             data["reason"] = self._state.stopped
         self._ended = (outputs, status, ended, spent)
-        self.post(Concluded(ended, status, data))
+        self._post(Concluded(ended, status, data))
 
     def _finish(self) -> None:
         outputs, status, ended, spent = self._ended
         self.outcome = RunOutcome(
             self.run_id, status, outputs, {name: self._result(step) for name, step in self._state.steps.items()},
-            tuple(self.events), tuple(self._rows), spent, self._started_ns, ended, self._observer_error,
+            tuple(self.events), tuple(self._dispatcher.rows), spent, self._started_ns, ended, self._observer_error,
         )  # fmt: skip
         self._over.set()
 
@@ -514,7 +378,7 @@ class Run:
         return StepResult(
             name, step.status, value, step.has_value, step.reason, tool,
             step.calls, step.ready_ns, step.started_ns, step.ended_ns,
-            self._prices.get(name), self._estimates.get(name),
+            self._dispatcher.prices.get(name), self._dispatcher.estimates.get(name),
         )  # fmt: skip
 
     def _why_missing(self, name: str) -> str:
@@ -534,47 +398,3 @@ _ACTIONS: dict[type, Callable[[Run, Any], None]] = {
     Gather: Run._gather,
     Conclude: Run._conclude,
 }
-
-
-def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-
-
-def _look_up(steps: Iterable[StepInfo], catalogue: ToolSource) -> dict[str, ToolSpec]:
-    tools: dict[str, ToolSpec] = {}
-    for info in steps:
-        for attempt in info.attempts:
-            if attempt.tool not in tools:
-                try:
-                    tools[attempt.tool] = catalogue.get(attempt.tool)
-                except KeyError:
-                    raise ValueError(
-                        f"step {info.name!r} uses tool {attempt.tool!r}, which is not in the catalogue"
-                    ) from None
-    return tools
-
-
-def _bind_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the given inputs and the plan's defaults; raise `ValueError` naming what is missing or not wanted."""
-    wanted = {item.name: item for item in compiled.plan.inputs}
-    problems = []
-    for name in inputs:
-        if name not in wanted:
-            close = get_close_matches(name, wanted, n=1)
-            problems.append(f"the plan has no input {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-    constants = Values({}, lambda name: "a default cannot refer to another value")
-    found: dict[str, Any] = {}
-    for name, item in wanted.items():
-        if name in inputs:
-            found[name] = inputs[name]
-        elif item.default is not None:
-            found[name] = constants.resolve(item.default)
-        elif item.type.optional:
-            found[name] = None
-        else:
-            problems.append(f"input {name!r} ({item.type}) is missing")
-    if problems:
-        raise ValueError("; ".join(problems))
-    return found

@@ -1,0 +1,221 @@
+"""The calls of one run: sent to the slots, parked while money is short, stopped, and added up step by step.
+
+`ToolCall` is one call; here is what calls of the same run share: the values they read, the limits of the plan and of
+steps, the deadline, and the sums of what was expected and paid.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context, copy_context
+from typing import Any
+
+from catp.planlang.money import Money, format_usd
+from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
+from catp.planlang.types import ANY, Type
+from catp.runtime.calls import CallRecord, ToolCall
+from catp.runtime.clock import Clock
+from catp.runtime.commands import Call, CallEnded, Event
+from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
+from catp.runtime.program import AttemptInfo, StepInfo
+from catp.runtime.slots import Slots
+from catp.runtime.values import Missing, Values
+from catp.tools.spec import ToolSpec
+
+__all__ = ["Dispatcher", "spawn"]
+
+
+class Dispatcher:
+    """Makes the calls of one run; the host of its `ToolCall`s.
+
+    Args:
+        run_id: The run.
+        tools: The tools of the plan, by name.
+        estimator: Prices calls beforehand.
+        values: What references are read from.
+        ledger: Pays.
+        clock: Time.
+        slots: Where calls wait and run.
+        limit: The plan's own limit of money.
+        deadline_s: Seconds after the start when everything ends.
+        post: Takes what becomes of the calls.
+        on_call: Told about every call that taught something; must not raise.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        tools: Mapping[str, ToolSpec],
+        estimator: Estimator,
+        values: Values,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        slots: Slots,
+        limit: Limit | None,
+        deadline_s: float | None,
+        post: Callable[[Event], None],
+        on_call: Callable[[CallRecord], None] | None,
+    ) -> None:
+        self.run_id = run_id
+        self.ledger = ledger
+        self.clock = clock
+        self.slots = slots
+        self.post = post
+        self.on_call = on_call
+        self.rows: list[LedgerRow] = []
+        self.prices: dict[str, Money] = {}
+        self.estimates: dict[str, Money] = {}
+        self.stopping: set[asyncio.Task[None]] = set()
+        self._tools = tools
+        self._estimator = estimator
+        self._values = values
+        self._limit = limit
+        self._deadline_s = deadline_s
+        self._params: dict[str, dict[str, Type]] = {
+            name: {param.name: param.type for param in spec.signature.params} for name, spec in tools.items()
+        }
+        self._step_limits: dict[str, Limit] = {}
+        self._calls: dict[int, ToolCall] = {}
+        self._parked: list[tuple[tuple[float, ...], int, ToolCall]] = []
+        self._started_ns = 0
+        self._context: Context
+        self._unwatch: Callable[[], None] | None = None
+
+    def open(self, started_ns: int) -> None:
+        """The run starts: the deadline counts from here, and calls see the context variables of now."""
+        self._started_ns = started_ns
+        self._context = copy_context()
+        self._unwatch = self.ledger.watch(self._money_came_back)
+
+    def close(self) -> None:
+        """The run is over: hear no more of the ledger."""
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+
+    def start(self, info: StepInfo, call: Call) -> None:
+        """Make a call as soon as there is a slot and money for it; every call ends in one `CallEnded`."""
+        attempt = info.attempts[call.attempt]
+        spec = self._tools[attempt.tool]
+        reason = spec.unavailable()
+        if reason is not None:
+            message = f"{spec.name} is not available here: {reason}"
+            self.post(CallEnded(self.clock.now_ns(), call.id, "error", message, "ToolUnavailable", permanent=True))
+            return
+        try:
+            args = self._values.arguments(info.name, call.attempt, attempt, call.element)
+            key = self._key(info, call)
+        except Missing as error:
+            self.post(CallEnded(self.clock.now_ns(), call.id, "missing", str(error)))
+            return
+        self._calls[call.id] = tool_call = ToolCall(
+            self, call, info, spec, args, self.estimate(attempt, args), self._limits_of(info),
+            self._timeout(info, spec), key,
+        )  # fmt: skip
+        self._submit(tool_call)
+
+    def take(self, call: int) -> Any:
+        """Return the value of a call that ended well, and let go of it."""
+        return self._calls.pop(call).value
+
+    def cancel(self, call: int, reason: str) -> None:
+        """End a call: at once if it waits, else when the tool lets go."""
+        found = self._calls.get(call)
+        if found is not None and not found.over and not self._withdraw(found, reason):
+            self.stop(found)
+
+    def abandon_all(self) -> None:
+        """End every call now; what a tool still does is on its own."""
+        for call in list(self._calls.values()):
+            if not call.over and not self._withdraw(call, "interrupted"):
+                self.stop(call)
+                call.abandon()
+
+    def estimate(self, attempt: AttemptInfo, args: Mapping[str, Any]) -> CallEstimate | None:
+        """Predict one call, or None if that is not possible."""
+        types, values = self._params[attempt.tool], self._values
+        facts = {
+            arg.name: ValueFacts(types.get(arg.name, ANY), values.size(arg, args[arg.name]))
+            for arg in attempt.args
+            if arg.name in args
+        }
+        try:
+            return self._estimator.estimate(self._tools[attempt.tool].name, facts)
+        except Exception:  # a prediction that fails is no prediction: the ledger's rule for unknown prices decides
+            return None
+
+    # --- the host of the calls --------------------------------------------------------------------------------------
+
+    def park(self, call: ToolCall) -> None:
+        """Keep a call that does not fit into the budget as long as running calls may give money back."""
+        call.job = None
+        heapq.heappush(self._parked, (call.info.order, call.call.id, call))
+
+    def settled(self, call: ToolCall, settlement: Settlement) -> None:
+        """Add what a call cost to its step."""
+        self.rows.extend(settlement.rows)
+        step = call.call.step
+        if settlement.amount is not None:
+            self.prices[step] = Money(self.prices.get(step, 0) + settlement.amount)
+        if call.estimate is not None and call.estimate.price.expected is not None:
+            self.estimates[step] = Money(self.estimates.get(step, 0) + call.estimate.price.expected)
+
+    def stop(self, call: ToolCall) -> None:
+        """Cancel a started call in the background; it reports its own end."""
+        if call.job is not None and not call.over:
+            spawn(self.stopping, self.slots.stop(call.job, self.clock))
+
+    def forget(self, call: ToolCall) -> None:
+        """Let go of a call that gave no value."""
+        self._calls.pop(call.call.id, None)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _submit(self, call: ToolCall) -> None:
+        element = call.call.element
+        order = (*call.info.order, -1 if element is None else element)
+        call.job = self.slots.submit(call.spec.name, call.spec.limits, order, call, self._context)
+
+    def _withdraw(self, call: ToolCall, reason: str) -> bool:
+        """End a call that has not started; False if it has."""
+        waiting = call.job is None or self.slots.withdraw(call.job)
+        if waiting:
+            call.cancel_queued(reason)
+        return waiting
+
+    def _money_came_back(self) -> None:
+        parked, self._parked = self._parked, []
+        for _, _, call in parked:
+            if not call.over:
+                self._submit(call)
+        if parked:  # not at once: the steps that the finished call makes ready compete for the same money
+            asyncio.get_running_loop().call_soon(self.slots.pump, self.clock)
+
+    def _key(self, info: StepInfo, call: Call) -> str | None:
+        if info.key is None:
+            return None
+        key = str(self._values.resolve(info.key))
+        return key if call.element is None else f"{key}#{call.element}"
+
+    def _timeout(self, info: StepInfo, spec: ToolSpec) -> float:
+        timeout = spec.limits.timeout_s if info.timeout_s is None else min(spec.limits.timeout_s, info.timeout_s)
+        if self._deadline_s is not None:
+            passed = (self.clock.now_ns() - self._started_ns) / 1e9
+            timeout = min(timeout, max(0.001, self._deadline_s - passed))
+        return timeout
+
+    def _limits_of(self, info: StepInfo) -> tuple[Limit, ...]:
+        if info.budget is None:
+            return () if self._limit is None else (self._limit,)
+        own = self._step_limits.get(info.name)
+        if own is None:
+            own = self._step_limits[info.name] = Limit(info.budget, f"the step's @budget of ${format_usd(info.budget)}")
+        return (own,) if self._limit is None else (self._limit, own)
+
+
+def spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    """Start a task that removes itself from `tasks` when it is done."""
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
