@@ -246,12 +246,35 @@ class TypeSpace:
         key = (type_, depth)
         found = self._reached.get(key)
         if found is None:
-            found = sum(1 << demand for demand in range(len(self.demands)) if self.fits(type_, demand))
+            found = self._fitted(type_)
             if depth:
                 for _, field in self._parts(type_):
                     found |= self._reach(field, depth - 1)
             self._reached[key] = found
         return found
+
+    def _fitted(self, type_: Type) -> int:
+        """The demands a type fits; only those it could fit by name are looked at."""
+        found = self._fits.get(type_)
+        if found is None:
+            names = [("plain", name) for name in self.types.names_accepting(type_)]
+            if type_.item is not None:
+                names += [("each", name) for name in self.types.names_accepting(type_.item)]
+            candidates = [self.guard, *(demand for name in names for demand in self._wanting.get(name, ()))]
+            found = self._fits[type_] = sum(1 << demand for demand in candidates if self.fits(type_, demand))
+        return found
+
+    @cached_property
+    def _wanting(self) -> dict[tuple[str, str], list[int]]:
+        """Demands by kind and name of the wanted type."""
+        wanting: dict[tuple[str, str], list[int]] = {}
+        for demand, (kind, wanted) in enumerate(self.demands):
+            wanting.setdefault((kind, wanted.name), []).append(demand)
+        return wanting
+
+    @cached_property
+    def _fits(self) -> dict[Type, int]:
+        return {}
 
     @cached_property
     def _reached(self) -> dict[tuple[Type, int], int]:
