@@ -6,14 +6,14 @@ implement the same protocol.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.registry_view import Estimator, Latency, PriceRange, RegistryView, ValueFacts
 from catp.planlang.types import Type
 
-__all__ = ["Candidate", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal", "Wanted"]
+__all__ = ["Candidate", "NothingFits", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,14 @@ class Proposal:
 
 class PlanningFailed(ValueError):
     """No valid plan exists or the request was not understood; the message says which, and what would help."""
+
+
+class NothingFits(PlanningFailed):
+    """Plans exist, but none within the `limit` ("budget" or "deadline"); the message says what it would take."""
+
+    def __init__(self, message: str, limit: Literal["budget", "deadline"]) -> None:
+        super().__init__(message)
+        self.limit: Literal["budget", "deadline"] = limit
 
 
 class Planner(Protocol):

@@ -18,7 +18,7 @@ from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
 from catp.planners.front import Front, pareto
-from catp.planners.protocol import Candidate, Objective, PlanningFailed, PlanRequest, Proposal
+from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
@@ -79,11 +79,11 @@ class SearchPlanner:
         _validate(request)
         found = self._front(request, request.objective)
         if not found.labels:
-            raise PlanningFailed(self._why_not(request, found))
+            raise self._why_not(request, found)
         self.stats = found.stats
         candidates, scale = self._candidates(request, found)
         if not candidates:
-            raise PlanningFailed(self._why_not(request, found))
+            raise self._why_not(request, found)
         return Proposal(candidates, found.exact, self._notes(request, found, candidates, scale))
 
     def _front(self, request: PlanRequest, objective: Objective) -> _Found:
@@ -225,7 +225,7 @@ class SearchPlanner:
             )
         return tuple(notes)
 
-    def _why_not(self, request: PlanRequest, found: _Found) -> str:
+    def _why_not(self, request: PlanRequest, found: _Found) -> PlanningFailed:
         graph = found.space.graph
         steps = self.bounds.max_steps
         need = f"within {steps} step{'s' if steps > 1 else ''} from {_inputs(request)}"
@@ -233,14 +233,18 @@ class SearchPlanner:
             if want.optional or graph.makes(want):
                 continue
             made = f" for {' or '.join(want.capability)}" if want.capability else ""
-            return f"`{want.name}`: no tool{made} in the catalogue makes {want.type} from {_inputs(request)}"
+            return PlanningFailed(
+                f"`{want.name}`: no tool{made} in the catalogue makes {want.type} from {_inputs(request)}"
+            )
         ample = Money(UNPRICED_CALL - 1) if request.objective.budget is not None else None
         free = self._front(request, replace(request.objective, budget=ample, deadline_ms=None))
         if not free.labels and not free.exact:
-            return f"the search was cut at {free.stats.terms} values before it found a plan: allow more (`Bounds`)"
+            return PlanningFailed(
+                f"the search was cut at {free.stats.terms} values before it found a plan: allow more (`Bounds`)"
+            )
         if not free.labels:
             names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
-            return f"no plan makes {names} {need}"
+            return PlanningFailed(f"no plan makes {names} {need}")
         return _unaffordable(request.objective, free, found.space.refused)
 
 
@@ -251,7 +255,7 @@ def _rivals(labels: list[Label], combiner: Combiner) -> Front:
     return front
 
 
-def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> str:
+def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> NothingFits:
     priced = [label for label in free.labels if label.price < UNPRICED_CALL]
     asked = []
     if objective.budget is not None:
@@ -270,7 +274,8 @@ def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> str:
     fastest = min(free.labels, key=lambda x: (x.finish, x.price))
     price = f"costs {format_usd(Money(fastest.price))} USD" if fastest.price < UNPRICED_CALL else "has no known price"
     parts.append(f"the fastest takes {fastest.finish:.0f} ms and {price}")
-    return "; ".join(parts)
+    late = objective.deadline_ms is not None and fastest.finish > objective.deadline_ms
+    return NothingFits("; ".join(parts), "deadline" if late else "budget")
 
 
 def _validate(request: PlanRequest) -> None:
