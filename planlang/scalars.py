@@ -48,11 +48,8 @@ MAX_AMOUNT: Final = 30
 """The longest amount or duration accepted, in characters."""
 
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+\Z")
-_NAME: Final = re.compile(r"(?!(?:plan|in|limit|out|if|and|when|else|each|true|false|null)\Z)[a-z_][A-Za-z0-9_]*+\Z")
-_REF: Final = re.compile(
-    r"(?!(?:plan|in|limit|out|if|and|when|else|each|true|false|null)(?![A-Za-z0-9_]))"
-    r"([a-z_][A-Za-z0-9_]*+)((?:\.[A-Za-z_][A-Za-z0-9_]*+|\[(?:0|[1-9][0-9]{0,8})\])*+)\Z"
-)
+_NAME: Final = re.compile(r"[a-z_][A-Za-z0-9_]*+\Z")
+_REF: Final = re.compile(r"([a-z_][A-Za-z0-9_]*+)((?:\.[A-Za-z_][A-Za-z0-9_]*+|\[(?:0|[1-9][0-9]{0,8})\])*+)\Z")
 _PATH_PART: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*+)|\[([0-9]+)\]")
 _INT: Final = re.compile(r"-?(?:0|[1-9][0-9]*+)\Z")
 _FLOAT: Final = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?\Z")

@@ -158,7 +158,7 @@ def on_timer(state: RunState, event: TimerFired) -> None:
 
 
 def _win(state: RunState, unit: Unit, call: Call) -> None:
-    unit.status, unit.winner, unit.attempt = "ok", call.id, call.attempt
+    unit.status, unit.attempt = "ok", call.attempt
     close_unit(state, unit, "another call of the step was faster")
     state.out.append(Bind(call.step, call.element, call.id))
     _unit_over(state, unit)

@@ -59,7 +59,6 @@ class Unit:
     lost: bool = False
     parked: bool = False
     cut: bool = False
-    winner: int | None = None
     calls: dict[int, Call] = field(default_factory=dict)
     timers: dict[int, tuple[Literal["retry", "hedge"], int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)

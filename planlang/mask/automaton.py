@@ -92,7 +92,6 @@ class PlanMask:
         self._space = space or TypeSpace(context.tokens)
         self._reach = Reach(context, self._space)
         vocabulary = context.tokens.vocabulary
-        self._vocabulary = vocabulary
         self._first_tool = vocabulary.span("t").start
         self._first_param = vocabulary.span("a").start
         self._first_out = vocabulary.span("o").start
