@@ -5,8 +5,7 @@ on the rest of the plan; only the price is shared, because two terms that contai
 plan is one term per wanted output, and its price is that of the union of their calls.
 
 Terms are grown cheapest first (label setting) and dropped when another makes them pointless. Term `u` makes `v`
-pointless if the two look the same to every later tool (type, size, condition, sources), `u` is no later and no worse,
-and replacing `v` by `u` never costs more. The last is where sharing bites: other parts of the plan may still need
+pointless if `u` can stand in for `v` (`catp.planners.standin`), is no later and no worse, and replacing `v` by `u` never costs more. The last is where sharing bites: other parts of the plan may still need
 some of `v`'s calls (those of a *shared* type, see `TypeGraph.shared`), so `u` must pay even if those are kept:
 
     price(calls(u) | kept(v)) <= price(calls(v))        kept(v): calls of v that others may use
@@ -24,6 +23,7 @@ from catp.planlang.passes.facts import element_of, facts_of
 from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFacts
 from catp.planlang.types import Type, list_of
 from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
+from catp.planners.standin import StandIns, Value
 from catp.planners.typegraph import Maker, Path, TypeGraph, carried
 
 __all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
@@ -116,6 +116,7 @@ class TermSpace:
         self._by_bit: list[Term] = []
         self._interned: dict[tuple[object, ...], Term | None] = {}
         self._estimates: dict[tuple[object, ...], CallEstimate] = {}
+        self._standins = StandIns(graph, accuracy, self._estimate, self._own_prices, bounds.max_refine)
         self._uses: dict[Type, list[tuple[Maker, int, Path, bool]]] = {}
 
     def cost(self, calls: int) -> tuple[int, int]:
@@ -151,7 +152,7 @@ class TermSpace:
         counter = itertools.count()
         seen: set[int] = set()
         fits: dict[tuple[int, int], list[Feed]] = {}
-        settled: dict[tuple[object, ...], list[Term]] = {}
+        settled: dict[tuple[Type, frozenset[str]], list[Term]] = {}
         targets: list[list[Term]] = [[] for _ in self.graph.wanted]
         terms = 0
 
@@ -164,7 +165,7 @@ class TermSpace:
             push(self._input(name, facts))
         while heap and terms < self.bounds.max_terms:
             term = heapq.heappop(heap)[-1]
-            rivals = settled.setdefault(_looks(term), [])
+            rivals = settled.setdefault((term.facts.type, term.sources), [])
             if useless(term) or any(self._replaces(rival, term, shared) for rival in rivals):
                 continue
             rivals.append(term)
@@ -178,18 +179,24 @@ class TermSpace:
         return Grown(tuple(tuple(t) for t in targets), not heap, terms)
 
     def _replaces(self, u: Term, v: Term, shared: frozenset[Type]) -> bool:
-        """True if `v` can be replaced by `u` in every plan without loss; both look the same to later tools."""
-        if u.finish > v.finish or u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
+        """True if `v` can be replaced by `u` in every plan without loss; both have the same type and sources."""
+        if v.maker is None or u.finish > v.finish or u.p95 > v.p95:
             return False
-        if u.p95 > v.p95 or not (v.targets <= u.targets and u.consumed <= v.consumed and u.chain <= v.chain):
-            return False
-        if v.maker is None:
+        if u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
             return False
         kept = self.kept(v.calls & ~(1 << v.bit), shared) | u.calls
         if kept.bit_count() > v.size:
             return False
         price, p95 = self.cost(kept)
-        return price <= v.price and p95 <= v.p95
+        return price <= v.price and p95 <= v.p95 and self._standins.serves(_value(u), _value(v))
+
+    def _own_prices(self, estimate: CallEstimate) -> tuple[int, int] | None:
+        """The expected and p95 price of one call; None if calls without a price are not allowed."""
+        price = estimate.price
+        if price.expected is None and not self._unpriced:
+            return None
+        own = price.expected if price.expected is not None else UNPRICED_CALL
+        return own, 0 if not self._with_p95 else price.p95 if price.p95 is not None else UNPRICED_CALL
 
     def _calls_with(
         self, term: Term, fits: dict[tuple[int, int], list[Feed]]
@@ -247,12 +254,11 @@ class TermSpace:
             return None
         args = {p.name: self._facts_of(f) for p, f in zip(maker.slots, feeds, strict=True)}
         estimate = self._estimate(maker, args)
-        priced = estimate.price.expected is not None
-        if not priced and not self._unpriced:
+        prices = self._own_prices(estimate)
+        if prices is None:
             self.refused.add(maker.sig.name)
             return None
-        own = estimate.price.expected if estimate.price.expected is not None else UNPRICED_CALL
-        own_p95 = 0 if not self._with_p95 else estimate.price.p95 if estimate.price.p95 is not None else UNPRICED_CALL
+        own, own_p95 = prices
         count = max((f.term.facts.size.count for f in feeds if f.each), default=1)
         facts = estimate.output
         each = any(f.each for f in feeds)
@@ -313,17 +319,12 @@ class TermSpace:
         return self._estimates[key]
 
     def _targets(self, maker: Maker, type_: Type, sources: frozenset[str]) -> frozenset[int]:
-        constants = {(name, literal.value) for name, literal in maker.constants}
         return frozenset(
             index
             for index, wanted in enumerate(self.graph.wanted)
-            if (not wanted.capability or maker.sig.capability in wanted.capability)
-            and (not wanted.source or wanted.source in sources)
-            and set(wanted.arguments) <= constants
-            and self.graph.satisfies(wanted.type, type_) is not None
+            if self.graph.could_be(maker, type_, wanted) and (not wanted.source or wanted.source in sources)
         )
 
 
-def _looks(term: Term) -> tuple[object, ...]:
-    """What later tools can see of a term."""
-    return term.facts.type, term.facts.size, term.facts.condition, term.sources
+def _value(term: Term) -> Value:
+    return Value(term.facts, term.quality, term.consumed, term.chain, term.targets)

@@ -106,6 +106,14 @@ class TypeGraph:
             for type_ in self.results(maker)
         )
 
+    def could_be(self, maker: Maker, result: Type, wanted: Wanted) -> bool:
+        """True if a result of `maker` with type `result` is what is wanted, whatever inputs it derives from."""
+        return (
+            (not wanted.capability or maker.sig.capability in wanted.capability)
+            and set(wanted.arguments) <= {(name, literal.value) for name, literal in maker.constants}
+            and self.satisfies(wanted.type, result) is not None
+        )
+
     def ancestors(self, wanted: Type) -> frozenset[Type]:
         """Every result type that may take part in making `wanted`, the last one included."""
         seen: set[Type] = set()
