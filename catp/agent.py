@@ -8,7 +8,7 @@ result.outputs["language"]
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ from catp.planlang.compile import compile_plan
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.errors import nearest
 from catp.planlang.jsonform import to_json
-from catp.planlang.money import Money, parse_usd
-from catp.planlang.nodes import Plan
+from catp.planlang.money import Money, format_usd, parse_usd
+from catp.planlang.nodes import Plan, ToolName
 from catp.planlang.passes.admit import admit
 from catp.planlang.printer import to_text
-from catp.planlang.registry_view import ValueFacts
+from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
 from catp.planlang.types import Type, TypeTable, parse_type
 from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from catp.tools.decorator import Tool
     from catp.tools.spec import ToolSpec
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "check_inputs"]
 
 
 class Agent:
@@ -58,8 +58,8 @@ class Agent:
         approve: Decides about steps marked `@approve`; without it they are refused.
         store: A `RunStore`, or the path of its database file; None saves nothing.
         profiles: File in which measured prices and times of this agent's own calls are kept; None keeps nothing.
-        workers: Calls running at once; by default four per CPU core.
-        assume_price: What an unpriced call is assumed to cost; None refuses it when there is a budget.
+        workers: Calls running at once; by default 64. Tools that compute run on one process per CPU core in any case.
+        assume_price: What an unpriced call is assumed to cost when there is a budget; None refuses such calls.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Agent:
             intent = read_intent(task, facts, registry)
             goals, notes = intent.wanted, tuple(intent.notes)
         objective = self._objective(alpha, budget, deadline_s)
-        request = PlanRequest(task, facts, goals, objective, registry, self.catalogue.estimator(), candidates)
+        request = PlanRequest(task, facts, goals, objective, registry, self._estimator(objective), candidates)
         proposal = await self.planner.plan(request)
         notes += proposal.notes
         quotes = tuple(
@@ -123,10 +123,10 @@ class Agent:
                 self._quote(task, candidate.plan, facts, objective, self.planner.name),
                 quality=candidate.quality,
                 utility=candidate.utility,
-                notes=notes,
             )
             for candidate in proposal.candidates
         )
+        quotes = tuple(replace(quote, notes=notes + quote.notes) for quote in quotes)
         return Planned(task, quotes, proposal.exact, notes)
 
     async def quote(
@@ -174,7 +174,7 @@ class Agent:
             quote = task
         else:
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
-        _check_inputs(quote.compiled, inputs)
+        check_inputs(quote.compiled, inputs)
         if not quote.verdict.expected_ok:
             raise RunRefused(quote)
         return await self._execute(quote, inputs, objective, approve or self.approve, on_event)
@@ -230,9 +230,23 @@ class Agent:
     def _quote(
         self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
     ) -> Quote:
-        compiled = compile_plan(plan, self.catalogue.view(), estimator=self.catalogue.estimator(), facts=facts)
-        verdict = admit(compiled, budget=objective.budget, deadline_ms=objective.deadline_ms)
-        return Quote(task, compiled, verdict, planner, alpha=objective.alpha)
+        registry = self.catalogue.view()
+        compiled = compile_plan(plan, registry, estimator=self.catalogue.estimator(), facts=facts)
+        weighed = compiled
+        notes: tuple[str, ...] = ()
+        if compiled.estimate.unpriced and self.assume_price is not None and objective.budget is not None:
+            weighed = compile_plan(plan, registry, estimator=self._estimator(objective), facts=facts)
+            names = ", ".join(compiled.estimate.unpriced)
+            notes = (f"unpriced calls are assumed to cost ${format_usd(self.assume_price)} each: {names}",)
+        verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms)
+        return Quote(task, compiled, verdict, planner, alpha=objective.alpha, notes=notes)
+
+    def _estimator(self, objective: Objective) -> Estimator:
+        """The catalogue's estimator; under a budget, with the assumed price where nobody knows one."""
+        estimator = self.catalogue.estimator()
+        if self.assume_price is None or objective.budget is None:
+            return estimator
+        return _AssumedPrices(estimator, self.assume_price)
 
     async def _execute(
         self,
@@ -362,16 +376,32 @@ def _store(store: "RunStore | Path | str | None") -> "RunStore | None":
     return store if isinstance(store, RunStore) else RunStore(store)
 
 
+@dataclass(frozen=True, slots=True)
+class _AssumedPrices:
+    """An estimator that takes `amount` for every price the other one does not know."""
+
+    known: Estimator
+    amount: Money
+
+    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        call = self.known.estimate(tool, args)
+        if call.price.priced:
+            return call
+        return replace(call, price=PriceRange(self.amount, self.amount, self.amount))
+
+
 def _money(name: str, amount: str | Money | None) -> Money | None:
     if amount is None:
         return None
+    if isinstance(amount, float):
+        raise TypeError(f'{name} must be text such as "{amount}" or whole nano-USD (`usd({amount})`), not a float')
     value = parse_usd(amount.removeprefix("$")) if isinstance(amount, str) else amount
     if value <= 0:
         raise ValueError(f"{name} must be more than $0, got {amount!r}; leave it out for no limit")
     return value
 
 
-def _check_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> None:
+def check_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> None:
     """Raise `InputError` unless every input the plan declares is given with a fitting type, and no other."""
     declared = {item.name: item for item in compiled.plan.inputs}
     for name in inputs:

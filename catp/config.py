@@ -34,8 +34,8 @@ class Settings:
     """Weight of quality against price, 0 to 1."""
     budget: Money | None = None
     """Most a run may cost, nano-USD; None means no cap."""
-    deadline_s: float | None = None
-    """Most a run may take, seconds; None means no deadline."""
+    deadline: float | None = None
+    """Most a run may take, seconds (`20`, `"20s"`, `"500ms"`, `"2m"`); None means no deadline."""
     tools: str = "zoo"
     """The catalogue: `zoo`, or `package.module:attribute`."""
     store: Path = field(default_factory=lambda: default_data_dir() / "catp.db")
@@ -43,12 +43,13 @@ class Settings:
     profiles: Path = field(default_factory=lambda: default_data_dir() / "profiles.json")
     """Measured tool profiles, learned from finished runs."""
     workers: int | None = None
-    """Calls running at once; None means four per CPU core."""
+    """Calls running at once; None means 64."""
     assume_price: Money | None = None
     """What an unpriced call is assumed to cost, nano-USD; None refuses unpriced calls under a budget."""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEYS = tuple(f.name for f in fields(Settings) if f.name != "sources")
 
 
@@ -128,9 +129,11 @@ def _money(raw: Any) -> Money:
 
 
 def _seconds(raw: Any) -> float:
-    value = float(raw)
+    text = str(raw).strip()
+    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+    value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
     if not 0.0 < value < 1e9:
-        raise ValueError("must be a positive number of seconds")
+        raise ValueError("must be a positive time such as 20, 20s, 500ms or 2m")
     return value
 
 
@@ -144,7 +147,7 @@ def _count(raw: Any) -> int:
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "alpha": _fraction,
     "budget": _money,
-    "deadline_s": _seconds,
+    "deadline": _seconds,
     "tools": str,
     "store": lambda raw: Path(raw).expanduser(),
     "profiles": lambda raw: Path(raw).expanduser(),

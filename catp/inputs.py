@@ -1,8 +1,10 @@
 """Reading a run's inputs from the command line: files become images, texts or bytes, the rest stays text.
 
-name=@path     always a file
-name:=json     a JSON value
+name=@path     always a file; with * or ? in it, the list of all files that match
+name:=json     a JSON value; name:=@path reads it from a file
 name=value     a file if it exists or its ending says so, otherwise text
+
+A name given several times becomes a list.
 """
 
 import json
@@ -24,17 +26,15 @@ class InputError(ValueError):
 
 def read_inputs(options: Iterable[str]) -> dict[str, Any]:
     """Turn `--input` options into values; raise `InputError` for malformed, missing, huge or corrupt ones."""
-    values: dict[str, Any] = {}
+    values: dict[str, list[Any]] = {}
     for option in options:
         name, separator, raw = option.partition("=")
         as_json = name.endswith(":")
         name = name.removesuffix(":")
         if not separator or not name.isidentifier():
-            raise InputError(f"--input {option!r}: write name=value, name=@file or name:=json")
-        if name in values:
-            raise InputError(f"--input {name} is given twice")
-        values[name] = _json_value(name, raw) if as_json else _value(name, raw)
-    return values
+            raise InputError(f"--input {option!r}: write name=value, name=@file or name:=json, with a name like `page`")
+        values.setdefault(name, []).append(_json_value(name, raw) if as_json else _value(name, raw))
+    return {name: given[0] if len(given) == 1 else given for name, given in values.items()}
 
 
 def read_file(path: Path, name: str) -> Any:
@@ -64,7 +64,10 @@ def read_file(path: Path, name: str) -> Any:
 
 def _value(name: str, raw: str) -> Any:
     if raw.startswith("@"):
-        return read_file(Path(raw[1:]).expanduser(), name)
+        path = Path(raw[1:]).expanduser()
+        if not _exists(path) and any(sign in raw for sign in "*?"):
+            return _matching(path, name)
+        return read_file(path, name)
     path = Path(raw)
     looks_like_file = len(raw) < 4096 and "\n" not in raw and "\0" not in raw
     if looks_like_file and (path.suffix.lower() in _IMAGES | _TEXTS or _exists(path)):
@@ -79,7 +82,16 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _matching(pattern: Path, name: str) -> list[Any]:
+    found = sorted(pattern.parent.glob(pattern.name))
+    if not found:
+        raise InputError(f"input {name}: no file matches {pattern}")
+    return [read_file(path, name) for path in found]
+
+
 def _json_value(name: str, raw: str) -> Any:
+    if raw.startswith("@"):
+        raw = str(read_file(Path(raw[1:]).expanduser(), name))
     try:
         return json.loads(raw)
     except ValueError as error:

@@ -55,7 +55,7 @@ def _from_module(spec: str) -> Catalogue:
         fail(f"tools {spec!r}: cannot import {module_name}: {error}", EXIT_USAGE)
     except AttributeError:
         fail(f"tools {spec!r}: {module_name} has no {attribute!r}", EXIT_USAGE)
-    except Exception as error:  # the module is the user's own: whatever it raises is for its author
+    except (Exception, SystemExit) as error:  # the module is the user's own: whatever it raises is for its author
         fail(f"tools {spec!r}: importing {module_name} failed: {type(error).__name__}: {error}", EXIT_USAGE)
     finally:
         sys.path.pop(0)

@@ -1,5 +1,7 @@
 """The command's front door: global options, the list of commands, and what to do with an interrupt."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -7,7 +9,7 @@ import typer
 from catp.cli.config import app as config_app
 from catp.cli.doctor import doctor
 from catp.cli.lazy import LazyGroup
-from catp.cli.output import EXIT_INTERRUPTED, emit_json, emit_text, set_quiet
+from catp.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, OutputError, emit_json, emit_text, set_quiet
 from catp.cli.run import run
 
 __all__ = ["app", "main"]
@@ -46,8 +48,12 @@ def version(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 def main() -> None:
-    """Run the command; an interrupt ends it with exit code 130."""
+    """Run the command; an interrupt ends it with exit code 130, an unwritable standard output with 1."""
     try:
         app()
+    except OutputError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to write the rest once more at its end
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

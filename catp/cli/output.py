@@ -35,6 +35,7 @@ __all__ = [
     "EXIT_UNREACHABLE",
     "EXIT_USAGE",
     "MAX_SOURCE_BYTES",
+    "OutputError",
     "console_err",
     "dollars",
     "emit_json",
@@ -61,6 +62,10 @@ MAX_SOURCE_BYTES = 8 * 1024 * 1024
 """Larger files are refused before they are read: no plan is this long, but a mistyped path may be."""
 
 _QUIET: ContextVar[bool] = ContextVar("catp_quiet", default=False)
+
+
+class OutputError(Exception):
+    """Standard output cannot be written (a full disk); the main command turns it into a message."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -173,13 +178,18 @@ def _colour() -> bool | None:
 
 def _write(text: str) -> None:
     """Write to stdout in UTF-8 whatever the locale says, since data must not depend on it."""
-    sys.stdout.flush()
-    buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:
-        sys.stdout.write(text)
-    else:
-        buffer.write(text.encode("utf-8", "backslashreplace"))
-        buffer.flush()
+    try:
+        sys.stdout.flush()
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            sys.stdout.write(text)
+        else:
+            buffer.write(text.encode("utf-8", "backslashreplace"))
+            buffer.flush()
+    except BrokenPipeError:  # the reader has seen enough; the command ends quietly
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
 def _jsonable(value: object) -> object:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catp.cli.config import settings_or_fail
-from catp.cli.output import dollars, emit_json, emit_text, milliseconds, write_atomic
+from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
 from catp.cli.report import columns, print_quote, quote_json
 from catp.cli.run import agent_from, guarded, parse_wanted, read_cli_inputs
 
@@ -27,7 +27,9 @@ def task(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight of quality against price, 0 to 1.")] = None,
     budget: Annotated[str | None, typer.Option(help="Most the run may cost, in US dollars.")] = None,
-    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Most the run may take.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
+    ] = None,
     tools: Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")] = None,
     candidates: Annotated[int, typer.Option(min=1, max=50, help="How many plans to compare.")] = 5,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the best plan.")] = None,
@@ -35,7 +37,9 @@ def task(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Plan a task and price the candidates, without running anything."""
-    settings = settings_or_fail(alpha=alpha, budget=budget, deadline_s=deadline, tools=tools)
+    if Path(text).suffix in (".plan", ".json"):
+        fail(f"{text!r} is a plan file, not a task", EXIT_USAGE, help=f"catp plan show {text}, or catp run {text}")
+    settings = settings_or_fail(alpha=alpha, budget=budget, deadline=deadline, tools=tools)
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=False)
 

@@ -188,7 +188,12 @@ def _quote_lines(quote: "Quote") -> list[str]:
         ("critical", " > ".join(estimate.critical_path) or "-"),
     ]
     if quote.quality is not None:
-        rows.append(("quality", f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha}" if quote.alpha else "")))
+        rows.append(
+            (
+                "quality",
+                f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha:g}" if quote.alpha is not None else ""),
+            )
+        )
     if estimate.unpriced:
         rows.append(("unpriced", ", ".join(estimate.unpriced)))
     rows += [("limit", d.message) for d in quote.verdict.diagnostics]

@@ -18,6 +18,7 @@ from catp.cli.output import (
     EXIT_INVALID_PLAN,
     EXIT_OK,
     EXIT_SLO_MISSED,
+    EXIT_UNREACHABLE,
     EXIT_USAGE,
     console_err,
     emit_jsonl,
@@ -48,7 +49,12 @@ def run(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight of quality against price, 0 to 1.")] = None,
     budget: Annotated[str | None, typer.Option(help="Most the run may cost, in US dollars.")] = None,
-    deadline: Annotated[float | None, typer.Option(metavar="SECONDS", help="Most the run may take.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
+    ] = None,
+    assume_price: Annotated[
+        str | None, typer.Option(metavar="USD", help="What an unpriced call is taken to cost under --budget.")
+    ] = None,
     tools: Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")] = None,
     store: Annotated[Path | None, typer.Option(help="Database file of saved runs.")] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Do not save the run.")] = False,
@@ -66,14 +72,21 @@ def run(
     """Plan a task, price it, run it, and account for every cent."""
     if approve not in MODES:
         fail(f"--approve {approve!r}: write auto, ask or never", EXIT_USAGE)
-    settings = settings_or_fail(alpha=alpha, budget=budget, deadline_s=deadline, tools=tools, store=store)
+    settings = settings_or_fail(
+        alpha=alpha, budget=budget, deadline=deadline, tools=tools, store=store, assume_price=assume_price
+    )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
+    from catp.agent import check_inputs
     from catp.cli.report import print_quote, print_result, result_json, write_outputs
+
+    if not no_save:
+        _check_store(agent)
 
     async def work() -> "RunResult":
         try:
             quote = await _quote(agent, task, inputs, parse_wanted(want or []))
+            check_inputs(quote.compiled, inputs)
             if not (json_ or jsonl):
                 print_quote(quote)
             return await _run_with_progress(agent, quote, inputs, approve=approve, jsonl=jsonl)
@@ -91,15 +104,36 @@ def run(
 
 
 def exit_code(result: "RunResult") -> int:
-    """Map a run's end to the exit code: cancelled 130, deadline 5, refused by budget 4, other failures 1."""
+    """Map a run's end to the exit code.
+
+    130 if it was cancelled. If a required output is missing or a write step failed: 5 for the deadline, 4 if something
+    was refused (budget or approval), else 1. Missing optional outputs are no failure: 0.
+    """
     if result.status == "cancelled":
         return EXIT_INTERRUPTED
-    if result.status != "failed":
+    missing = [output for output in result.results.values() if output.status != "ok" and not output.optional]
+    lost = [step for step in result.steps.values() if step.status not in ("ok", "skipped")]
+    if result.status == "complete" or not (missing or any(_writes(result, step.name) for step in lost)):
         return EXIT_OK
-    states = {step.status for step in result.steps.values()}
-    if any("deadline" in step.reason for step in result.steps.values()):
+    if any("deadline" in step.reason for step in lost):
         return EXIT_SLO_MISSED
-    return EXIT_BUDGET if "refused" in states else EXIT_FAILED
+    return EXIT_BUDGET if any(step.status == "refused" for step in lost) else EXIT_FAILED
+
+
+def _writes(result: "RunResult", step: str) -> bool:
+    tools = [attempt.tool for attempt in result.plan.plan.step(step).attempts]
+    return any(sig is not None and sig.effects == "write" for sig in map(result.plan.registry.get, tools))
+
+
+def _check_store(agent: "Agent") -> None:
+    """End the command before anything is spent if the run could not be saved anyway."""
+    from catp.store.store import StoreError
+
+    assert agent.store is not None
+    try:
+        agent.store.list(limit=1)
+    except StoreError as error:
+        fail(str(error), EXIT_UNREACHABLE, help="name another file with --store, or run with --no-save")
 
 
 def agent_from(settings: "Settings", *, save: bool) -> "Agent":
@@ -110,7 +144,7 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
     return Agent(
         load_catalogue(settings.tools, settings.profiles),
         budget=settings.budget,
-        deadline_s=settings.deadline_s,
+        deadline_s=settings.deadline,
         alpha=settings.alpha,
         store=settings.store if save else None,
         profiles=settings.profiles if save else None,
@@ -129,8 +163,10 @@ def parse_wanted(options: list[str]) -> dict[str, str] | None:
 
 
 def read_plan_file(task: str) -> "Plan | None":
-    """Return the plan if `task` names a plan file, or None if it is a task in words."""
-    path = Path(task)
+    """Return the plan if `task` names a plan file (`-` for stdin), or None if it is a task in words."""
+    if not task.strip():
+        fail("the task is empty", EXIT_USAGE, help="say what to do, or name a plan file")
+    path = Path("stdin.plan" if task == "-" else task)
     if path.suffix not in (".plan", ".json") or "\n" in task:
         return None
     from catp.cli.output import read_source
@@ -205,20 +241,31 @@ def read_cli_inputs(options: list[str]) -> dict[str, Any]:
         fail(str(error), EXIT_USAGE)
 
 
+def _remedy(codes: set[str]) -> str:
+    if "E205" in codes:
+        return "give the tool a price, measure it with `catp tools bench`, set --assume-price, or run without --budget"
+    if codes == {"E203"}:
+        return "raise --deadline or the plan's own latency limit"
+    return "raise --budget or the plan's own limit, or choose a cheaper plan"
+
+
 def guarded(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run the coroutine and turn every expected failure into its message and exit code."""
     from catp.inputs import InputError
     from catp.planlang.errors import PlanError
-    from catp.planners.protocol import PlanningFailed
+    from catp.planners.protocol import NothingFits, PlanningFailed
     from catp.result import RunRefused
 
     try:
         return asyncio.run(work())
     except PlanError as error:
         fail(str(error), EXIT_INVALID_PLAN)
+    except NothingFits as error:
+        fail(str(error), EXIT_BUDGET if error.limit == "budget" else EXIT_SLO_MISSED)
     except PlanningFailed as error:
         fail(str(error), EXIT_FAILED)
     except RunRefused as error:
-        fail(str(error), EXIT_BUDGET, help="raise --budget or --deadline, or lower --alpha for a cheaper plan")
+        codes = {diagnostic.code for diagnostic in error.quote.verdict.diagnostics}
+        fail(str(error), EXIT_SLO_MISSED if codes == {"E203"} else EXIT_BUDGET, help=_remedy(codes))
     except InputError as error:
         fail(str(error), EXIT_USAGE)

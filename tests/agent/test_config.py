@@ -48,7 +48,8 @@ def test_money_is_exact(tmp_path: Path) -> None:
         ({"budget": "0.0000000001"}, "finer than one nano-USD"),
         ({"alpha": 1.5}, "between 0 and 1"),
         ({"alpha": float("nan")}, "between 0 and 1"),
-        ({"deadline_s": 0}, "positive number of seconds"),
+        ({"deadline": 0}, "--deadline: deadline = 0 is not valid: must be a positive time"),
+        ({"deadline": "3x"}, "--deadline"),
         ({"workers": 0}, "between 1 and 10000"),
     ],
 )

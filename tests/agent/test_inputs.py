@@ -82,6 +82,12 @@ def test_malformed_options(option: str) -> None:
         read_inputs([option])
 
 
-def test_the_same_name_twice() -> None:
-    with pytest.raises(InputError, match="given twice"):
-        read_inputs(["x=1", "x=2"])
+def test_a_name_given_several_times_and_a_pattern_make_lists(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "l.json").write_text('["x", 2]')
+    assert read_inputs(["x=1", "x=2", "y=3"]) == {"x": ["1", "2"], "y": "3"}
+    assert read_inputs([f"t=@{tmp_path}/*.txt"]) == {"t": ["a.txt", "b.txt"]}
+    assert read_inputs([f"l:=@{tmp_path}/l.json"]) == {"l": ["x", 2]}
+    with pytest.raises(InputError, match="no file matches"):
+        read_inputs([f"t=@{tmp_path}/*.png"])
