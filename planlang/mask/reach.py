@@ -22,7 +22,7 @@ from itertools import count
 from typing import TypeAlias
 
 from catp.planlang.mask.context import Infeasible, MaskContext
-from catp.planlang.mask.space import TypeSpace
+from catp.planlang.mask.space import TypeSpace, bits_of
 from catp.planlang.money import Money, format_usd
 from catp.planlang.types import Type
 
@@ -87,7 +87,7 @@ class Reach:
         self._by_mapped = _grouped((face.mapped, 1 << k) for k, face in enumerate(space.tools))
         self._serving: dict[int, list[int]] = {}
         for value, served in enumerate(space.serves):
-            for demand in _bits(served):
+            for demand in bits_of(served):
                 self._serving.setdefault(demand, []).append(value)
         wanted = zip(space.goals, context.tokens.goals, strict=True)
         self._goals = tuple(demand for demand, goal in wanted if not goal.optional)
@@ -202,7 +202,7 @@ class Reach:
 
     def _inside(self, served: int, edges: tuple[Edge, ...], rate: int) -> dict[int, _Calls]:
         """Completions of demands from the inputs, cheapest first at `rate` nano-USD per step."""
-        found: dict[int, _Calls] = dict.fromkeys(_bits(served), ())
+        found: dict[int, _Calls] = dict.fromkeys(bits_of(served), ())
         waiting = [sum(demand not in found for demand in edge.demands) for edge in edges]
         users: dict[int, list[int]] = {}
         for k, edge in enumerate(edges):
@@ -223,7 +223,7 @@ class Reach:
             if value in seen:
                 continue
             seen.add(value)
-            for demand in _bits(self.space.serves[value]):
+            for demand in bits_of(self.space.serves[value]):
                 if demand not in found:
                     found[demand] = calls
                     for k in users.get(demand, ()):
@@ -386,10 +386,3 @@ def _groups(pairs: Iterable[tuple[tuple[int | None, ...], int]]) -> _Groups:
     for need, tools in pairs:
         masks[need] = masks.get(need, 0) | tools
     return tuple(masks.items())
-
-
-def _bits(mask: int) -> Iterable[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low

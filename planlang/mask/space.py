@@ -18,7 +18,7 @@ from catp.planlang.registry_view import Param, ToolSig
 from catp.planlang.token_ids import TokenContext, constants
 from catp.planlang.types import Type, TypeTable, list_of
 
-__all__ = ["PATH", "Slot", "ToolFace", "TypeSpace"]
+__all__ = ["PATH", "Slot", "ToolFace", "TypeSpace", "bits_of"]
 
 PATH = 2
 """How many fields a reference may follow."""
@@ -140,11 +140,11 @@ class TypeSpace:
         ready = self._usable & ~once
         lacking_one = once & ~twice & self._usable
         mapped = 0
-        for plain, each, tools, needing, repeated in self._mapping:
-            if met >> each & 1:
-                mapped |= tools & ready
-                if not met >> plain & 1:
-                    mapped |= needing & lacking_one & ~repeated
+        for each in bits_of(met & self._mappable):
+            plain, tools, needing, repeated = self._mapping[each]
+            mapped |= tools & ready
+            if not met >> plain & 1:
+                mapped |= needing & lacking_one & ~repeated
         return ready, mapped
 
     def filled(self, tool: int, met: int) -> tuple[int, int]:
@@ -178,19 +178,23 @@ class TypeSpace:
         return tuple(needing.items())
 
     @cached_property
-    def _mapping(self) -> tuple[tuple[int, int, int, int, int], ...]:
-        """For each type maps can run over: its two demands, tools with such a parameter, needing it, needing two."""
-        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+    def _mapping(self) -> dict[int, tuple[int, int, int, int]]:
+        """By the demand of a map: the demand of one element, tools with such a parameter, needing it, needing two."""
+        found: dict[int, tuple[int, int, int, int]] = {}
         for k, tool in enumerate(self.tools):
             bit = 1 << k
             for slot in tool.slots:
                 if slot.each >= 0:
-                    having, needing, repeated = found.get((slot.plain, slot.each), (0, 0, 0))
+                    _, having, needing, repeated = found.get(slot.each, (0, 0, 0, 0))
                     if slot.required and not slot.constants:
                         repeated |= needing & bit
                         needing |= bit
-                    found[slot.plain, slot.each] = (having | bit, needing, repeated)
-        return tuple((plain, each, *tools) for (plain, each), tools in found.items())
+                    found[slot.each] = (slot.plain, having | bit, needing, repeated)
+        return found
+
+    @cached_property
+    def _mappable(self) -> int:
+        return sum(1 << each for each in self._mapping)
 
     def _face(self, tool: ToolSig) -> ToolFace:
         room = len(self.context.vocabulary.span("a"))
@@ -279,3 +283,11 @@ class TypeSpace:
     @cached_property
     def _reached(self) -> dict[tuple[Type, int], int]:
         return {}
+
+
+def bits_of(mask: int) -> Iterator[int]:
+    """Yield the positions of the bits that are set, lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
