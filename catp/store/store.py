@@ -98,10 +98,16 @@ class StoredRun:
 
 
 class RunStore:
-    """Saved runs in one SQLite file (WAL); safe to use from several threads and processes."""
+    """Saved runs in one SQLite file (WAL); safe to use from several threads and processes.
 
-    def __init__(self, path: Path | str) -> None:
+    Args:
+        path: The database file; its folder is made if need be.
+        busy_s: How long to wait for another process that is writing, in seconds.
+    """
+
+    def __init__(self, path: Path | str, *, busy_s: float = 10.0) -> None:
         self.path = Path(path)
+        self._busy_ms = round(busy_s * 1000)
         self.artifacts = ArtifactStore(self.path.parent / "artifacts")
         self._engine: Engine | None = None
 
@@ -244,7 +250,12 @@ class RunStore:
 
         @event.listens_for(engine, "connect")
         def _pragmas(raw: sqlite3.Connection, _record: object) -> None:
-            for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            for pragma in (
+                f"busy_timeout={self._busy_ms}",
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                "foreign_keys=ON",
+            ):
                 raw.execute(f"PRAGMA {pragma}")
 
         try:
