@@ -146,7 +146,7 @@ class Combiner:
         alone: list[Term] = []
         choices = []
         for term in sorted(self.targets[slot], key=lambda t: (t.price, t.finish, -t.quality.score, t.bit)):
-            kept = self.space.kept(term.calls, reusable)
+            kept = self.space.kept(term, reusable)
             on_its_own = not any(
                 rival.finish <= term.finish
                 and rival.quality.score >= term.quality.score
@@ -261,7 +261,8 @@ class Combiner:
     def _thinned(self, labels: list[Label], stage: "_Stage") -> list[Label]:
         groups: dict[int, list[Label]] = {}
         for label in labels:
-            groups.setdefault(self.space.kept(label.calls, stage.reusable), []).append(label)
+            picks = [term for term in label.picks if term is not None]
+            groups.setdefault(self.space.kept_of(picks, stage.reusable), []).append(label)
         return [
             label
             for group in groups.values()

@@ -16,7 +16,7 @@ from catp.planlang.passes.facts import facts_of
 from catp.planlang.registry_view import CallEstimate, ValueFacts
 from catp.planlang.types import Type
 from catp.planners.accuracy import AccuracyModel, ValueQuality
-from catp.planners.typegraph import Maker, Path, TypeGraph, carried
+from catp.planners.typegraph import Maker, Path, TypeGraph
 
 __all__ = ["StandIns", "Value"]
 
@@ -106,8 +106,7 @@ class StandIns:
 
     def _closed(self, value: Value, maker: Maker, path: Path) -> bool:
         """True if no plan calls `maker` on this part of `value`."""
-        types = self._graph.types
-        if any(p == path and t.required in value.consumed for p, t in carried(types, value.facts.type)):
+        if any(p == path and t.required in value.consumed for p, t in self._graph.carried(value.facts.type)):
             return True
         if maker.refines is None or len(maker.slots) > 1:
             return False

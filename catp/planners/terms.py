@@ -5,15 +5,16 @@ on the rest of the plan; only the price is shared, because two terms that contai
 plan is one term per wanted output, and its price is that of the union of their calls.
 
 Terms are grown cheapest first (label setting) and dropped when another makes them pointless. Term `u` makes `v`
-pointless if `u` can stand in for `v` (`catp.planners.standin`), is no later and no worse, and replacing `v` by `u` never costs more. The last is where sharing bites: other parts of the plan may still need
-some of `v`'s calls (those of a *shared* type, see `TypeGraph.shared`), so `u` must pay even if those are kept:
+pointless if `u` can stand in for `v` (`catp.planners.standin`), is no later and no worse, and replacing `v` by `u`
+never costs more. The last is where sharing bites: other parts of the plan may still need some of `v`'s calls (those of
+a *shared* type, see `TypeGraph.shared`), so `u` must pay even if those are kept:
 
     price(calls(u) | kept(v)) <= price(calls(v))        kept(v): calls of v that others may use
 """
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from catp.planlang.latency import slowest_of
@@ -24,7 +25,7 @@ from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFact
 from catp.planlang.types import Type, list_of
 from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
 from catp.planners.standin import StandIns, Value
-from catp.planners.typegraph import Maker, Path, TypeGraph, carried
+from catp.planners.typegraph import Maker, Path, TypeGraph
 
 __all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
 
@@ -43,7 +44,7 @@ class Bounds:
     """Refining calls in a row (denoise, then deblur), each by a different tool."""
     max_terms: int = 4_000
     """Values settled in one pass."""
-    max_nodes: int = 40_000
+    max_nodes: int = 60_000
     """Partial plans looked at in one pass."""
 
 
@@ -114,6 +115,8 @@ class TermSpace:
         self._prices: list[int] = []
         self._p95s: list[int] = []
         self._by_bit: list[Term] = []
+        self._costs: dict[int, tuple[int, int]] = {}
+        self._kept: dict[frozenset[Type], dict[int, int]] = {}
         self._interned: dict[tuple[object, ...], Term | None] = {}
         self._estimates: dict[tuple[object, ...], CallEstimate] = {}
         self._standins = StandIns(graph, accuracy, self._estimate, self._own_prices, bounds.max_refine)
@@ -121,11 +124,14 @@ class TermSpace:
 
     def cost(self, calls: int) -> tuple[int, int]:
         """The expected and p95 price of a set of calls, each paid once."""
-        price = p95 = 0
-        for term in self.members(calls):
-            price += self._prices[term.bit]
-            p95 += self._p95s[term.bit]
-        return price, p95
+        found = self._costs.get(calls)
+        if found is None:
+            price = p95 = 0
+            for term in self.members(calls):
+                price += self._prices[term.bit]
+                p95 += self._p95s[term.bit]
+            found = self._costs[calls] = price, p95
+        return found
 
     def own(self, term: Term) -> tuple[int, int]:
         """The expected and p95 price of a term's last call alone."""
@@ -138,12 +144,21 @@ class TermSpace:
             yield self._by_bit[low.bit_length() - 1]
             calls ^= low
 
-    def kept(self, calls: int, shared: frozenset[Type]) -> int:
-        """The calls in `calls` that results of a shared type need."""
+    def kept(self, term: Term, shared: frozenset[Type]) -> int:
+        """The calls of `term` that results of a shared type need."""
+        if term.facts.type in shared:
+            return term.calls
+        memo = self._kept.setdefault(shared, {})
+        if term.bit not in memo:
+            memo[term.bit] = self.kept_of((feed.term for feed in term.feeds), shared)
+        return memo[term.bit]
+
+    def kept_of(self, terms: Iterable[Term], shared: frozenset[Type]) -> int:
+        """The calls of all `terms` that results of a shared type need."""
         found = 0
-        for term in self.members(calls):
-            if term.facts.type in shared:
-                found |= term.calls
+        for term in terms:
+            if term.maker is not None:
+                found |= self.kept(term, shared)
         return found
 
     def grow(self, shared: frozenset[Type], useless: Callable[[Term], bool]) -> Grown:
@@ -184,7 +199,9 @@ class TermSpace:
             return False
         if u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
             return False
-        kept = self.kept(v.calls & ~(1 << v.bit), shared) | u.calls
+        if not (v.targets <= u.targets and u.consumed <= v.consumed):
+            return False
+        kept = self.kept_of((feed.term for feed in v.feeds), shared) | u.calls
         if kept.bit_count() > v.size:
             return False
         price, p95 = self.cost(kept)
@@ -230,7 +247,7 @@ class TermSpace:
     def _input(self, name: str, facts: ValueFacts) -> Term:
         key = ("in", name)
         if key not in self._interned:
-            offers = frozenset(path for path, _ in carried(self.graph.types, facts.type))
+            offers = frozenset(path for path, _ in self.graph.carried(facts.type))
             self._interned[key] = Term(
                 name, None, (), facts, GIVEN, offers, frozenset(), frozenset(), frozenset({name}), frozenset(),
                 -1, 0, 0, 0, 0.0,
@@ -277,14 +294,14 @@ class TermSpace:
         bit = len(self._by_bit)
         self._prices.append(own * count)
         self._p95s.append(own_p95 * count)
+        before = self.cost(calls)
         calls |= 1 << bit
         sources = frozenset().union(*(f.term.sources for f in feeds))
         term = Term(
             str(maker.sig.name), maker, feeds, facts, quality,
-            frozenset(p for p, t in carried(self.graph.types, facts.type) if t.required not in consumed),
+            frozenset(p for p, t in self.graph.carried(facts.type) if t.required not in consumed),
             consumed, chain, sources, self._targets(maker, facts.type, sources), bit, calls,
-            own * count + sum(self._prices[t.bit] for t in self.members(calls ^ (1 << bit))),
-            own_p95 * count + sum(self._p95s[t.bit] for t in self.members(calls ^ (1 << bit))),
+            own * count + before[0], own_p95 * count + before[1],
             slowest_of(estimate.latency, count).expected_ms + max(f.term.finish for f in feeds),
         )  # fmt: skip
         self._by_bit.append(term)

@@ -67,6 +67,7 @@ class TypeGraph:
         self.types = registry.types
         self.inputs = inputs
         self.wanted = wanted
+        self._carried: dict[Type, tuple[tuple[Path, Type], ...]] = {}
         self.reserved = _reserved(registry, inputs, wanted)
         makers = [maker for sig in registry for maker in self._makers(sig)]
         self.available, makers = self._possible(makers)
@@ -77,10 +78,16 @@ class TypeGraph:
         self._below: dict[Type, frozenset[Type]] = {}
         self.shared = self._shared()
 
+    def carried(self, given: Type) -> tuple[tuple[Path, Type], ...]:
+        """`carried`, remembered."""
+        if given not in self._carried:
+            self._carried[given] = carried(self.types, given)
+        return self._carried[given]
+
     def uses(self, given: Type) -> list[tuple[Maker, int, Path, bool]]:
         """Every maker and slot that a value of type `given` can feed, with the path to take and whether by `each`."""
         found = []
-        for path, type_ in carried(self.types, given):
+        for path, type_ in self.carried(given):
             for maker in self.makers:
                 for slot, param in enumerate(maker.slots):
                     each = feeds(self.types, param.type, type_)
@@ -95,7 +102,7 @@ class TypeGraph:
 
     def satisfies(self, wanted: Type, given: Type) -> Path | None:
         """The shortest path by which a result of type `given` yields `wanted`, or None."""
-        return next((p for p, type_ in carried(self.types, given) if self.types.accepts(wanted, type_)), None)
+        return next((p for p, type_ in self.carried(given) if self.types.accepts(wanted, type_)), None)
 
     def makes(self, wanted: Wanted) -> bool:
         """True if some tool that can be called makes what is wanted, for what it is wanted; prices aside."""
@@ -135,8 +142,7 @@ class TypeGraph:
 
     def _may_be(self, wanted: Type, given: Type) -> bool:
         return any(
-            feeds(self.types, wanted, t) is not None or self.types.accepts(wanted, t)
-            for _, t in carried(self.types, given)
+            feeds(self.types, wanted, t) is not None or self.types.accepts(wanted, t) for _, t in self.carried(given)
         )
 
     def _shared(self) -> frozenset[Type]:
