@@ -53,7 +53,9 @@ def _packages() -> list[Finding]:
         try:
             found.append(Finding("ok", package, package_version(package)))
         except PackageNotFoundError:
-            found.append(Finding("warn", package, f"not installed: pip install 'catp[{extra}]'"))
+            found.append(
+                Finding("warn", package, f"not installed: pip install 'catp[{extra}]' (in a clone: '.[{extra}]')")
+            )
     return found
 
 

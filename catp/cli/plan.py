@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from catp.planlang.passes.admit import Verdict
     from catp.planlang.registry_view import Estimator, PriceRange, RegistryView
 
-__all__ = ["app"]
+__all__ = ["app", "refuse"]
 
 app = typer.Typer(cls=DefaultCommandGroup, no_args_is_help=True, rich_markup_mode=None)
 app.command("task")(task)
@@ -147,7 +147,7 @@ def convert(
     try:
         text = _written(plan, to)
     except PlanError as error:
-        _refuse(file, error)
+        refuse(file, error)
     _deliver(text, output)
 
 
@@ -182,7 +182,7 @@ def _read_plan(file: str, data: bytes, format: str, registry: "RegistryView | No
     try:
         return import_plan(data, format, registry=registry)
     except PlanError as error:
-        _refuse(file, error)
+        refuse(file, error)
 
 
 def _formatted(file: str, data: bytes) -> str:
@@ -199,7 +199,7 @@ def _formatted(file: str, data: bytes) -> str:
             return format_source(data.decode("utf-8"))
         return json.dumps(to_json(import_plan(data, "json")), ensure_ascii=False, indent=2) + "\n"
     except PlanError as error:
-        _refuse(file, error)
+        refuse(file, error)
 
 
 def _compiled(file: str, tools: str) -> "tuple[CompiledPlan, Verdict]":
@@ -213,7 +213,7 @@ def _compiled(file: str, tools: str) -> "tuple[CompiledPlan, Verdict]":
     try:
         compiled = compile_plan(plan, registry, estimator=estimator, source=source)
     except PlanError as error:
-        _refuse(file, error)
+        refuse(file, error)
     return compiled, admit(compiled)
 
 
@@ -246,7 +246,8 @@ def _deliver(text: str, path: str) -> None:
         write_atomic(Path(path), text)
 
 
-def _refuse(file: str, error: PlanError) -> NoReturn:
+def refuse(file: str, error: PlanError) -> NoReturn:
+    """Print every problem of a plan with its place, and end the command with exit code 3."""
     _print_diagnostics(file, error.diagnostics, error.source)
     raise typer.Exit(EXIT_INVALID_PLAN)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -170,11 +171,26 @@ def read_plan_file(task: str) -> "Plan | None":
     if path.suffix not in (".plan", ".json") or "\n" in task:
         return None
     from catp.cli.output import read_source
+    from catp.planlang.errors import PlanError
     from catp.planlang.jsonform import from_json
     from catp.planlang.parser import parse
 
     source = read_source(task)
-    return from_json(source) if path.suffix == ".json" else parse(source)
+    try:
+        plan = from_json(source) if path.suffix == ".json" else parse(source)
+    except PlanError as error:
+        from catp.cli.plan import refuse
+
+        refuse(task, error)
+    return plan if plan.name is not None else replace(plan, name=_plan_name(path.stem))
+
+
+def _plan_name(stem: str) -> str | None:
+    """A file's name as the plan's, so that the list of runs says what ran; None if it cannot be one."""
+    from catp.planlang.lexer import KEYWORDS
+
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem.lower()).strip("_")
+    return name if name[:1].isalpha() and name not in KEYWORDS else None
 
 
 async def _quote(agent: "Agent", task: str, inputs: dict[str, Any], wanted: dict[str, str] | None) -> "Quote":

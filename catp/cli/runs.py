@@ -79,13 +79,17 @@ def show(
 
 
 def _ledger(run: StoredRun) -> list[str]:
-    table = [("step", "tool", "charge", "quantity", "amount", "source")]
+    table = [("step", "call", "tool", "charge", "quantity", "amount", "source", "note")]
     for row in run.costs:
         amount = dollars(None if row["amount_nano"] is None else Money(row["amount_nano"]))
+        if row["amount_nano"] is not None and not row["priced"]:
+            amount += " assumed"
         quantity = f"{row['quantity']:.6g} {row['unit']}"
-        table.append((row["step"], row["tool"], row["kind"], quantity, amount, row["source"]))
-    table.append(("total", "", "", "", _cost(run.summary), ""))
-    return columns(table, right=(3, 4))
+        call = str(row["attempt"]) if row["element"] is None else f"[{row['element']}] {row['attempt']}"
+        note = row["note"] or ("above its reservation" if row["overrun"] else "")
+        table.append((row["step"], call, row["tool"], row["kind"], quantity, amount, row["source"], note))
+    table.append(("total", "", "", "", "", _cost(run.summary), "", ""))
+    return columns(table, right=(4, 5))
 
 
 def _read(path: Path | None, question: "Callable[[RunStore], Any]") -> Any:

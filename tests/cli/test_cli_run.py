@@ -92,6 +92,11 @@ def test_plan_task_compares_without_spending(project: Path) -> None:
         (("run", "none.plan", "--input", "text=x"), 2, "does not exist"),
         (("run", "broken.plan"), 3, "error[E"),
         (("run", "frobnicate the quux", "--input", "text=x"), 1, "frobnicate"),
+        (("run", "x", "--want", "m=Mood", "--input", "text=x", "--budget", "0.0001"), 4, "the cheapest is expected"),
+        (("run", "", "--input", "text=x"), 2, "task is empty"),
+        (("run", "day.plan", "--input", "text=x", "--store", "day.plan"), 6, "--no-save"),
+        (("run", "day.plan", "--input", "text=x", "--deadline", "3x"), 2, "--deadline"),
+        (("plan", "day.plan", "--input", "text=x"), 2, "catp plan show day.plan"),
         (("run", "x", "--input", "text=x", "--tools", "shop:NOTHING"), 2, "has no 'NOTHING'"),
         (("run", "x", "--input", "text=x", "--tools", "no_such_module:X"), 2, "cannot import"),
         (("run", "x", "--input", "text=x", "--want", "mood"), 2, "NAME=TYPE"),
@@ -122,6 +127,49 @@ def test_a_required_output_that_fails_is_exit_1(project: Path) -> None:
     done = catp(project, "run", "one.plan", "--input", "text=raise")
     assert done.returncode == 1
     assert "no gist today" in done.stdout
+
+
+def test_one_missing_required_output_is_a_failure_an_optional_one_is_not(project: Path) -> None:
+    done = catp(project, "run", "day.plan", "--input", "text=raise")
+    assert done.returncode == 1
+    assert "Degraded" in done.stdout
+    (project / "optional.plan").write_text(PLAN.replace("gist\n", "gist?\n").replace("gist? = ", "gist = "))
+    assert catp(project, "run", "optional.plan", "--input", "text=raise").returncode == 0
+
+
+def test_a_plan_from_stdin_and_the_name_of_a_plan_file(project: Path) -> None:
+    command = [sys.executable, "-m", "catp.cli", "run", "-", "--input", "text=x", "--no-save"]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=environment(project),
+        input=PLAN,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert catp(project, "run", "day.plan", "--input", "text=x").returncode == 0
+    assert [run["task"] for run in ok_json(project, "runs", "list", "--json")["items"]] == ["day"]
+    assert catp(project, "--version").stdout == catp(project, "version").stdout
+
+
+def test_an_assumed_price_admits_an_unpriced_tool(project: Path) -> None:
+    (project / "free.py").write_text(
+        "from catp.tools import tool\n\n\n@tool()\nasync def length(text: str) -> int:\n    return len(text)\n\n\n"
+        "ALL = [length]\n"
+    )
+    (project / "n.plan").write_text("in text: text\nn = length(text)\nout n\n")
+    args = ("run", "n.plan", "--input", "text=four", "--tools", "free:ALL", "--budget", "0.05")
+    refused = catp(project, *args)
+    assert refused.returncode == 4
+    assert "--assume-price" in refused.stderr
+    allowed = catp(project, *args, "--assume-price", "0.01")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "assumed to cost $0.01 each: n" in allowed.stdout
+    assert "unpriced" in allowed.stdout
+    assert catp(project, *args, "--assume-price", "0.06").returncode == 4
 
 
 def test_deadline_missed_is_exit_5(project: Path) -> None:
