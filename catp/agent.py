@@ -6,6 +6,7 @@ result.outputs["language"]
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from catp.planlang.errors import nearest
 from catp.planlang.jsonform import to_json
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.nodes import Plan, ToolName
+from catp.planlang.parser import parse
 from catp.planlang.passes.admit import admit
 from catp.planlang.printer import to_text
 from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from catp.tools.spec import ToolSpec
 
 __all__ = ["Agent", "check_inputs"]
+
+
+_PLAN_TEXT = re.compile(r"\n\s*out\s+[a-z_]")
 
 
 class Agent:
@@ -139,7 +144,12 @@ class Agent:
         budget: str | Money | None = None,
         deadline_s: float | None = None,
     ) -> Quote:
-        """Return the price, latency and critical path of the best plan for a task, or of a given plan. Never spends."""
+        """Return the price, latency and critical path of the best plan for a task, or of a given plan. Never spends.
+
+        A task of several lines with an `out` line is taken to be a plan in text form.
+        """
+        if isinstance(task, str) and _PLAN_TEXT.search(task):
+            task = parse(task)
         if isinstance(task, str):
             limits = {"alpha": alpha, "budget": budget, "deadline_s": deadline_s}
             return (await self.plan(task, inputs, wanted=wanted, candidates=1, **limits)).best  # type: ignore[arg-type]  # as above

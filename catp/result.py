@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.money import Money
+from catp.planlang.money import Money, format_usd
 from catp.planlang.passes.admit import Verdict
 from catp.planlang.registry_view import Latency, PriceRange
 from catp.runtime.events import RunEvent, RunStatus
@@ -51,6 +51,9 @@ class Quote:
         from catp.planlang.printer import to_text
 
         return to_text(self.compiled.plan)
+
+    def __repr__(self) -> str:
+        return f"<Quote for {self.task!r}: {self.price}, {self.latency.expected_ms:.0f} ms, {self.verdict.fit}>"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,15 @@ class RunResult:
     def plan(self) -> CompiledPlan:
         """The plan that ran."""
         return self.quote.compiled
+
+    @property
+    def unpriced(self) -> int:
+        """How many ledger rows have no known price: if any, `spent` is not the whole price."""
+        return sum(not row.priced for row in self.ledger)
+
+    def __repr__(self) -> str:
+        spent = f"${format_usd(self.spent)}{' + unpriced' if self.unpriced else ''}"
+        return f"<RunResult {self.run_id} {self.status}, {spent}, outputs {', '.join(self.outputs) or '-'}>"
 
 
 class RunRefused(RuntimeError):

@@ -146,7 +146,7 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
         "run": result.run_id,
         "status": result.status,
         "spent_usd": format_usd(result.spent),
-        "unpriced_rows": sum(row.amount is None for row in result.ledger),
+        "unpriced_rows": result.unpriced,
         "wall_ms": result.wall_ms,
         "saved": result.saved,
         "warnings": list(result.warnings),

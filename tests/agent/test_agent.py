@@ -114,6 +114,18 @@ async def test_a_task_that_is_not_understood_says_so() -> None:
         await agent().plan("frobnicate the quux", TEXT)
 
 
+async def test_a_plan_in_text_form_is_a_plan_not_a_task() -> None:
+    result = await agent().run("in text: text\nm = mood_fine(text)\nout m", TEXT)
+    assert result.outputs["m"].score == 0.9
+    with pytest.raises(PlanError, match="unknown tool"):
+        await agent().run("in text: text\nm = mood_fin(text)\nout m", TEXT)
+
+
+async def test_money_is_text_or_nano_usd_never_a_float() -> None:
+    with pytest.raises(TypeError, match='budget must be text such as "0.5"'):
+        agent(budget=0.5)
+
+
 async def test_streaming_ends_with_the_result() -> None:
     items = [item async for item in agent(alpha=0.0).stream("anything", TEXT, wanted=WANT)]
     assert all(isinstance(item, RunEvent) for item in items[:-1])
