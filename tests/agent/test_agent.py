@@ -122,7 +122,7 @@ async def test_a_plan_in_text_form_is_a_plan_not_a_task() -> None:
 
 
 async def test_money_is_text_or_nano_usd_never_a_float() -> None:
-    with pytest.raises(TypeError, match='budget must be text such as "0.5"'):
+    with pytest.raises(TypeError, match=r'budget must be text such as "0\.5"'):
         agent(budget=0.5)
 
 
