@@ -22,10 +22,16 @@ from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFa
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
-__all__ = ["AS_GOOD", "SearchPlanner", "SearchStats"]
+__all__ = ["AS_GOOD", "CLEARLY", "LITTLE", "SearchPlanner", "SearchStats"]
 
 AS_GOOD = 0.01
 """Plans whose predicted quality differs by less are taken to be equally good when the price scale is chosen."""
+
+CLEARLY = 0.05
+"""A plan with this much more predicted quality is worth a remark,"""
+
+LITTLE = Money(1_000_000)
+"""if it costs at most this much more (nano-USD), or at most twice as much."""
 
 _BEAM = 128
 _UNLIMITED = float("inf")
@@ -88,8 +94,10 @@ class SearchPlanner:
 
     def _front(self, request: PlanRequest, objective: Objective) -> _Found:
         graph = TypeGraph(request.registry, request.inputs, request.wanted)
+        longest = max((len(want.through) for want in request.wanted), default=0) + 1
+        bounds = replace(self.bounds, max_refine=max(self.bounds.max_refine, longest))
         space = TermSpace(
-            graph, request.estimator, self.accuracy, self.bounds,
+            graph, request.estimator, self.accuracy, bounds,
             unpriced=objective.budget is None, with_p95=objective.budget is not None,
         )  # fmt: skip
         limits = Limits(
@@ -203,6 +211,9 @@ class SearchPlanner:
         self, request: PlanRequest, found: _Found, candidates: tuple[Candidate, ...], scale: Money
     ) -> tuple[str, ...]:
         notes = []
+        better = self._better(request.objective, found, candidates[0], scale)
+        if better is not None:
+            notes.append(better)
         if not found.exact:
             notes.append(
                 f"not exact: the search was cut at {found.stats.terms} values and {found.stats.nodes} partial plans; "
@@ -225,6 +236,23 @@ class SearchPlanner:
             )
         return tuple(notes)
 
+    def _better(self, objective: Objective, found: _Found, best: Candidate, scale: Money) -> str | None:
+        """What little more money would buy, if that is clearly better, and which alpha asks for it."""
+        if best.quality is None or best.price.expected is None:
+            return None
+        little = max(LITTLE, best.price.expected)
+        rated = [x for x in found.labels if all(t is None or t.quality.known for t in x.picks)]
+        for percent in range(int(objective.alpha * 100) + 1, 101):
+            asked = replace(objective, alpha=percent / 100)
+            pick = max(rated, key=lambda x: self._utility(asked, scale, self._quality(x), x.price), default=None)
+            more = pick.price - best.price.expected if pick is not None else 0
+            if pick is not None and self._quality(pick) >= best.quality + CLEARLY and 0 < more <= little:
+                return (
+                    f"for ${format_usd(Money(more))} more, quality {self._quality(pick):.2f} instead of "
+                    f"{best.quality:.2f} (alpha {percent / 100:g} picks it)"
+                )
+        return None
+
     def _why_not(self, request: PlanRequest, found: _Found) -> PlanningFailed:
         graph = found.space.graph
         steps = self.bounds.max_steps
@@ -233,8 +261,18 @@ class SearchPlanner:
             if want.optional or graph.makes(want):
                 continue
             made = f" for {' or '.join(want.capability)}" if want.capability else ""
+            hint = ""
+            asking = [
+                s.name
+                for s in request.registry
+                if s.name in graph.unasked and graph.satisfies(want.type, s.returns) is not None
+            ]
+            if asking:
+                hint = f"; {', '.join(asking)} would, given an input named `question`"
+            through = "".join(f" after {' or '.join(step)}" for step in want.through)
             return PlanningFailed(
-                f"`{want.name}`: no tool{made} in the catalogue makes {want.type} from {_inputs(request)}"
+                f"`{want.name}`: no tool{made}{through} in the catalogue makes {want.type} from "
+                f"{_inputs(request)}{hint}"
             )
         ample = Money(UNPRICED_CALL - 1) if request.objective.budget is not None else None
         free = self._front(request, replace(request.objective, budget=ample, deadline_ms=None))

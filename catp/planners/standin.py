@@ -25,13 +25,14 @@ _LIST_COUNT = Assumptions().list_count
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What later tools can tell of a value: its facts and quality, the types consumed on the way, the refining tools in
-    a row, and which wanted outputs it can be."""
+    """What matters of a value to what is made from it: its facts and quality, the types consumed on the way, the
+    refining tools in a row, the steps it passed that some wanted output has to pass, and which outputs it can be."""
 
     facts: ValueFacts
     quality: ValueQuality
     consumed: frozenset[Type]
     chain: frozenset[str]
+    passed: frozenset[str]
     targets: frozenset[int]
 
 
@@ -73,6 +74,7 @@ class StandIns:
             u.quality.score < v.quality.score
             or u.quality.carried < v.quality.carried
             or not v.targets <= u.targets
+            or not v.passed <= u.passed
             or not u.consumed <= v.consumed
         ):
             return False
@@ -126,6 +128,7 @@ class StandIns:
             self._accuracy.call(estimate, {param.name: (given, value.quality)}),
             value.consumed if refines else value.consumed | {given.type.required},
             value.chain | {str(maker.sig.name)} if refines else frozenset(),
+            value.passed | ({maker.sig.capability} & self._graph.passing),
             # the same inputs on both sides, so whether they are the wanted ones makes no difference
             frozenset(i for i, w in enumerate(self._graph.wanted) if self._graph.could_be(maker, result.type, w)),
         )

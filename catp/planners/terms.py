@@ -70,6 +70,7 @@ class Term:
     consumed: frozenset[Type]
     chain: frozenset[str]
     sources: frozenset[str]
+    passed: frozenset[str]
     targets: frozenset[int]
     bit: int
     calls: int
@@ -197,9 +198,11 @@ class TermSpace:
         """True if `v` can be replaced by `u` in every plan without loss; both have the same type and sources."""
         if v.maker is None or u.finish > v.finish or u.p95 > v.p95:
             return False
+        if u.maker is None and self.graph.joins:  # a call that is given `v` and `u` cannot be given `u` twice
+            return False
         if u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
             return False
-        if not (v.targets <= u.targets and u.consumed <= v.consumed):
+        if not (v.targets <= u.targets and v.passed <= u.passed and u.consumed <= v.consumed):
             return False
         kept = self.kept_of((feed.term for feed in v.feeds), shared) | u.calls
         if kept.bit_count() > v.size:
@@ -233,13 +236,13 @@ class TermSpace:
                 [feed] if other == slot else fits.get((maker.index, other), []) for other in range(len(maker.slots))
             ]
             for feeds in itertools.product(*choices):
-                if sum(f.each for f in feeds) <= 1:
+                if sum(f.each for f in feeds) <= 1 and not _input_twice(feeds):
                     yield maker, feeds
 
     def _may_feed(self, term: Term, maker: Maker, slot: int) -> bool:
-        param = maker.slots[slot].name
-        if param in maker.bound:
-            return param in term.sources
+        param = maker.slots[slot]
+        if param.name in maker.bound:
+            return self.graph.source_of(param) in term.sources
         return not (term.sources and term.sources <= self.graph.reserved) or (
             maker.refines == slot and len(maker.slots) == 1
         )
@@ -250,7 +253,7 @@ class TermSpace:
             offers = frozenset(path for path, _ in self.graph.carried(facts.type))
             self._interned[key] = Term(
                 name, None, (), facts, GIVEN, offers, frozenset(), frozenset(), frozenset({name}), frozenset(),
-                -1, 0, 0, 0, 0.0,
+                frozenset(), -1, 0, 0, 0, 0.0,
             )  # fmt: skip
         found = self._interned[key]
         assert found is not None
@@ -296,11 +299,13 @@ class TermSpace:
         self._p95s.append(own_p95 * count)
         before = self.cost(calls)
         calls |= 1 << bit
-        sources = frozenset().union(*(f.term.sources for f in feeds))
+        sources = frozenset[str]().union(*(f.term.sources for f in feeds))
+        passed = frozenset[str]().union(*(f.term.passed for f in feeds))
+        targets = self._targets(maker, facts.type, sources, passed)
         term = Term(
             str(maker.sig.name), maker, feeds, facts, quality,
             frozenset(p for p, t in self.graph.carried(facts.type) if t.required not in consumed),
-            consumed, chain, sources, self._targets(maker, facts.type, sources), bit, calls,
+            consumed, chain, sources, passed | ({maker.sig.capability} & self.graph.passing), targets, bit, calls,
             own * count + before[0], own_p95 * count + before[1],
             slowest_of(estimate.latency, count).expected_ms + max(f.term.finish for f in feeds),
         )  # fmt: skip
@@ -335,13 +340,20 @@ class TermSpace:
             self._estimates[key] = self._estimator.estimate(maker.sig.name, complete)
         return self._estimates[key]
 
-    def _targets(self, maker: Maker, type_: Type, sources: frozenset[str]) -> frozenset[int]:
+    def _targets(self, maker: Maker, type_: Type, sources: frozenset[str], passed: frozenset[str]) -> frozenset[int]:
         return frozenset(
             index
             for index, wanted in enumerate(self.graph.wanted)
-            if self.graph.could_be(maker, type_, wanted) and (not wanted.source or wanted.source in sources)
+            if self.graph.could_be(maker, type_, wanted)
+            and (not wanted.source or wanted.source in sources)
+            and all(not passed.isdisjoint(step) for step in wanted.through)
         )
 
 
+def _input_twice(feeds: tuple[Feed, ...]) -> bool:
+    given = [(feed.term.name, feed.path) for feed in feeds if feed.term.maker is None]
+    return len(set(given)) < len(given)
+
+
 def _value(term: Term) -> Value:
-    return Value(term.facts, term.quality, term.consumed, term.chain, term.targets)
+    return Value(term.facts, term.quality, term.consumed, term.chain, term.passed, term.targets)

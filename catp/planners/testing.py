@@ -209,6 +209,9 @@ class _World:
             for sig in self.request.registry:
                 fitting = [[(n, p) for n, p, t in values if t == param.type] for param in sig.params]
                 for args in itertools.product(*fitting):
+                    given = [arg for arg in args if not arg[0].args]
+                    if len(set(given)) < len(given):
+                        continue
                     node = _Node(str(sig.name), args)
                     if node not in known and len(node.calls()) <= max_steps and self.chain(node) is not None:
                         known[node] = None
@@ -228,6 +231,7 @@ def brute_front(
             n for n in nodes
             if any(t == want.type for _, t in world.projections(n))
             and (not want.capability or world.sigs[n.tool].capability in want.capability)
+            and all({world.sigs[c.tool].capability for c in n.calls() - {n}} & {*step} for step in want.through)
         ]  # fmt: skip
         choices.append([*fitting, *([None] if want.optional else [])])
     objective = request.objective

@@ -8,6 +8,8 @@ Rules that keep plans meaningful, not just well typed:
   already consumed (text -> Summary -> text) is closed: what is derived from a page does not replace the page.
 - A parameter named after an input takes that input or what derives from it; an input that names a side parameter
   (`question`) is kept for it. Names that repeat the type (`image: image`) do not count.
+- A required side parameter called `question` or `query` takes an input of either name or a constant, never just any
+  text; and no call is given one input twice.
 - Parameters of type `any` and `json` take only values of exactly that type. Tools that write are never chosen.
 """
 
@@ -19,7 +21,10 @@ from catp.planlang.registry_view import Param, RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import Type, TypeTable, list_of
 from catp.planners.protocol import Wanted
 
-__all__ = ["Maker", "Path", "TypeGraph", "carried", "feeds"]
+__all__ = ["QUESTIONS", "Maker", "Path", "TypeGraph", "carried", "feeds"]
+
+QUESTIONS = ("question", "query")
+"""Names of parameters and inputs that hold a question."""
 
 Path = tuple[str, ...]
 """Fields to follow from a step's result."""
@@ -65,6 +70,8 @@ class TypeGraph:
 
     def __init__(self, registry: RegistryView, inputs: Mapping[str, ValueFacts], wanted: tuple[Wanted, ...]) -> None:
         self.types = registry.types
+        self.unasked: set[str] = set()
+        """Tools left out because they need a question and nothing asks one."""
         self.inputs = inputs
         self.wanted = wanted
         self._carried: dict[Type, tuple[tuple[Path, Type], ...]] = {}
@@ -75,6 +82,8 @@ class TypeGraph:
             Maker(index, m.sig, m.slots, m.constants, m.refines, m.bound)
             for index, m in enumerate(self._useful(makers))
         )
+        self.joins = any(len(maker.slots) > 1 for maker in self.makers)
+        self.passing = frozenset(capability for want in wanted for step in want.through for capability in step)
         self._below: dict[Type, frozenset[Type]] = {}
         self.shared = self._shared()
 
@@ -163,15 +172,21 @@ class TypeGraph:
         fixed = {tuple((n, Literal(v)) for n, v in w.arguments if _takes(sig, n, v)) for w in self.wanted}
         for constants in sorted(fixed | {()}, key=repr):
             names = {name for name, _ in constants}
-            bound = {p.name for p in sig.params if self._binds(p)} - names
+            bound = {p.name for p in sig.params if self.source_of(p) is not None} - names
+            if any(_asks(sig, p) and p.name not in bound | names for p in sig.params):
+                self.unasked.add(sig.name)
+                continue
             slots = tuple(p for p in sig.params if p.name not in names and (p.required or p.name in bound))
             if slots:
                 same = [i for i, p in enumerate(slots) if p.type == sig.returns]
                 yield Maker(0, sig, slots, constants, same[0] if len(same) == 1 else None, frozenset(bound))
 
-    def _binds(self, param: Param) -> bool:
-        facts = self.inputs.get(param.name)
-        return facts is not None and param.name != param.type.name and self._may_be(param.type, facts.type)
+    def source_of(self, param: Param) -> str | None:
+        """The input that `param` is named after, if any."""
+        if param.name == param.type.name:
+            return None
+        given = (name for name in _names_of(param.name) if name in self.inputs)
+        return next((name for name in given if self._may_be(param.type, self.inputs[name].type)), None)
 
     def _possible(self, makers: list[Maker]) -> tuple[tuple[Type, ...], list[Maker]]:
         """Types that can be made from the inputs (in a fixed order), and the makers that can be called at all."""
@@ -215,15 +230,26 @@ def _takes(sig: ToolSig, name: str, value: str | int | float | bool) -> bool:
     return param is not None and (not param.choices or value in param.choices)
 
 
+def _asks(sig: ToolSig, param: Param) -> bool:
+    """True if `param` is a question about the tool's other arguments."""
+    return param.name in QUESTIONS and param.required and sum(p.required for p in sig.params) > 1
+
+
+def _names_of(param: str) -> tuple[str, ...]:
+    """The names an input for `param` may have, nearest first."""
+    return (param, *(name for name in QUESTIONS if name != param)) if param in QUESTIONS else (param,)
+
+
 def _reserved(registry: RegistryView, inputs: Mapping[str, ValueFacts], wanted: tuple[Wanted, ...]) -> frozenset[str]:
     """Inputs that name a side parameter of some tool, unless that would leave nothing to work on."""
     side = {
-        param.name
+        name
         for sig in registry
         if sum(p.required for p in sig.params) > 1
         for param in sig.params
-        if param.name in inputs and param.name != param.type.name
-        and feeds(registry.types, param.type, inputs[param.name].type) is not None
+        for name in _names_of(param.name)
+        if name in inputs and param.name != param.type.name
+        and feeds(registry.types, param.type, inputs[name].type) is not None
     } | {
         param.name
         for sig in registry
