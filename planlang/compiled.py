@@ -26,7 +26,8 @@ class Rewrite:
 class StepEstimate:
     """The prediction for one step over all its attempts, elements and retries.
 
-    `slack_ms` is how much later the step could finish without delaying the plan (0 on the critical path).
+    `slack_ms` is how much later the step could finish without delaying the plan (0 on the critical path). `timed` is
+    False if nothing is known of the time of one of its attempts: `latency` is then the time of the others.
     """
 
     price: PriceRange
@@ -36,6 +37,7 @@ class StepEstimate:
     result: ValueFacts
     slack_ms: float = 0.0
     critical: bool = False
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class PlanEstimate:
     """The prediction for a plan. `price.p95` is the sum of the steps' p95 prices (an upper bound on the plan's p95).
 
     `latency` is the length of the critical path, `serial_ms` the expected sum of all steps, `width` the largest number
-    of steps that can run at once, `unpriced` the steps whose price is unknown.
+    of steps that can run at once, `unpriced` the steps whose price is unknown, `untimed` those whose time is (it counts
+    as 0).
     """
 
     price: PriceRange
@@ -55,6 +58,7 @@ class PlanEstimate:
     calls: float
     max_calls: int
     unpriced: tuple[StepName, ...] = ()
+    untimed: tuple[StepName, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "E203": "latency exceeds the limit",
     "E204": "number of calls exceeds the limit",
     "E205": "price unknown",
+    "W206": "latency unknown",
     "W301": "step whose result nobody uses",
     "W302": "write step without @key",
     "W303": "unreachable alternative",

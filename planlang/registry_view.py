@@ -166,10 +166,14 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """The part of a call's expected price and of its time that only the first call here pays (a cold start)."""
+    """The part of a call's expected price and of its time that only the first call here pays (a cold start).
+
+    Of several calls made at once, each of the first `parallel` pays it: they cannot share what is started.
+    """
 
     price: Money = Money(0)
     latency: Latency = Latency()
+    parallel: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ class CallEstimate:
 
     `startup` is included in `price` and `latency`; whoever adds up several calls counts it once. `accuracy` lies in
     [0, 1], None if never measured or declared; `failure` is the share of calls that fail; `output` are the facts of the
-    result; `count` is how many measured calls stand behind the figures.
+    result; `count` is how many measured calls stand behind the figures. `timed` is False if nothing is known of the
+    time, so that a `latency` of 0 means unknown.
     """
 
     price: PriceRange
@@ -188,6 +193,7 @@ class CallEstimate:
     failure: float = 0.0
     count: int = 0
     startup: Startup = Startup()
+    timed: bool = True
 
     def without_startup(self) -> "CallEstimate":
         """The same call made again: nothing has to be started."""

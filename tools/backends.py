@@ -54,6 +54,10 @@ class ProcessBackend:
         """True if a worker that has this tool loaded waits for a call."""
         return (self._pool or default_pool()).warm(self._job.family)
 
+    def places(self) -> int:
+        """The size of the pool: so many calls can run at once, each in a worker of its own."""
+        return (self._pool or default_pool()).size
+
     async def close(self) -> None:
         """End the idle workers of this tool."""
         await (self._pool or default_pool()).close_family(self._job.family)

@@ -6,8 +6,9 @@ the one the package ships, and saved as one JSON file.
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ SCHEMA = "catp.profiles/1"
 
 @dataclass
 class Bucket:
-    """Calls whose input had between 2^k and 2^(k+1) units: what they used, and their latency without cold starts."""
+    """Calls whose input had between 2^k and 2^(k+1) units: what they used, and the latency of those that were warm."""
 
     units_in: Histogram = field(default_factory=Histogram)
     cpu_ms: Histogram = field(default_factory=Histogram)
@@ -37,7 +38,8 @@ class Bucket:
         """Count one call."""
         self.units_in.add(size)
         self.cpu_ms.add(usage.cpu_ms)
-        self.wall_ms.add(max(0.0, usage.wall_ms - usage.cold_cpu_ms))
+        if not usage.cold_cpu_ms:
+            self.wall_ms.add(usage.wall_ms)
         self.peak_mb.add(usage.peak_mb)
         reported = {} if usage.reported is None else {"reported": float(usage.reported)}
         for name, amount in {**usage.units, **reported}.items():
@@ -89,8 +91,9 @@ class Score:
 class Profile:
     """Everything measured about one version of one tool.
 
-    `cold_ms` holds the CPU time of cold starts; `units_out` and `elements_out` describe results (units per element,
-    elements), so that their ratio to the input predicts the size of a result that does not exist yet.
+    `cold_ms` holds the CPU time of cold starts, `start_ms` what they add to the latency: all time but the call's own
+    CPU time. `units_out` and `elements_out` describe results (units per element, elements), so that their ratio to the
+    input predicts the size of a result that does not exist yet.
     """
 
     calls: int = 0
@@ -98,6 +101,7 @@ class Profile:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     accuracy: dict[str, Score] = field(default_factory=dict)
     cold_ms: Histogram = field(default_factory=Histogram)
+    start_ms: Histogram = field(default_factory=Histogram)
     units_out: Histogram = field(default_factory=Histogram)
     elements_out: Histogram = field(default_factory=Histogram)
     measured_in: Histogram = field(default_factory=Histogram)
@@ -108,6 +112,7 @@ class Profile:
         self.calls += 1
         if usage.cold_cpu_ms:
             self.cold_ms.add(usage.cold_cpu_ms)
+            self.start_ms.add(max(usage.cold_cpu_ms, usage.wall_ms - usage.cpu_ms))
         if failed:
             self.failures += 1
             return
@@ -122,18 +127,6 @@ class Profile:
         if not 0.0 <= accuracy <= 1.0 or count < 1:
             raise ValueError(f"accuracy must lie in [0, 1] over at least one example, got {accuracy!r} over {count!r}")
         self.accuracy[condition] = self.accuracy.get(condition, Score()).merged(Score(accuracy, count))
-
-    def near(self, size: int) -> tuple[Bucket, float] | None:
-        """Return the bucket nearest to an input size, and how much larger that size is than any measured one.
-
-        Within the measured range the factor is 1; beyond it, use is assumed to grow in proportion to the input.
-        """
-        if not self.buckets:
-            return None
-        wanted = max(1, size).bit_length() - 1
-        best = min(self.buckets, key=lambda k: (abs(k - wanted), -k))
-        bucket = self.buckets[best]
-        return bucket, max(1.0, size / bucket.units_in.mean) if wanted > max(self.buckets) else 1.0
 
     def accuracy_at(self, condition: str) -> Score | None:
         """Return the accuracy at a condition.
@@ -175,6 +168,7 @@ class Profile:
                 for k in sorted(self.accuracy.keys() | other.accuracy.keys())
             },
             self.cold_ms.merged(other.cold_ms),
+            self.start_ms.merged(other.start_ms),
             self.units_out.merged(other.units_out),
             self.elements_out.merged(other.elements_out),
             self.measured_in.merged(other.measured_in),
@@ -188,6 +182,7 @@ class Profile:
             "buckets": {str(k): bucket.to_json() for k, bucket in sorted(self.buckets.items())},
             "accuracy": {k: [round(s.mean, 6), s.count] for k, s in sorted(self.accuracy.items())},
             "cold_ms": self.cold_ms.to_json(),
+            "start_ms": self.start_ms.to_json(),
             "units_out": self.units_out.to_json(),
             "elements_out": self.elements_out.to_json(),
             "measured_in": self.measured_in.to_json(),
@@ -203,6 +198,7 @@ class Profile:
         profile.buckets = {int(k): Bucket.from_json(v) for k, v in data["buckets"].items()}
         for label, (mean, count) in data["accuracy"].items():
             profile.score(str(label), mean, count)
+        profile.start_ms = Histogram.from_json(data.get("start_ms", {"n": 0}))  # older files do not have it
         for name in ("cold_ms", "units_out", "elements_out", "measured_in"):
             setattr(profile, name, Histogram.from_json(data[name]))
         return profile
@@ -283,18 +279,15 @@ class ProfileBook:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the book to a file, whole or not at all; raise `ProfileError` (disk full, no permission)."""
         target = Path(path)
-        temporary: Path | None = None
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-            ) as file:
-                temporary = Path(file.name)
+            with temporary.open("x", encoding="utf-8") as file:
                 json.dump(self.to_json(), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except OSError as error:
-            if temporary is not None:
+            with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise ProfileError(f"cannot save profiles to {path}: {error}; the earlier file is unchanged") from error

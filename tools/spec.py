@@ -45,6 +45,10 @@ class StartingBackend(Protocol):
         """True if a call made now would find everything started."""
         ...
 
+    def places(self) -> int:
+        """How many calls made at once would each have to start something."""
+        ...
+
 
 @runtime_checkable
 class QueueingBackend(Protocol):

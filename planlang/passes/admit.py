@@ -2,16 +2,17 @@
 
 A plan's `limit` can only tighten what the caller allows: of two limits the smaller one counts. What is expected to
 exceed a limit does not fit; what only may (its p95 does) is left to the caller's policy, strict or not. A plan with an
-unknown price never fits a budget.
+unknown price never fits a budget. Steps whose time is unknown only may exceed a deadline: it is watched while they run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.errors import Diagnostic, Span
 from catp.planlang.money import Money, format_usd
+from catp.planlang.nodes import StepName
 
 __all__ = ["Fit", "Verdict", "admit"]
 
@@ -22,9 +23,9 @@ Fit = Literal["fits", "expected_fits", "does_not_fit", "unpriced"]
 class Verdict:
     """The answer. `budget` (nano-USD), `deadline_ms` and `calls` are the limits that counted, None for no limit.
 
-    `fit` is `fits` (p95 and all), `expected_fits` (the p95 price or latency, or the largest number of calls, does not),
-    `does_not_fit`, or `unpriced` (there is a budget and the price is unknown). `diagnostics` give the figures; they are
-    warnings where only the p95 does not fit.
+    `fit` is `fits` (p95 and all), `expected_fits` (the p95 price or latency, or the largest number of calls, does not,
+    or there is a deadline and the time of a step is unknown), `does_not_fit`, or `unpriced` (there is a budget and the
+    price is unknown). `diagnostics` give the figures; they are warnings in the second case.
     """
 
     fit: Fit
@@ -68,6 +69,7 @@ def admit(compiled: CompiledPlan, *, budget: Money | None = None, deadline_ms: f
     if time is not None:
         latency = estimate.latency
         found.append(_compare("E203", "latency", (latency.expected_ms, latency.p95_ms), time, _seconds, time_span))
+        found.append(_untimed(estimate.untimed, time, time_span))
     if limits.calls is not None:
         calls = (estimate.calls, estimate.max_calls)
         found.append(_compare("E204", "number of calls", calls, limits.calls, _number, limits.span))
@@ -108,6 +110,14 @@ def _compare(
         message = f"expected {what} {show(expected)} fits, {label} {show(highest)} exceeds the limit of {show(limit)}"
         return Diagnostic(code, message, span, severity="warning", path=None if span else "limits")
     return None
+
+
+def _untimed(steps: Sequence[StepName], limit: float, span: Span | None) -> Diagnostic | None:
+    if not steps:
+        return None
+    names = ", ".join(f"`{name}`" for name in steps)
+    message = f"the time of {names} was never measured and counts as 0, so the limit of {_seconds(limit)} may not hold"
+    return Diagnostic("W206", message, span, severity="warning", path=None if span else "limits")
 
 
 def _problem(code: str, message: str, span: Span | None) -> Diagnostic:

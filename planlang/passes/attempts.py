@@ -35,7 +35,8 @@ class Offer:
 class ChoiceEstimate:
     """What running a step once is predicted to be, given that it starts.
 
-    `success` is the probability that one element ends with a value.
+    `success` is the probability that one element ends with a value; `timed` is False if the time of an attempt is
+    unknown.
     """
 
     price: PriceRange
@@ -43,6 +44,7 @@ class ChoiceEstimate:
     calls: float
     max_calls: int
     success: float
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,13 @@ class _Attempt:
 
 
 def compose(offers: Sequence[Offer], policy: StepPolicy, count: int) -> ChoiceEstimate:
-    """Predict a step with these attempts over `count` elements (1 if it is not mapped)."""
+    """Predict a step with these attempts over `count` elements (1 if it is not mapped, 0 for an empty list)."""
+    if count == 0:
+        return ChoiceEstimate(PriceRange(Money(0), Money(0), Money(0)), Latency(), 0.0, 0, 1.0)
     only = offers[0].call
     simple = len(offers) == count == 1 and not policy.retries and policy.timeout_s is None and policy.budget is None
     if simple:
-        return ChoiceEstimate(only.price, only.latency, 1.0, 1, (1.0 - only.failure) * offers[0].accepts)
+        return ChoiceEstimate(only.price, only.latency, 1.0, 1, (1.0 - only.failure) * offers[0].accepts, only.timed)
     attempts: list[_Attempt] = []
     reach = 1.0
     for offer in offers:
@@ -74,7 +78,8 @@ def compose(offers: Sequence[Offer], policy: StepPolicy, count: int) -> ChoiceEs
     max_calls = count * len(offers) * (policy.retries + 1)
     success = 1.0 - prod(1.0 - attempt.accepted for attempt in attempts)
     latency = slowest_of(_latency(attempts, policy), count)
-    return ChoiceEstimate(_price(attempts, policy, count), latency, calls, max_calls, success)
+    timed = all(offer.call.timed for offer in offers)
+    return ChoiceEstimate(_price(attempts, policy, count), latency, calls, max_calls, success, timed)
 
 
 def _attempt(offer: Offer, policy: StepPolicy, reach: float) -> _Attempt:
@@ -104,7 +109,9 @@ def _price(attempts: Sequence[_Attempt], policy: StepPolicy, count: int) -> Pric
             p95 += binomial_p95(count, share) * price.p95
     low = float(count * (attempts[0].price.low or 0))
     cap = float("inf") if policy.budget is None else float(policy.budget)
-    return PriceRange(*(Money(round(min(amount, cap))) for amount in (low, expected, p95)))
+    # rare calls raise the expectation and not the p95: the range is widened until it holds the expected price
+    ordered = (min(low, expected), expected, max(p95, expected))
+    return PriceRange(*(Money(round(min(amount, cap))) for amount in ordered))
 
 
 def _latency(attempts: Sequence[_Attempt], policy: StepPolicy) -> Latency:

@@ -4,8 +4,10 @@
 of each value, and adds up. The price of a plan adds the prices of its steps. Its time is its critical path, with
 expected times for the expected latency and p95 times for the p95. Both p95 are therefore upper estimates, since not
 everything goes badly at once; the expected latency is a lower one where branches join, since the slower of two branches
-is on average slower than each. A cold start is counted once for each tool, at its first step, and in the p95 price of
-every call; those of fallbacks only there. Not included is waiting for approval, for free slots and for rate limits.
+is on average slower than each. The low price is that of a run in which all goes well, or the expected one where that
+is lower, because a step may never start. A cold start is counted once for each tool, at its first step (if that is
+mapped, once for each worker that its elements can keep busy), and in the p95 price of every call; those of fallbacks
+only there. Not included is waiting for approval, for free slots and for rate limits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,7 +106,7 @@ class _Predictor:
         mapped = step.mapped
         count = self.count(step) if mapped else 1
         offers = [self.offer(attempt) for attempt in step.attempts]
-        choice = self.with_startup(step, offers[0], compose([_warm(offer) for offer in offers], policy, count))
+        choice = self.with_startup(step, offers[0], compose([_warm(offer) for offer in offers], policy, count), count)
         needed = ceil(policy.quorum * count) if policy.quorum is not None else count
         success = at_least(needed, count, choice.success) if mapped else choice.success
         starts, guarded = self.chances.starts(step, refs, success)
@@ -139,17 +141,17 @@ class _Predictor:
                 pass  # the estimator has never heard of the tool: unpriced, as without one
         sig = self.registry.get(attempt.tool)
         assert sig is not None, "estimate needs a checked plan"
-        return Offer(CallEstimate(UNPRICED, Latency(), unknown_facts(sig.returns, default)), accepts)
+        return Offer(CallEstimate(UNPRICED, Latency(), unknown_facts(sig.returns, default), timed=False), accepts)
 
-    def with_startup(self, step: Step, offer: Offer, choice: ChoiceEstimate) -> ChoiceEstimate:
-        """Add the cold start of the first attempt's tool, unless an earlier step has paid it."""
+    def with_startup(self, step: Step, offer: Offer, choice: ChoiceEstimate, count: int) -> ChoiceEstimate:
+        """Add the cold starts of the first attempt's tool, one per worker, unless an earlier step has paid them."""
         tool, once = step.attempts[0].tool, offer.call.startup
-        if tool in self.started or once == Startup():
+        if tool in self.started or once == Startup() or count == 0:
             return choice
         self.started.add(tool)
         price, latency = choice.price, choice.latency
         if price.expected is not None and price.p95 is not None:
-            expected = price.expected + once.price
+            expected = price.expected + once.price * min(count, once.parallel)
             price = PriceRange(price.low, Money(expected), Money(max(expected, price.p95)))
         cold = Latency(latency.expected_ms + once.latency.expected_ms, latency.p95_ms + once.latency.p95_ms)
         return replace(choice, price=price, latency=cold)
@@ -166,11 +168,14 @@ class _Predictor:
     ) -> StepEstimate:
         price = choice.price
         if price.expected is not None and starts < 1.0:
-            price = PriceRange(Money(0) if guarded else price.low, Money(round(price.expected * starts)), price.p95)
+            expected = round(price.expected * starts)
+            low = 0 if guarded else min(price.low or 0, expected)
+            price = PriceRange(Money(low), Money(expected), price.p95)
         latency = choice.latency
         if step.when:
             latency = Latency(latency.expected_ms * self.assumptions.guard_holds, latency.p95_ms)
-        return StepEstimate(price, latency, choice.calls * starts, choice.max_calls, result)
+        calls = choice.calls * starts
+        return StepEstimate(price, latency, calls, choice.max_calls, result, timed=choice.timed)
 
     def total(self, refs: StepRefs) -> PlanEstimate:
         before: dict[str, tuple[str, ...]] = {
@@ -181,8 +186,8 @@ class _Predictor:
         p95_ms = longest(before, {str(name): step.latency.p95_ms for name, step in self.steps.items()})
         on_path = set(times.path)
         steps = {
-            name: StepEstimate(s.price, s.latency, s.calls, s.max_calls, s.result, times.slack[name], name in on_path)
-            for name, s in self.steps.items()
+            name: replace(step, slack_ms=times.slack[name], critical=name in on_path)
+            for name, step in self.steps.items()
         }
         found = steps.values()
         unpriced = tuple(name for name, step in steps.items() if not step.price.priced)
@@ -196,6 +201,7 @@ class _Predictor:
             calls=sum(step.calls for step in found),
             max_calls=sum(step.max_calls for step in found),
             unpriced=unpriced,
+            untimed=tuple(name for name, step in steps.items() if not step.timed),
         )
 
 

@@ -82,6 +82,8 @@ def view(plan: CompiledPlan | Plan) -> PlanView:
     summary = f"{len(plan.plan.steps)} steps, {price_text(estimate.price)}"
     if estimate.unpriced:
         summary = f"{len(plan.plan.steps)} steps, {len(estimate.unpriced)} of them unpriced"
+    if estimate.untimed:
+        summary += f", {len(estimate.untimed)} of unknown time"
     if estimate.latency.expected_ms > 0:
         summary += f", {time_text(estimate.latency.expected_ms)} (one after the other {time_text(estimate.serial_ms)})"
     return PlanView(
@@ -120,8 +122,8 @@ def _step(step: Step, compiled: CompiledPlan | None) -> NodeView:
     price = latency = slack = ""
     if found is not None:
         price = price_text(found.price)
-        timed = found.latency.expected_ms > 0
-        latency = time_text(found.latency.expected_ms) if timed else ""
+        timed = found.timed and found.latency.expected_ms > 0
+        latency = time_text(found.latency.expected_ms) if timed else "" if found.timed else "time unknown"
         slack = time_text(found.slack_ms) if timed and found.slack_ms > 0 and not found.critical else ""
     return NodeView(
         step.name, "step", step.name, calls, when_text(step), note_text(step.notes), price, latency, slack,

@@ -14,8 +14,10 @@ from catp.planlang.money import Money
 from catp.planlang.nodes import Step, ToolName, step_refs
 from catp.planlang.notes import step_policy
 from catp.planlang.parser import parse
+from catp.planlang.passes.admit import admit
 from catp.planlang.passes.estimate import Assumptions
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
+from catp.planlang.render.tree import to_tree
 from catp.planlang.signatures import parse_registry
 from catp.planlang.types import Type, parse_type
 
@@ -158,9 +160,27 @@ def test_low_is_what_a_run_costs_if_all_goes_well(seed: int) -> None:
     for step in compiled.plan.steps:  # whoever cannot do without a guarded value is guarded too
         if any(ref.root in guarded and not ref.optional for _, ref in step_refs(step)):
             guarded.add(step.name)
-    free = [s for s in compiled.plan.steps if s.name not in guarded]
-    low = sum(world.calls[step.attempts[0].tool][0] * (6 if step.mapped else 1) for step in free)
-    assert compiled.estimate.price.low == low
+    found = compiled.estimate.steps
+    for step in compiled.plan.steps:
+        well = 0 if step.name in guarded else world.calls[step.attempts[0].tool][0] * (6 if step.mapped else 1)
+        expected = found[step.name].price.expected
+        assert expected is not None
+        assert found[step.name].price.low == min(well, expected)
+    assert compiled.estimate.price.low == sum(step.price.low or 0 for step in found.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_prices_are_always_in_order(seed: int) -> None:
+    rng = random.Random(seed)
+    always_failing = World(dict.fromkeys(("zero", "one", "two"), (1_000_001, 5.0, 1.0)))
+    rarely_failing = World(dict.fromkeys(("zero", "one", "two"), (1_000_001, 5.0, 0.03)))
+    for world in (always_failing, rarely_failing, worlds(rng, True)):
+        compiled = compile_plan(parse(random_source(rng, 6)), REGISTRY, estimator=world, assumptions=ASSUME)
+        for price in (compiled.estimate.price, *(step.price for step in compiled.estimate.steps.values())):
+            assert price.low is not None
+            assert price.expected is not None
+            assert price.p95 is not None
+            assert price.low <= price.expected <= price.p95
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -348,14 +368,17 @@ def test_a_fitted_latency_has_its_mean_and_p95() -> None:
 
 @dataclass
 class Cold:
-    """Every call costs 10 and takes 1 ms; the first of a tool 100 and 50 ms more."""
+    """Every call costs 10 and takes 1 ms; the first of a tool 100 and 50 ms more, in each of its workers."""
+
+    workers: int = 1
 
     def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
         sig = REGISTRY.get(tool)
         assert sig is not None
         output = ValueFacts(sig.returns, Size(1, 4 if sig.returns.name == "list" else 1))
         price = PriceRange(Money(10), Money(110), Money(110))
-        return CallEstimate(price, Latency(51.0, 51.0), output, startup=Startup(Money(100), Latency(50.0, 50.0)))
+        startup = Startup(Money(100), Latency(50.0, 50.0), self.workers)
+        return CallEstimate(price, Latency(51.0, 51.0), output, startup=startup)
 
 
 @pytest.mark.parametrize(
@@ -370,3 +393,46 @@ def test_a_cold_start_is_paid_once_per_tool(text: str, expected: int, p95: int, 
     estimate = compile_plan(parse(text), REGISTRY, estimator=Cold(), assumptions=ASSUME).estimate
     assert (estimate.price.expected, estimate.price.p95) == (expected, p95)
     assert estimate.latency.expected_ms == pytest.approx(ms)
+
+
+@pytest.mark.parametrize(("workers", "starts"), [(1, 1), (3, 3), (16, 4)])
+def test_a_map_starts_as_many_workers_as_it_can_use(workers: int, starts: int) -> None:
+    text = "in a: text\nl = pages(a)\nx = zero(each l)\ny = zero(each l, b=a)\nout x, y"
+    steps = compile_plan(parse(text), REGISTRY, estimator=Cold(workers), assumptions=ASSUME).estimate.steps
+    _, first, second = steps.values()
+    assert (first.price.expected, second.price.expected) == (4 * 10 + starts * 100, 4 * 10)
+    assert first.latency.expected_ms == pytest.approx(51.0)  # the workers start at the same time
+    assert second.latency.expected_ms == pytest.approx(1.0)
+
+
+def test_a_map_over_an_empty_list_calls_nothing() -> None:
+    text = "in words: list[text]\nx = zero(each words) @retry(2)\nout x"
+    facts = {"words": ValueFacts(parse_type("list[text]"), Size(1, 0))}
+    estimate = compile_plan(parse(text), REGISTRY, estimator=Cold(4), facts=facts, assumptions=ASSUME).estimate
+    assert (estimate.calls, estimate.max_calls, estimate.latency) == (0, 0, Latency())
+    assert (estimate.price.low, estimate.price.expected, estimate.price.p95) == (0, 0, 0)
+
+
+@dataclass
+class Untimed:
+    """Knows prices but no times, except of `one`."""
+
+    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        sig = REGISTRY.get(tool)
+        assert sig is not None
+        price, known = PriceRange(*[Money(1)] * 3), tool == "one"
+        return CallEstimate(price, Latency(5.0, 9.0) if known else Latency(), ValueFacts(sig.returns), timed=known)
+
+
+def test_steps_of_unknown_time_are_named_and_do_not_pass_for_fast() -> None:
+    text = "in a: text\nx = one(a)\ny = zero(a)\nz = one(a) | two(a)\nout x, y, z"
+    compiled = compile_plan(parse(text), REGISTRY, estimator=Untimed())
+    assert compiled.estimate.untimed == ("y", "z")
+    verdict = admit(compiled, deadline_ms=10.0)
+    assert (verdict.fit, verdict.expected_ok) == ("expected_fits", True)
+    assert [(d.code, d.severity) for d in verdict.diagnostics] == [("W206", "warning")]
+    assert "the time of `y`, `z` was never measured" in verdict.diagnostics[0].message
+    assert admit(compiled, budget=Money(100)).fit == "fits"
+    lines = to_tree(compiled)
+    assert "time unknown" in lines
+    assert "2 of unknown time" in lines

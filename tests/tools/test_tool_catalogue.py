@@ -196,9 +196,9 @@ def test_a_cold_start_is_expected_once_and_always_part_of_the_p95() -> None:
     assert warm.price.expected is not None
     assert cold.price.expected is not None
     assert cold.price.expected - warm.price.expected == cold.startup.price == 2100
-    assert cold.startup.latency.expected_ms == 1000
+    assert cold.startup.latency.expected_ms == 1010  # all of the first call's time but its own 10 ms of computing
     assert cold.without_startup().price.expected == warm.price.expected
-    assert cold.without_startup().latency == warm.latency
+    assert cold.without_startup().latency.expected_ms == pytest.approx(warm.latency.expected_ms)
     assert cold.price.p95 is not None
     assert warm.price.p95 is not None
     assert cold.price.p95 - warm.price.p95 == 2100
@@ -222,12 +222,80 @@ async def test_a_warm_worker_needs_no_cold_start() -> None:
         pool.close()
 
 
-def test_use_is_looked_up_by_input_size_and_grows_beyond_the_largest() -> None:
-    book = measured(10.0, size=100)
-    book = book.merge(measured(1000.0, size=10_000))
-    small, large, huge = (estimate(ocr_fast, book, image=image(n)).latency.expected_ms for n in (90, 9000, 100_000))
-    assert (small, large) == (20, 2000)
-    assert huge == pytest.approx(20_000)
+def test_use_is_a_line_through_the_measured_sizes() -> None:
+    book = measured(*[15.0] * 30, size=100)  # 10 ms + 0.05 ms a unit
+    book = book.merge(measured(*[60.0] * 30, size=1000))
+
+    def cpu_ms(size: int) -> float:
+        return estimate(ocr_fast, book, image=image(size)).latency.expected_ms / 2
+
+    assert cpu_ms(100) == pytest.approx(15)
+    assert cpu_ms(400) == pytest.approx(30)
+    assert cpu_ms(100_000) == pytest.approx(5010)
+    assert cpu_ms(1) == cpu_ms(100)  # nothing is cheaper than the smallest that was measured
+
+
+def test_what_does_not_grow_is_not_multiplied_beyond_the_measured_sizes() -> None:
+    book = measured(*[20.0] * 10, size=100).merge(measured(*[20.0] * 10, size=1000))
+    near, far = (estimate(ocr_fast, book, image=image(n)) for n in (1000, 1_000_000))
+    assert far.latency.expected_ms == pytest.approx(near.latency.expected_ms)
+    assert far.price.expected == near.price.expected
+    assert far.latency.p95_ms >= 2 * far.latency.expected_ms  # nobody measured anything like it
+
+
+def test_one_measured_size_grows_by_what_it_computes() -> None:
+    book = ProfileBook()
+    for _ in range(30):
+        book.observe("page.ocr_fast", Usage(cpu_ms=1.0, wall_ms=80.0, peak_mb=100), size=600)
+    found = estimate(ocr_fast, book, image=image(60_000))
+    assert found.latency.expected_ms == pytest.approx(79 + 100)
+    assert found.price.expected == 200 + 210
+
+
+def test_one_odd_call_does_not_wreck_an_estimate() -> None:
+    book = measured(*[10.0] * 30, size=100).merge(measured(*[10.0] * 30, size=10_000))
+    before = estimate(ocr_fast, book, image=image(1000)).latency
+    book = book.merge(measured(1000.0, size=1000))
+    after = estimate(ocr_fast, book, image=image(1000)).latency
+    assert before.expected_ms == pytest.approx(20)
+    assert 20 < after.expected_ms < 500  # not 2000
+    many = book.merge(measured(*[1000.0] * 99, size=1000))
+    assert estimate(ocr_fast, many, image=image(1000)).latency.expected_ms == pytest.approx(2000, rel=0.1)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5, 19, 100])
+def test_few_calls_do_not_bound_the_next_one(calls: int) -> None:
+    found = estimate(ocr_fast, measured(*[1000.0] * calls), image=image())
+    assert found.price.low is not None
+    assert found.price.expected is not None
+    assert found.price.p95 is not None
+    assert found.price.low < found.price.expected < found.price.p95
+    assert found.latency.p95_ms == pytest.approx(found.latency.expected_ms * (1 + 1 / calls))
+
+
+def test_a_first_call_says_nothing_of_the_latency_of_later_ones() -> None:
+    book = ProfileBook()
+    book.observe("page.ocr_fast", Usage(cpu_ms=1.0, wall_ms=450.0, peak_mb=50, cold_cpu_ms=70.0), size=100)
+    only_cold = estimate(ocr_fast, book, image=image()).without_startup()
+    assert (only_cold.latency.expected_ms, only_cold.timed) == (1.0, True)
+    book.observe("page.ocr_fast", Usage(cpu_ms=1.0, wall_ms=2.0, peak_mb=50), size=100)
+    found = estimate(ocr_fast, book, image=image())
+    assert found.without_startup().latency.expected_ms == pytest.approx(2.0)
+    assert found.latency.expected_ms == pytest.approx(451.0)
+
+
+def test_a_time_nobody_measured_is_unknown() -> None:
+    assert not estimate(sentiment, ProfileBook(), text=ValueFacts(Type("text"), Size(100))).timed
+    assert estimate(ocr_fast, measured(1.0), image=image()).timed
+
+
+def test_a_pool_can_start_as_many_workers_as_it_has_places() -> None:
+    pool = WorkerPool(size=3)
+    book = ProfileBook()
+    book.observe("count_words", Usage(cpu_ms=1.0, peak_mb=50.0, cold_cpu_ms=500.0))
+    text = ValueFacts(Type("text"), Size(10))
+    assert estimate(tool(pool=pool)(count_words), book, text=text).startup.parallel == 3
+    assert estimate(tool(pool=pool, concurrency=2)(count_words), book, text=text).startup.parallel == 2
 
 
 def test_a_broken_price_model_makes_its_tool_unpriced_not_the_catalogue_unusable(
@@ -253,7 +321,12 @@ def test_tokens_are_forecast_until_measured() -> None:
     book = ProfileBook()
     book.observe("ask", Usage(units={"tokens_in": 250, "tokens_out": 20}), version=spec.version, size=1000)
     found = estimate(spec, book, text=ValueFacts(Type("text"), Size(1000)))
-    assert found.price.expected == 1_000_000_000 * (250 * 1 + 20 * 2) // 1000
+    forecast, measured = 252 * 1 + 25 * 2, 250 * 1 + 20 * 2  # one call against a forecast that counts for five
+    assert found.price.expected == pytest.approx(1_000_000_000 * (5 * forecast + measured) / 6 / 1000)
+    for _ in range(2000):
+        book.observe("ask", Usage(units={"tokens_in": 250, "tokens_out": 20}), version=spec.version, size=1000)
+    found = estimate(spec, book, text=ValueFacts(Type("text"), Size(1000)))
+    assert found.price.expected == pytest.approx(1_000_000_000 * measured / 1000, rel=1e-3)
 
 
 def test_restoring_an_image_is_remembered_in_its_condition() -> None:
@@ -295,8 +368,13 @@ def test_failures_are_counted_and_do_not_pass_for_cheap_calls() -> None:
     book = measured(10.0, 10.0, 10.0)
     book.observe("page.ocr_fast", Usage(cpu_ms=0.0), size=100, failed=True)
     found = estimate(ocr_fast, book, image=image())
-    assert found.failure == 0.25
-    assert found.latency.expected_ms == 20
+    assert found.failure == pytest.approx(1.1 / 14)
+    assert found.latency.expected_ms == pytest.approx(20)
+    book = ProfileBook()
+    for _ in range(1000):
+        book.observe("page.ocr_fast", Usage(), failed=True)
+    assert estimate(ocr_fast, book, image=image()).failure == pytest.approx(1.0, abs=0.01)
+    assert estimate(ocr_fast, ProfileBook(), image=image()).failure == 0.0
 
 
 def test_every_exported_name_exists_and_is_listed() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_a_book_survives_saving_and_loading(tmp_path: Path) -> None:
     book().save(path)
     assert ProfileBook.load(path).to_json() == book().to_json()
     assert [p.name for p in path.parent.iterdir()] == ["profiles.json"]
+
+
+def test_a_saved_book_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
+    path = tmp_path / "profiles.json"
+    earlier = os.umask(0o022)
+    try:
+        ProfileBook().save(path)
+        ProfileBook().save(path)
+    finally:
+        os.umask(earlier)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_merging_books_adds_calls_and_leaves_both_alone() -> None:

@@ -13,6 +13,7 @@ from catp.planlang.registry_view import PriceRange, Size, ValueFacts
 from catp.planlang.types import Type
 from catp.tools.bench.chart import Dot, fronts_svg
 from catp.tools.catalogue import Catalogue
+from catp.tools.curves import Curves
 from catp.tools.profile import ProfileBook
 from catp.tools.spec import ToolSpec
 
@@ -125,7 +126,7 @@ class BenchReport:
         if profile is None:
             return None
         estimate = self.catalogue.estimator().estimate(spec.name, typical_facts(spec))
-        near = profile.near(sum(facts.size.units for facts in typical_facts(spec).values()))
+        used = Curves(profile).at(sum(facts.size.units for facts in typical_facts(spec).values()))[1]
         plain = {label: score for label, score in profile.accuracy.items() if "/" not in label and label}
         return ToolRow(
             capability=spec.capability,
@@ -133,10 +134,10 @@ class BenchReport:
             calls=profile.calls,
             failures=profile.failures,
             price=estimate.price,
-            cpu_ms=near[0].cpu_ms.mean * near[1] if near else 0.0,
+            cpu_ms=used.cpu_ms,
             latency_ms=estimate.latency.expected_ms,
             cold_ms=profile.cold_ms.greatest if profile.cold_ms.count else 0.0,
-            peak_mb=near[0].peak_mb.mean if near else 0.0,
+            peak_mb=used.peak_mb,
             accuracy=sum(score.mean for score in plain.values()) / len(plain) if plain else None,
             by_condition={label: round(score.mean, 4) for label, score in sorted(profile.accuracy.items())},
         )
