@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from catp.planlang.registry_view import RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import BUILTIN_TYPES, Type, list_of
+from catp.planners.intent_numbers import Number, find_numbers, parameter_for
 from catp.planners.intent_rules import FILLER, LANGUAGES, RULES, IntentRule
 from catp.planners.protocol import PlanningFailed, Wanted
 
@@ -24,6 +25,8 @@ _NEGATION = re.compile(
 )
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:and|but|then|also|plus)\b")
 _SENTENCE = re.compile(r"[^.;:!?\n]+\??")
+_AND_THEN = r"(?:[\s,]|\b(?:and|then|also|plus|next|finally|it|them|the|this|that|these|old{names})\b)*"
+"""What may stand between two edits of one image: "sharpen *this photo and then* enlarge"."""
 _BUILTIN = {definition.name for definition in BUILTIN_TYPES}
 _FILLER = frozenset(FILLER.split())
 
@@ -95,16 +98,19 @@ class _Reader:
         self.clauses = [m.end() for m in _CLAUSE.finditer(self.text)]
         self.notes: list[str] = []
         self.missing: list[str] = []
+        self.fixed: dict[int, list[tuple[str, int | float]]] = {}
+        self.before: dict[int, tuple[tuple[str, ...], ...]] = {}
 
     def read(self) -> Intent:
         matches = self.matches()
         understood = [Understood(m.start, m.end, m.rule.says or m.rule.name, self.negated(m.start)) for m in matches]
+        asked = [m for m, seen in zip(matches, understood, strict=True) if not seen.negated]
+        self.read_numbers(asked)
         wanted: list[Wanted] = []
-        for match, seen in zip(matches, understood, strict=True):
-            if not seen.negated:
-                for want in self.wanted(match):
-                    if all(want.name != other.name for other in wanted):
-                        wanted.append(want)
+        for match in self.chained(asked):
+            for want in self.wanted(match):
+                if all(want.name != other.name for other in wanted):
+                    wanted.append(want)
         question = self.open_question(understood)
         if question is not None:
             start, end = question
@@ -114,10 +120,11 @@ class _Reader:
         ignored = self.ignored(understood)
         if not wanted:
             raise IntentError(self.failure(ignored, refused))
+        notes = [f"not done: {reason}" for reason in self.missing]
         if ignored:
-            self.notes.append(f"not understood and left out: {', '.join(ignored)}")
-        self.notes += self.missing
-        return Intent(tuple(wanted), tuple(sorted(understood, key=lambda u: u.start)), ignored, tuple(self.notes))
+            notes.append(f"not understood and left out: {', '.join(ignored)}")
+        notes += self.notes + self.ignored_numbers(understood)
+        return Intent(tuple(wanted), tuple(sorted(understood, key=lambda u: u.start)), ignored, tuple(notes))
 
     # Matching
 
@@ -144,27 +151,94 @@ class _Reader:
         covered = bytearray(len(self.text))
         for seen in understood:
             covered[seen.start : seen.end] = b"\1" * (seen.end - seen.start)
+        for number in find_numbers(self.text):  # those that nothing takes have a note of their own
+            covered[number.start : number.end] = b"\1" * (number.end - number.start)
         named = {word for name in self.inputs for word in (name, *name.split("_"))}
         words = [m.group() for m in re.finditer(r"[^\W\d_][\w'-]+", self.text) if not covered[m.start()]]
         return tuple(dict.fromkeys(w for w in words if w not in _FILLER and w not in named and w not in LANGUAGES))
+
+    def read_numbers(self, asked: Sequence[_Match]) -> None:
+        """Give each number to the request that it is about: the nearest whose tools have a parameter for it."""
+        self.numbers = find_numbers(self.text)
+        for number in list(self.numbers):
+            for match in sorted(asked, key=lambda m: min(abs(m.start - number.end), abs(number.start - m.end))):
+                tools = [sig for sig in self.registry if _offers(sig, match.rule)]
+                name = parameter_for(number, self.text, match.start, match.end, tools)
+                if name is not None and all(name != other for other, _ in self.fixed.get(match.start, ())):
+                    self.fixed.setdefault(match.start, []).append((name, number.value))
+                    self.numbers.remove(number)
+                    break
+
+    def ignored_numbers(self, understood: Sequence[Understood]) -> list[str]:
+        """A note for every number that no tool takes; numbers in questions and the number of inputs are no orders."""
+
+        def idle(number: Number) -> bool:
+            return any(u.start <= number.start < u.end for u in understood) or number.value == len(self.inputs)
+
+        return [
+            f"ignored: {' '.join(filter(None, (self.text[n.start : n.end], n.noun)))} (no tool here takes that)"
+            for n in self.numbers
+            if not idle(n)
+        ]
+
+    def chained(self, asked: Sequence[_Match]) -> list[_Match]:
+        """What is asked for, with edits of one image in a row ("sharpen and enlarge") as one: the last, after the rest.
+
+        Edits in different sentences, or with another request in between, stay results of their own.
+        """
+        names = "".join(
+            rf"|{re.escape(n.lower())}" for n in (*self.inputs, "image", "picture", "photo", "scan", "page")
+        )
+        between = re.compile(_AND_THEN.replace("{names}", names))
+        found: list[_Match] = []
+        for match in asked:
+            last = found[-1] if found else None
+            if (
+                last is not None
+                and self.edits(last.rule)
+                and self.edits(match.rule)
+                and last.rule.name != match.rule.name
+                and between.fullmatch(self.text, last.end, match.start)
+            ):
+                steps = (*self.before.get(last.start, ()), last.rule.capability)
+                self.before[match.start] = steps
+                found[-1] = match
+            else:
+                found.append(match)
+        says = {rule.capability: rule.says for rule in self.rules}
+        for match in found:
+            if match.start in self.before:
+                chain = [says[step] for step in self.before[match.start]]
+                self.notes.append(f"one image: {', then '.join([*chain, match.rule.says])}")
+        return found
+
+    def edits(self, rule: IntentRule) -> bool:
+        return rule.type == "image" and rule.needs == "image" and bool(rule.capability) and self.can(rule)
 
     # Meaning
 
     def wanted(self, match: _Match) -> list[Wanted]:
         rule = match.rule
         if not self.can(rule):
-            self.missing.append(f"no tool here can {rule.says or rule.name}: left out")
+            asked = " ".join(self.task[match.start : match.end].split())
+            self.missing.append(f"{asked}: no tool here can; `catp tools list` says which would and what they need")
             return []
         if rule.type == "Answer":
             return self.answers()
         if rule.needs and not any(_holds(facts.type, rule.needs) for facts in self.inputs.values()):
             self.missing.append(f"cannot {rule.says or rule.name}: no input is {_article(rule.needs)}")
             return []
-        arguments = self.target_language(match) if rule.name == "translation" else ()
+        arguments: tuple[tuple[str, str | int | float], ...] | None = ()
+        if rule.name == "translation":
+            arguments = self.target_language(match)
         if arguments is None:
             return []
         kind = rule.type if rule.needs or rule.type in _BUILTIN else ""
-        base = Wanted(rule.name, Type(rule.type), capability=rule.capability, arguments=arguments)
+        arguments += tuple(self.fixed.get(match.start, ()))
+        base = Wanted(
+            rule.name, Type(rule.type), capability=rule.capability, arguments=arguments,
+            through=self.before.get(match.start, ()),
+        )  # fmt: skip
         return [
             replace(want, type=_like(want.type, self.inputs.get(source)))
             for want, source in self.placed(base, match, rule.needs or kind)

@@ -150,5 +150,6 @@ notes paper article input inputs output result results thing things content cont
 sentence sentences don't not no without never skip except instead rather than time quickly cheaply cheap fast good
 best list detect determine identify recognise recognize compute return report provide extract check write print
 using use version copy new main key many much old bad attached following above below back hi hello thanks thank
+most important top least maximum max exactly limit limited
 """
 """Words that carry no request of their own, so not understanding them is not worth a remark."""

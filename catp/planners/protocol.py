@@ -49,8 +49,8 @@ class Wanted:
     A wanted value is always made by a tool: an input is never handed back as a result, even if its type fits.
     `capability` lists what the tool that makes it may be for (empty: anything), `source` names the input it must
     derive from (empty: any), `arguments` fixes parameters of that tool (`(("to", "es"),)`). `through` are steps that
-    must come before that tool, each given by what it may be for: "sharpen and enlarge" is an image by `("upscale",)`
-    through `(("deblur",),)`.
+    must come before that tool, in this order, each given by what it may be for: "sharpen and enlarge" is an image by
+    `("upscale",)` through `(("deblur",),)`.
     """
 
     name: str

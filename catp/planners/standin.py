@@ -16,7 +16,7 @@ from catp.planlang.passes.facts import facts_of
 from catp.planlang.registry_view import CallEstimate, ValueFacts
 from catp.planlang.types import Type
 from catp.planners.accuracy import AccuracyModel, ValueQuality
-from catp.planners.typegraph import Maker, Path, TypeGraph
+from catp.planners.typegraph import Maker, Passed, Path, TypeGraph
 
 __all__ = ["StandIns", "Value"]
 
@@ -32,7 +32,7 @@ class Value:
     quality: ValueQuality
     consumed: frozenset[Type]
     chain: frozenset[str]
-    passed: frozenset[str]
+    passed: frozenset[Passed]
     targets: frozenset[int]
 
 
@@ -128,7 +128,7 @@ class StandIns:
             self._accuracy.call(estimate, {param.name: (given, value.quality)}),
             value.consumed if refines else value.consumed | {given.type.required},
             value.chain | {str(maker.sig.name)} if refines else frozenset(),
-            value.passed | ({maker.sig.capability} & self._graph.passing),
+            self._graph.passed(maker, value.passed),
             # the same inputs on both sides, so whether they are the wanted ones makes no difference
             frozenset(i for i, w in enumerate(self._graph.wanted) if self._graph.could_be(maker, result.type, w)),
         )

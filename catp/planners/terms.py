@@ -25,7 +25,7 @@ from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFact
 from catp.planlang.types import Type, list_of
 from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
 from catp.planners.standin import StandIns, Value
-from catp.planners.typegraph import Maker, Path, TypeGraph
+from catp.planners.typegraph import Maker, Passed, Path, TypeGraph
 
 __all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
 
@@ -70,7 +70,7 @@ class Term:
     consumed: frozenset[Type]
     chain: frozenset[str]
     sources: frozenset[str]
-    passed: frozenset[str]
+    passed: frozenset[Passed]
     targets: frozenset[int]
     bit: int
     calls: int
@@ -300,12 +300,12 @@ class TermSpace:
         before = self.cost(calls)
         calls |= 1 << bit
         sources = frozenset[str]().union(*(f.term.sources for f in feeds))
-        passed = frozenset[str]().union(*(f.term.passed for f in feeds))
+        passed = frozenset[Passed]().union(*(f.term.passed for f in feeds))
         targets = self._targets(maker, facts.type, sources, passed)
         term = Term(
             str(maker.sig.name), maker, feeds, facts, quality,
             frozenset(p for p, t in self.graph.carried(facts.type) if t.required not in consumed),
-            consumed, chain, sources, passed | ({maker.sig.capability} & self.graph.passing), targets, bit, calls,
+            consumed, chain, sources, self.graph.passed(maker, passed), targets, bit, calls,
             own * count + before[0], own_p95 * count + before[1],
             slowest_of(estimate.latency, count).expected_ms + max(f.term.finish for f in feeds),
         )  # fmt: skip
@@ -340,13 +340,13 @@ class TermSpace:
             self._estimates[key] = self._estimator.estimate(maker.sig.name, complete)
         return self._estimates[key]
 
-    def _targets(self, maker: Maker, type_: Type, sources: frozenset[str], passed: frozenset[str]) -> frozenset[int]:
+    def _targets(self, maker: Maker, type_: Type, sources: frozenset[str], passed: frozenset[Passed]) -> frozenset[int]:
         return frozenset(
             index
             for index, wanted in enumerate(self.graph.wanted)
             if self.graph.could_be(maker, type_, wanted)
             and (not wanted.source or wanted.source in sources)
-            and all(not passed.isdisjoint(step) for step in wanted.through)
+            and (not wanted.through or (index, len(wanted.through) - 1) in passed)
         )
 
 

@@ -219,6 +219,14 @@ class _World:
         return [node for node in known if node.args]
 
 
+def _passes(world: _World, node: _Node, steps: tuple[tuple[str, ...], ...]) -> bool:
+    """True if `node` derives from calls for these steps in this order."""
+    if not steps or not node.args:
+        return not steps
+    rest = steps[:-1] if world.sigs[node.tool].capability in steps[-1] else steps
+    return not rest or any(_passes(world, arg, rest) for arg, _ in node.args)
+
+
 def brute_front(
     request: PlanRequest, accuracy: AccuracyModel, *, max_steps: int, max_refine: int = 2
 ) -> list[tuple[int, float, float]]:
@@ -231,7 +239,7 @@ def brute_front(
             n for n in nodes
             if any(t == want.type for _, t in world.projections(n))
             and (not want.capability or world.sigs[n.tool].capability in want.capability)
-            and all({world.sigs[c.tool].capability for c in n.calls() - {n}} & {*step} for step in want.through)
+            and all(any(_passes(world, arg, want.through[:k]) for arg, _ in n.args) for k in [len(want.through)] if k)
         ]  # fmt: skip
         choices.append([*fitting, *([None] if want.optional else [])])
     objective = request.objective

@@ -21,13 +21,17 @@ from catp.planlang.registry_view import Param, RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import Type, TypeTable, list_of
 from catp.planners.protocol import Wanted
 
-__all__ = ["QUESTIONS", "Maker", "Path", "TypeGraph", "carried", "feeds"]
+__all__ = ["QUESTIONS", "Maker", "Passed", "Path", "TypeGraph", "carried", "feeds"]
 
 QUESTIONS = ("question", "query")
 """Names of parameters and inputs that hold a question."""
 
 Path = tuple[str, ...]
 """Fields to follow from a step's result."""
+
+
+Passed = tuple[int, int]
+"""A step of `Wanted.through`: index of the wanted output, number of the step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +87,6 @@ class TypeGraph:
             for index, m in enumerate(self._useful(makers))
         )
         self.joins = any(len(maker.slots) > 1 for maker in self.makers)
-        self.passing = frozenset(capability for want in wanted for step in want.through for capability in step)
         self._below: dict[Type, frozenset[Type]] = {}
         self.shared = self._shared()
 
@@ -129,6 +132,15 @@ class TypeGraph:
             and set(wanted.arguments) <= {(name, literal.value) for name, literal in maker.constants}
             and self.satisfies(wanted.type, result) is not None
         )
+
+    def passed(self, maker: Maker, before: frozenset[Passed]) -> frozenset[Passed]:
+        """The steps of `Wanted.through` behind a result of `maker`, given those behind its arguments."""
+        return before | {
+            (index, number)
+            for index, wanted in enumerate(self.wanted)
+            for number, step in enumerate(wanted.through)
+            if maker.sig.capability in step and (number == 0 or (index, number - 1) in before)
+        }
 
     def ancestors(self, wanted: Type) -> frozenset[Type]:
         """Every result type that may take part in making `wanted`, the last one included."""

@@ -81,7 +81,7 @@ CASES = [
     ("find all faces", "photo:image", "faces"),
     ("how many people are there", "photo:image", "faces"),
     ("denoise this photo", "photo:image", "denoised"),
-    ("remove the noise and sharpen it", "photo:image", "denoised sharp"),
+    ("remove the noise and sharpen it", "photo:image", "sharp"),
     ("deblur the picture", "photo:image", "sharp"),
     ("upscale the image", "photo:image", "large"),
     ("make it bigger", "photo:image", "large"),
@@ -156,6 +156,87 @@ def test_missing_tool_is_named_and_the_rest_is_kept() -> None:
     intent = read_intent("read it and find faces", facts("page:image"), registry(without="faces"))
     assert [want.name for want in intent.wanted] == ["text"]
     assert any("faces" in note for note in intent.notes)
+
+
+def test_what_cannot_be_done_comes_first_in_the_notes() -> None:
+    no_translation = RegistryView(tuple(s for s in registry().tools if s.capability != "translation"), registry().types)
+    task = "Translate to Spanish and summarise it, and fax it"
+    intent = read_intent(task, facts("memo:text"), no_translation)
+    assert [want.name for want in intent.wanted] == ["summary"]
+    assert intent.notes[0].startswith("not done: Translate to Spanish: no tool here can; `catp tools list`")
+    with pytest.raises(IntentError, match="translate to Spanish: no tool here can"):
+        read_intent("translate to Spanish", facts("memo:text"), no_translation)
+
+
+COUNT = Param("count", Type("int"), False, Literal(5), description="how many phrases at most")
+SENTENCES = Param("count", Type("int"), False, Literal(2), description="how many sentences")
+COUNTING = RegistryView(
+    (
+        ToolSig(ToolName("phrases_n"), (Param("text", TEXT), COUNT), Type("KeyPhrases"), capability="phrases"),
+        ToolSig(ToolName("summary_n"), (Param("text", TEXT), SENTENCES), Type("Summary"), capability="summary"),
+        ToolSig(ToolName("language_n"), (Param("text", TEXT),), Type("Language"), capability="language"),
+    ),
+    registry().types,
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("summarize in 3 sentences", {"summary": 3}),
+        ("give me a 3-sentence summary", {"summary": 3}),
+        ("summarise it in three sentences", {"summary": 3}),
+        ("list 10 key phrases", {"key_phrases": 10}),
+        ("the 4 most important topics", {"key_phrases": 4}),
+        ("keywords, at most 7", {"key_phrases": 7}),
+        ("list 10 key phrases and summarise in 3 sentences", {"key_phrases": 10, "summary": 3}),
+        ("summarise in 3 sentences and list the key phrases", {"summary": 3, "key_phrases": None}),
+        ('summarise "the 3 sentences"', {"summary": None}),
+    ],
+)
+def test_numbers_become_arguments(task: str, expected: dict[str, int | None]) -> None:
+    intent = read_intent(task, facts("memo:text"), COUNTING)
+    assert {want.name: dict(want.arguments).get("count") for want in intent.wanted} == expected
+    assert intent.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "note"),
+    [
+        ("tell me the language in 3 sentences", "ignored: 3 sentences"),
+        ("summarise it in 50 words", "ignored: 50 words"),
+        ("summarise it in 2.5 sentences", "ignored: 2.5 sentences"),
+        ("language of page 7", "ignored: 7"),
+    ],
+)
+def test_numbers_that_no_tool_takes_are_said(task: str, note: str) -> None:
+    intent = read_intent(task, facts("memo:text"), COUNTING)
+    assert all(want.arguments == () for want in intent.wanted)
+    assert any(said.startswith(note) for said in intent.notes)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("sharpen and enlarge", {"large": (("deblur",),)}),
+        ("denoise this photo, then upscale it", {"large": (("denoise",),)}),
+        ("denoise, sharpen and enlarge the photo", {"large": (("denoise",), ("deblur",))}),
+        ("denoise it. Sharpen it.", {"denoised": (), "sharp": ()}),
+        ("denoise it, find faces, and enlarge it", {"denoised": (), "faces": (), "large": ()}),
+        ("sharpen it but don't enlarge it", {"sharp": ()}),
+        ("sharpen, denoise and read it", {"denoised": (("deblur",),), "text": ()}),
+    ],
+)
+def test_edits_in_a_row_are_one_image(task: str, expected: dict[str, tuple[tuple[str, ...], ...]]) -> None:
+    intent = read_intent(task, facts("photo:image"), registry())
+    assert {want.name: want.through for want in intent.wanted} == expected
+    assert any(n.startswith("one image: ") for n in intent.notes) == any(expected.values())
+
+
+def test_edit_that_no_tool_can_do_is_no_step() -> None:
+    intent = read_intent("sharpen and enlarge", facts("photo:image"), registry(without="upscale"))
+    assert [(want.name, want.through) for want in intent.wanted] == [("sharp", ())]
+    assert intent.notes[0].startswith("not done: enlarge")
 
 
 def test_translation_fixes_the_target_language() -> None:
