@@ -63,6 +63,7 @@ def print_result(result: "RunResult", agent: "Agent") -> None:
 
 def ledger_lines(result: "RunResult") -> list[str]:
     """One line per step: price and time, estimate against actual; the total is the sum of the ledger rows."""
+    untimed = result.plan.estimate.untimed
     spent: dict[str, list[LedgerRow]] = {}
     for row in result.ledger:
         spent.setdefault(row.step, []).append(row)
@@ -76,7 +77,7 @@ def ledger_lines(result: "RunResult") -> list[str]:
                 step.tool or "",
                 dollars(estimate.price.expected) if estimate else "",
                 _amount(rows) if step.attempts else "-",
-                milliseconds(estimate.latency.expected_ms) if estimate else "",
+                "unknown" if name in untimed else milliseconds(estimate.latency.expected_ms) if estimate else "",
                 milliseconds((step.ended_ns - step.started_ns) / 1e6) if step.started_ns and step.ended_ns else "",
                 step.status + (f" ({clip(step.reason, _REASON_COLUMNS)})" if step.reason else ""),
             )
@@ -121,6 +122,7 @@ def quote_json(quote: "Quote") -> dict[str, Any]:
         "critical_path": list(estimate.critical_path),
         "serial_ms": estimate.serial_ms,
         "unpriced": list(estimate.unpriced),
+        "untimed": list(estimate.untimed),
         "quality": quote.quality,
         "utility": quote.utility,
         "alpha": quote.alpha,
@@ -182,9 +184,11 @@ def _quote_lines(quote: "Quote") -> list[str]:
     price, latency = estimate.price, estimate.latency
     amounts = f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"
     times = f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"
+    if estimate.untimed:
+        times = f"unknown for {', '.join(estimate.untimed)}; the rest {times}" if latency.p95_ms else "unknown"
     rows = [
         ("price", amounts if price.priced else "unpriced"),
-        ("latency", f"{times} ({milliseconds(estimate.serial_ms)} of work)"),
+        ("latency", times if estimate.untimed else f"{times} ({milliseconds(estimate.serial_ms)} of work)"),
         ("critical", " > ".join(estimate.critical_path) or "-"),
     ]
     if quote.quality is not None:

@@ -54,11 +54,10 @@ def list_tools(
     for spec in sorted(specs, key=lambda spec: spec.capability):
         estimate = _estimate(spec, catalogue)
         accuracy = "-" if estimate.accuracy is None else f"{estimate.accuracy:.2f}"
-        latency = milliseconds(estimate.latency.expected_ms) if estimate.count else "-"
         reason = spec.unavailable()
         table.append(
             (
-                spec.capability, spec.name, dollars(estimate.price.expected), latency, accuracy,
+                spec.capability, spec.name, dollars(estimate.price.expected), _time(estimate)[0], accuracy,
                 f"{estimate.count} calls", "yes" if reason is None else f"no: {reason}",
             )
         )  # fmt: skip
@@ -116,15 +115,16 @@ def price(
                 "tool": spec.name,
                 "size": _units(size),
                 "price_usd": money_json(estimate.price),
-                "latency_ms": {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms},
+                "latency_ms": _latency_json(estimate),
                 "count": estimate.count,
             },
         )
         return
+    expected, p95 = _time(estimate)
     rows = [
         ("low", dollars(estimate.price.low), ""),
-        ("expected", dollars(estimate.price.expected), milliseconds(estimate.latency.expected_ms)),
-        ("p95", dollars(estimate.price.p95), milliseconds(estimate.latency.p95_ms)),
+        ("expected", dollars(estimate.price.expected), expected),
+        ("p95", dollars(estimate.price.p95), p95),
     ]
     basis = f"{spec.price.describe()}; {estimate.count} measured calls"
     emit_text("\n".join([*columns(rows, right=(1, 2)), f"  {basis}"]))
@@ -225,6 +225,19 @@ def _estimate(spec: "ToolSpec", catalogue: Catalogue, units: int | None = None) 
     return catalogue.estimator().estimate(spec.name, typical_facts(spec, units))
 
 
+def _time(estimate: "CallEstimate") -> tuple[str, str]:
+    """Expected and p95 time in words."""
+    if not estimate.timed:
+        return "unknown", "unknown"
+    return milliseconds(estimate.latency.expected_ms), milliseconds(estimate.latency.p95_ms)
+
+
+def _latency_json(estimate: "CallEstimate") -> dict[str, float | None]:
+    if not estimate.timed:
+        return {"expected": None, "p95": None}
+    return {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms}
+
+
 def _summary(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
     estimate = _estimate(spec, catalogue)
     return {
@@ -233,7 +246,7 @@ def _summary(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
         "signature": str(spec.signature),
         "description": spec.signature.description,
         "price_usd": money_json(estimate.price),
-        "latency_ms": {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms},
+        "latency_ms": _latency_json(estimate),
         "accuracy": estimate.accuracy,
         "count": estimate.count,
         "unavailable": spec.unavailable(),
@@ -267,7 +280,10 @@ def _measured(spec: "ToolSpec", catalogue: Catalogue, profile: Profile) -> list[
         table = [("input size", "calls", "CPU", "latency", "memory")]
         for exponent, bucket in sorted(profile.buckets.items()):
             span = f"{1 << exponent:,} to {(2 << exponent) - 1:,}"
-            cpu, wall = milliseconds(bucket.cpu_ms.mean), milliseconds(bucket.wall_ms.mean)
+            cpu, wall = (
+                milliseconds(bucket.cpu_ms.mean),
+                milliseconds(bucket.wall_ms.mean) if bucket.wall_ms.count else "-",
+            )
             table.append((span, str(bucket.cpu_ms.count), cpu, wall, f"{bucket.peak_mb.mean:.0f} MB"))
         lines += ["", *columns(table, right=(1, 2, 3, 4))]
     if profile.accuracy:
