@@ -115,7 +115,9 @@ def _elements(scope: Scope, value: Value, param: Param, slot: Slot) -> None:
         help_ = "`each` goes through the elements of a list; leave it out to pass the value itself"
         scope.report("E114", f"`each` needs a list, but {shown(value)} is {given}", value.span, help_)
     elif given.item.name != "any" and not scope.accepts(param.type, given.item):
-        scope.mismatch(slot, param.type, f"the elements of {shown(value)} are {given.item}", value.span)
+        field = scope.field_that_fits(given.item, param.type)
+        way_out = f"use `each {Ref(value.root, (*value.path, field))}`" if field and isinstance(value, Ref) else None
+        scope.mismatch(slot, param.type, f"the elements of {shown(value)} are {given.item}", value.span, way_out)
 
 
 def _droppable(scope: Scope, ref: Ref, arg: Arg, sig: ToolSig, param: Param) -> None:

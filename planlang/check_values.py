@@ -182,7 +182,7 @@ class Scope:
             help_ = nearest(key, fields) or listing("its fields are", fields)
             self.report("E117", f"{owner} has no field `{key}`", span, help_)
         else:
-            help_ = f"take one element first: `[0].{key}`" if type_.name == "list" else None
+            help_ = f"a field of a list is that of its elements, and {type_.item} has none" if type_.item else None
             self.report("E116", f"{owner} holds {type_}, which has no fields, so not `{key}` either", span, help_)
 
     def _way_out(self, value: Value, wanted: Type, given: Type, slot: Slot) -> str | None:
@@ -192,6 +192,9 @@ class Scope:
         field = self.field_that_fits(given, wanted)
         if field and isinstance(value, Ref):
             return f"use `{Ref(value.root, (*value.path, field))}`"
+        field = self.field_that_fits(given, list_of(wanted)) if given.name == "list" else None
+        if field and slot.tool is not None and isinstance(value, Ref):
+            return f"write `each {Ref(value.root, (*value.path, field))}` to call `{slot.tool}` once per element"
         if wanted.name == "list" and wanted.item is not None and self.accepts(wanted.item, given):
             return f"write `[{_bare(value)}]`"
         if wanted.name == "text" and isinstance(value, Ref) and self.rendered(given):

@@ -3,6 +3,7 @@
     text   image   audio   file   json   number   int   bool   null   money   duration   any   list[T]   T?
 
 Records are nominal: two records with the same fields are different types unless one names the other as its parent.
+A list has the fields of its elements, as lists: `list[Reading].text` is `list[text]`.
 Users add their own with `TypeTable.with_type`; a table is immutable, so a registry's types cannot change under a plan.
 """
 
@@ -88,14 +89,20 @@ class TypeTable:
         return type_.item is None and type_.name in self.defs
 
     def fields(self, type_: Type) -> tuple[tuple[str, Type], ...]:
-        """The fields of a record type, inherited ones first; empty for types without fields."""
+        """The fields of a record type or of a list of records, inherited ones first; empty for types without fields."""
+        if type_.item is not None:
+            inner = self.fields(type_.item)
+            return tuple((name, list_of(_missing_with(type_.item, field))) for name, field in inner)
         found: dict[str, Type] = {}
         for name in reversed(self._lineage.get(type_.name, ())):
             found.update(self.defs[name].fields)
         return tuple(found.items())
 
     def field(self, type_: Type, name: str) -> Type | None:
-        """The type of one field, or None. `json` has any field, of type `json`."""
+        """The type of one field, or None. `json` has any field, of type `json`, and a list those of its elements."""
+        if type_.item is not None:
+            inner = self.field(type_.item, name)
+            return None if inner is None else list_of(_missing_with(type_.item, inner))
         if type_.name in ("json", "any"):
             return Type(type_.name)
         return dict(self.fields(type_)).get(name)
@@ -148,6 +155,11 @@ class TypeTable:
                 step = self.defs[step].parent
             lines[name] = tuple(line)
         return MappingProxyType(lines)
+
+
+def _missing_with(owner: Type, field: Type) -> Type:
+    """The type of a field of something that may be missing, and the field with it."""
+    return Type(field.name, field.item, True) if owner.optional else field
 
 
 def list_of(item: Type) -> Type:

@@ -12,6 +12,7 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money
 from catp.planlang.nodes import Attempt, Output, OwnTest, Ref, Step, Test, Value, refs_in
 from catp.planlang.notes import step_policy
+from catp.planlang.passes.fuse_map import elements_of
 
 __all__ = ["AttemptInfo", "BoundArg", "Need", "Program", "StepInfo", "build_program"]
 
@@ -27,11 +28,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class BoundArg:
-    """One argument with the name of its parameter."""
+    """One argument with the name of its parameter; `over` is what it maps over if element by element of its root."""
 
     name: str
     value: Value
     each: bool
+    over: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,14 @@ def _attempt_info(
     needs = list(extra)
     for place, arg in enumerate(attempt.args):
         name = arg.name or (names[place] if place < len(names) else str(place))
-        args.append(BoundArg(name, arg.value, arg.each))
-        whole = isinstance(arg.value, Ref)
+        over = elements_of(arg)
+        args.append(BoundArg(name, arg.value, arg.each, over))
         for ref in refs_in(arg.value):
-            fused = arg.each and whole and not ref.path and ref.root in steps and steps[ref.root].mapped
-            element = fused and _elementwise(compiled, ref.root, step.name)
-            needs.append(Need(ref.root, not ref.optional, element))
+            by_index = over is not None and ref.root in steps and steps[ref.root].mapped
+            if by_index:
+                needs.append(Need(ref.root, element=True))
+            if not by_index or not _elementwise(compiled, ref.root, step.name):
+                needs.append(_need(ref))
     return AttemptInfo(
         attempt.tool, tuple(args), _only_steps(steps, needs), attempt.accept, any(arg.each for arg in args)
     )

@@ -1,7 +1,8 @@
 """The values of a run: what inputs and steps gave, and how references, templates, lists and guards read them.
 
 A value that is not there raises `Missing` with the reason. `ref?` turns that into `DROP`: the argument or list element
-is then left out. Fields are read from mappings by key, from lists by index, and from anything else by attribute.
+is then left out. Fields are read from mappings by key, from lists by index, and from anything else by attribute. A list
+has the fields of its elements, as lists; an element that is None has None.
 """
 
 import operator
@@ -50,6 +51,7 @@ class Values:
         self._elements: dict[str, list[Any]] = {}
         self._mapped: dict[tuple[str, int, int], Sequence[Any]] = {}
         self._sizes: dict[str, Size] = {}
+        self._projected: dict[tuple[str, tuple[str | int, ...]], Any] = {}
         self._why = why
 
     def bind(self, name: str, value: Any) -> None:
@@ -80,8 +82,17 @@ class Values:
             value = self._values[ref.root]
         except KeyError:
             raise Missing(f"`{ref.root}` is missing: {self._why(ref.root)}") from None
+        if not ref.path:
+            return value
+        key = (ref.root, ref.path)
+        if key in self._projected:
+            return self._projected[key]
+        projected = False
         for place, part in enumerate(ref.path):
-            value = _field(value, part, ref, place)
+            projected = projected or (_is_list(value) and isinstance(part, str))
+            value = _part(value, part, ref, place)
+        if projected:  # read once per call of a map otherwise, and as long as the list each time
+            self._projected[key] = value
         return value
 
     def resolve(self, value: Value) -> Any:
@@ -142,6 +153,8 @@ class Values:
         """True if every test of a run guard is true; a missing `ref?` makes it false, any other is an error."""
         for test in tests:
             left = self._resolve_ref(test.ref)
+            if _is_list(left) and (test.ref.root, test.ref.path) in self._projected:
+                raise Missing(f"`{test.ref}` cannot be compared: it is that field of every element of a list")
             if left is DROP or not _compare(left, test.op, test.value, str(test.ref)):
                 return False
         return True
@@ -167,12 +180,14 @@ class Values:
         value = items[element]
         if value is DROP:
             raise Missing(f"element {element} of `{arg.value}` was given up")
+        if source is not None and arg.over is not None:
+            for place, part in enumerate(arg.over.path):
+                value = _inner(value, part, arg.over, place)
         return value
 
     def _source(self, arg: BoundArg) -> list[Any] | None:
         """The elements of a mapped step that is mapped over whole, matched by index even while some are to come."""
-        ref = arg.value
-        return self._elements.get(ref.root) if isinstance(ref, Ref) and not ref.path else None
+        return None if arg.over is None else self._elements.get(arg.over.root)
 
     def _list(self, step: str, attempt: int, place: int, arg: BoundArg) -> Sequence[Any]:
         key = (step, attempt, place)
@@ -203,12 +218,33 @@ def accepts(value: Any, tests: Sequence[OwnTest]) -> str | None:
     return None
 
 
+def _is_list(value: Any) -> bool:
+    # a named tuple is a sequence but has fields of its own
+    return isinstance(value, list) or (
+        isinstance(value, Sequence) and not isinstance(value, str | bytes | Mapping) and not hasattr(value, "_fields")
+    )
+
+
+def _part(value: Any, part: str | int, ref: Ref, place: int) -> Any:
+    """One step of a path, into every element where it is a field of a list."""
+    if isinstance(part, str) and _is_list(value):
+        return [_inner(item, part, ref, place) for item in value]
+    return _field(value, part, ref, place)
+
+
+def _inner(item: Any, part: str | int, ref: Ref, place: int) -> Any:
+    """One step of a path from an element of a list; from None it leads to None, so that elements keep their index."""
+    return None if item is None else _part(item, part, ref, place)
+
+
 def _field(value: Any, part: str | int, ref: Ref, place: int) -> Any:
     try:
         if isinstance(part, int):
             return value[part]
         if isinstance(value, Mapping):
             return value[part]
+        if _is_list(value):
+            raise AttributeError(part)  # what Python calls `list.count` is no field
         return getattr(value, part)
     except (LookupError, AttributeError, TypeError):
         so_far = Ref(ref.root, ref.path[:place])

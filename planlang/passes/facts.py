@@ -1,7 +1,7 @@
 """Carrying what is known of values through a plan: from inputs through fields, templates and lists into calls.
 
 Sizes are guesses that only serve prediction. A field keeps the size and condition of its record, since that is what
-its text or picture most likely is; numbers and the like have size 1.
+its text or picture most likely is; numbers and the like have size 1. A field of a list is as many as the list.
 """
 
 from collections.abc import Mapping
@@ -52,14 +52,17 @@ def facts_of(value: Value, known: Mapping[str, ValueFacts], types: TypeTable, li
 def _ref(ref: Ref, known: Mapping[str, ValueFacts], types: TypeTable, list_count: int) -> ValueFacts:
     facts = known[ref.root]
     for key in ref.path:
-        if isinstance(key, int):
-            facts = element_of(facts, list_count)
-            continue
-        type_ = types.field(facts.type, key) or ANY
-        if type_.name == "list" and facts.type.name != "list":
-            facts = ValueFacts(type_, Size(facts.size.units, list_count), facts.condition)
-        elif type_.name in _SIZED or types.fields(type_):
-            facts = ValueFacts(type_, facts.size, facts.condition)
-        else:
-            facts = ValueFacts(type_, Size(), facts.condition)
+        facts = element_of(facts, list_count) if isinstance(key, int) else _field(facts, key, types, list_count)
     return facts
+
+
+def _field(facts: ValueFacts, key: str, types: TypeTable, list_count: int) -> ValueFacts:
+    type_ = types.field(facts.type, key) or ANY
+    if facts.type.item is not None:
+        one = _field(element_of(facts, list_count), key, types, list_count)
+        return ValueFacts(type_, Size(one.size.units, facts.size.count), one.condition)
+    if type_.name == "list":
+        return ValueFacts(type_, Size(facts.size.units, list_count), facts.condition)
+    if type_.name in _SIZED or types.fields(type_):
+        return ValueFacts(type_, facts.size, facts.condition)
+    return ValueFacts(type_, Size(), facts.condition)

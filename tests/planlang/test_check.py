@@ -29,7 +29,7 @@ from catp.planlang.nodes import (
 from catp.planlang.parser import parse
 from catp.planlang.signatures import parse_registry
 
-REGISTRY = parse_registry("""
+SIGNATURES = """
 type Answer(text: text, confidence: number, found: bool)
 type Short(Answer)(words: int)
 type Long(Answer)(pages: int)
@@ -57,7 +57,8 @@ price(item: text) -> money
 read look(q: text) -> text
 write book(id: text, who: text) -> text
 log(value: any) -> bool
-""")
+"""
+REGISTRY = parse_registry(SIGNATURES)
 
 
 @dataclass
@@ -223,6 +224,38 @@ CASES = [
     ),
     Case(
         "E115",
+        "s = split(photo)\nr = ocr(each s)\na = count(each r)\nout a",
+        "`count` needs text for `text`, but the elements of `r` are Reading",
+        "r",
+        "use `each r.text`",
+        "record element",
+    ),
+    Case(
+        "E115",
+        "s = split(photo)\nr = ocr(each s)\na = count(r)\nout a",
+        "`count` needs text for `text`, but `r` is list[Reading]",
+        "r",
+        "write `each r.text` to call `count` once per element",
+        "list of records",
+    ),
+    Case(
+        "E115",
+        "s = split(photo)\nr = ocr(each s)\na = combine(r)\nout a",
+        "`combine` needs list[text] for `texts`, but `r` is list[Reading]",
+        "r",
+        "use `r.text`",
+        "field of a list",
+    ),
+    Case(
+        "E115",
+        's = split(photo)\nr = ocr(each s)\na = summarise(t"{r.text}")\nout a',
+        "a template renders text, numbers and json, but `r.text` is list[text]",
+        None,
+        None,
+        "projected template",
+    ),
+    Case(
+        "E115",
         'a = count(t"see {photo}")\nout a',
         "a template renders text, numbers and json, but `photo` is image",
         None,
@@ -249,7 +282,7 @@ CASES = [
         "a = count(words.text)\nout a",
         "`words` holds list[text], which has no fields",
         None,
-        "[0].text",
+        "that of its elements, and text has none",
         "list",
     ),
     Case(
@@ -274,6 +307,22 @@ CASES = [
         None,
         "its fields are: `text`",
         "only the common",
+    ),
+    Case(
+        "E117",
+        "s = split(photo)\nr = ocr(each s)\nout r.txt",
+        "`r` has no field `txt`",
+        None,
+        "did you mean `text`?",
+        "of a list",
+    ),
+    Case(
+        "E118",
+        's = split(photo)\nr = ocr(each s)\na = count(q) when r.text == "x"\nout a',
+        "`r.text` is list[text] and cannot be compared with text",
+        None,
+        None,
+        "projected",
     ),
     Case(
         "E118",
@@ -412,6 +461,48 @@ def codes_of(plan: Plan) -> list[str]:
 
 def text_call(value: Value) -> Attempt:
     return Attempt(ToolName("count"), (Arg(value),))
+
+
+@pytest.mark.parametrize(
+    ("ref", "type_"),
+    [
+        ("r.text", "list[text]"),
+        ("r.text[0]", "text"),
+        ("r[0].text", "text"),
+        ("n.note", "list[text?]"),
+        ("f.confidence", "list[list[number]]"),
+        ("f[1].confidence", "list[number]"),
+        ("f.confidence[1][0]", "number"),
+        ("m.text", "list[text]?"),
+        ("j.a.b", "list[json]"),
+    ],
+)
+def test_a_field_of_a_list_is_the_list_of_that_field(ref: str, type_: str) -> None:
+    source = f"""{HEAD}in fs: list[list[image]]\nin j: list[json]
+s = split(photo)
+r = ocr(each s)
+n = scan(each words)
+f = ocr_all(each fs)
+m = ocr(each s) when q != ""
+x = wait({ref})
+out r, n, f, m, x
+"""
+    signatures = f"{SIGNATURES}ocr_all(pages: list[image]) -> list[Reading]\nwait(time: duration) -> bool\n"
+    (problem,) = check(parse(source), parse_registry(signatures)).diagnostics
+    assert problem.message == f"`wait` needs duration for `time`, but `{ref}` is {type_}"
+
+
+def test_fields_of_lists_fit_wherever_lists_fit() -> None:
+    source = """s = split(photo)
+r = ocr(each s)
+a = summarise(each r.text, style=r.text[0])
+b = combine(r.text)
+c = combine([a[0], r[0].text, r.text[1]])
+d = store({texts: r.text, each_one: [r.text]})
+e = ratio(each r.confidence)
+out a, b, c, d, e, r.text, all = r.confidence
+"""
+    assert diagnose(source)[1] == []
 
 
 def test_plans_without_source_name_the_step_instead() -> None:

@@ -15,6 +15,8 @@ from catp.planlang.signatures import parse_registry
 
 REGISTRY = parse_registry("""
 type Answer(text: text, confidence: number)
+type Tags(items: list[text])
+tags(q: text) -> Tags
 ask(q: text, top: int = 5, style: text = ...) -> Answer
 join(texts: list[text], data: json = ...) -> text
 pages(q: text) -> list[text]
@@ -172,6 +174,26 @@ def test_a_hedge_without_alternatives_goes_with_them() -> None:
 def test_edges_on_which_elements_need_not_wait(consumer: str, elementwise: bool) -> None:
     made = plan(f"a = clean(each words)\nb = {consumer}\nout b")
     assert elementwise_edges(made) == ({("a", "b")} if elementwise else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("consumer", "elementwise"),
+    [
+        ("clean(each a.text)", True),
+        ("clean(each a.text, each a.text)", True),
+        ("clean(each a.text) | clean(each a.text, lang=\"de\")", True),
+        ("clean(each a.text, a[0].text)", False),
+        ("clean(each a.text, a.text[0])", False),
+        ("join(a.text)", False),
+    ],
+)  # fmt: skip
+def test_fields_of_elements_need_not_wait_either(consumer: str, elementwise: bool) -> None:
+    made = plan(f"a = ask(each words)\nb = {consumer}\nout b")
+    assert elementwise_edges(made) == ({("a", "b")} if elementwise else frozenset())
+
+
+def test_one_element_of_a_field_is_not_elementwise() -> None:
+    assert not elementwise_edges(plan("a = tags(each words)\nb = clean(each a.items[0])\nout b"))
 
 
 @pytest.mark.parametrize("producer", ["pages(q)", 'clean(each words) when q == "x"'])

@@ -19,7 +19,8 @@ from catp.runtime.testing import CENT, FakeCatalogue, compiled
 from catp.tools.spec import ToolLimits
 
 TOOLS = ("red", "green", "blue")
-TEXT = Type("text")
+RECORD = Type("json")
+"""What tools return: `{"t": text}`; steps are used whole or by this field."""
 
 
 def fails(rate: float, seed: int, tool: str, text: str) -> bool:
@@ -43,15 +44,18 @@ class Draw:
         for place in range(steps):
             self.step(f"s{place}")
         outputs = ", ".join(f"{name}{'?' if rng.random() < 0.3 else ''}" for name in self.rules)
+        self.fields = [name for name in self.rules if rng.random() < 0.5]
+        outputs += "".join(f", {name}_t = {name}.t?" for name in self.fields)
         self.text = "\n".join([*self.lines, f"out {outputs}"]) + "\n"
 
     def step(self, name: str) -> None:
         rng = self.rng
         mapped = rng.random() < 0.35
         rule: dict[str, Any] = {"mapped": mapped, "tries": [], "when": None, "else": None, "quorum": 1.0}
-        source = rng.choice(self.lists if mapped else self.single)
+        source = self.used(rng.choice(self.lists if mapped else self.single))
         for _ in range(rng.choice((1, 1, 2, 3))):
-            extra = rng.choice([*self.single, None])
+            extra = rng.choice([*self.single, *self.lists[1:], None])
+            extra = extra and self.used(extra)
             optional = rng.random() < 0.5
             rule["tries"].append((rng.choice(TOOLS), source, extra, optional))
         each = "each " if mapped else ""
@@ -61,9 +65,9 @@ class Draw:
         ]
         line = f"{name} = {' | '.join(calls)}"
         if not mapped and rng.random() < 0.25:
-            rule["when"] = rng.choice(self.single)
-            other = rng.choice([one for one in self.single if one != name])
-            rule["else"] = other if rng.random() < 0.5 else None
+            tested = rng.choice(self.single)
+            rule["when"] = tested if tested == "n" else f"{tested}.t"
+            rule["else"] = rng.choice([*self.single[1:], None, None])
             line += f' when {rule["when"]} >= "m"' + (f" else {rule['else']}" if rule["else"] else "")
         if mapped and rng.random() < 0.5:
             rule["quorum"] = 0.5
@@ -74,6 +78,16 @@ class Draw:
         self.rules[name] = rule
         (self.lists if mapped else self.single).append(name)
 
+    def used(self, name: str) -> str:
+        return name if name in ("n", "xs") else name + self.rng.choice(("", ".t"))
+
+
+def field_of(ref: str, value: Any) -> Any:
+    """What `ref` is of the value of its root."""
+    if not ref.endswith(".t"):
+        return value
+    return [one["t"] for one in value] if isinstance(value, list) else value["t"]
+
 
 class Reference:
     """Runs a drawn plan one step after the other."""
@@ -82,7 +96,7 @@ class Reference:
         self.values: dict[str, Any] = dict(inputs)
         self.index: dict[str, list[Any]] = {}
         self.status: dict[str, str] = {}
-        self.rate, self.seed, self.rules = rate, seed, draw.rules
+        self.rate, self.seed, self.rules, self.fields = rate, seed, draw.rules, draw.fields
         for name, rule in draw.rules.items():
             try:
                 self.status[name] = "ok"
@@ -90,10 +104,13 @@ class Reference:
             except Gone as error:
                 self.status[name] = str(error)
 
-    def read(self, name: str) -> Any:
-        if name not in self.values:
+    def read(self, ref: str) -> Any:
+        if not self.has(ref):
             raise Gone("poisoned")
-        return self.values[name]
+        return field_of(ref, self.values[ref.removesuffix(".t")])
+
+    def has(self, ref: str) -> bool:
+        return ref.removesuffix(".t") in self.values
 
     def single(self, name: str, rule: dict[str, Any]) -> Any:
         if rule["when"] is not None and not self.read(rule["when"]) >= "m":
@@ -110,20 +127,21 @@ class Reference:
             try:
                 shown = [str(source_value(source))]
                 if extra is not None:
-                    there = [self.values[extra]] if optional and extra in self.values else []
+                    there = [self.read(extra)] if optional and self.has(extra) else []
                     shown.append(str(there if optional else [self.read(extra)]))
             except Gone:
                 continue
             text = ",".join(shown)
             if not fails(self.rate, self.seed, tool, text):
-                return f"{tool}<{text}>"
+                return {"t": f"{tool}<{text}>"}
             worst = "failed"
         raise Gone(worst)
 
     def mapped(self, name: str, rule: dict[str, Any]) -> list[Any]:
         source = rule["tries"][0][1]
-        items = self.index.get(source, self.values.get(source)) if source in self.values else None
-        usable = [t for t in rule["tries"] if t[2] is None or t[3] or t[2] in self.values]
+        root = source.removesuffix(".t")
+        items = self.index.get(root, self.values.get(root)) if root in self.values else None
+        usable = [t for t in rule["tries"] if t[2] is None or t[3] or self.has(t[2])]
         if items is None or not usable:
             raise Gone("poisoned")
         results: list[Any] = []
@@ -135,7 +153,7 @@ class Reference:
                 results.append(item)
                 continue
             try:
-                results.append(self.choose(rule, lambda _, item=item: item))
+                results.append(self.choose(rule, lambda _, item=item: field_of(source, item)))
             except Gone as error:
                 bad.append(str(error))
                 results.append(error)
@@ -155,11 +173,11 @@ def world(rate: float, seed: int) -> tuple[VirtualClock, FakeCatalogue]:
     tools = FakeCatalogue(clock)
 
     def work(tool: str) -> Any:
-        def run(x: Any, more: Any = None) -> str:
+        def run(x: Any, more: Any = None) -> dict[str, str]:
             text = ",".join([str(x)] if more is None else [str(x), str(more)])
             if fails(rate, seed, tool, text):
                 raise ValueError(text[:20])
-            return f"{tool}<{text}>"
+            return {"t": f"{tool}<{text}>"}
 
         return run
 
@@ -168,7 +186,7 @@ def world(rate: float, seed: int) -> tuple[VirtualClock, FakeCatalogue]:
         limits = ToolLimits(concurrency=2) if place == 0 else ToolLimits()
         tools.add(
             name, work(name), params=("x", "more"), takes_s=partial(_takes, rng),
-            limits=limits, returns=TEXT,
+            limits=limits, returns=RECORD,
         )  # fmt: skip
     return clock, tools
 
@@ -199,6 +217,10 @@ async def test_random_plans_agree_with_the_reference(seed: int, steps: int, rate
             assert step.value == reference.values[name]
         else:
             assert step.reason
+    for name in reference.fields:
+        found = outcome.outputs[f"{name}_t"]
+        assert found.ok == (name in reference.values)
+        assert not found.ok or found.value == reference.read(f"{name}.t")
     told = rebuild(outcome.events)
     assert told.status == outcome.status
     assert told.steps == {name: step.status for name, step in outcome.steps.items()}

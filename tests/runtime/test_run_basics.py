@@ -1,5 +1,6 @@
 """The semantics of the plan language at run time, one construct at a time, on a virtual clock."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from catp.runtime.slots import Slots
 from catp.runtime.testing import CENT, FakeCatalogue, compiled
 from catp.tools.errors import ToolFailed
 from catp.tools.spec import ToolLimits
+
+JSON = Type("json")
 
 
 class World:
@@ -221,6 +224,81 @@ async def test_quorum_tolerates_lost_elements_through_fused_maps(world: World) -
     strict = await world.run(plan.replace("0.8", "0.9"), {"xs": [1, 2, 3, 4, 5]})
     assert strict.status == "failed"
     assert statuses(strict) == {"a": "failed", "b": "poisoned"}
+
+
+async def test_fields_of_a_map_flow_element_by_element(world: World) -> None:
+    world.tools.add("read", lambda x: {"t": {"s": x * 10}}, takes_s=lambda args: float(args["x"]), returns=JSON)
+    second = world.tools.add("second", takes_s=1.0)
+    plan = (
+        "in xs: list[int]\na = read(each xs)\nb = second(each a.t.s)\nout b, s = a.t.s, one = a.t[1].s, two = a[1].t.s"
+    )
+    outcome = await world.run(plan, {"xs": [1, 5]})
+    assert outcome.wall_ms == pytest.approx(6000.0)
+    assert [round(t - outcome.started_ns / 1e9) for t in second.started] == [1, 5]
+    assert outcome["b"] == ["second(10)", "second(50)"]
+    assert (outcome["s"], outcome["one"], outcome["two"]) == ([10, 50], 50, 50)
+
+
+async def test_fields_of_lists_in_arguments_lists_and_objects(world: World) -> None:
+    @dataclass(frozen=True)
+    class Reading:
+        text: str | None
+        parts: list[dict[str, int]]
+
+    world.tools.add("same", lambda x: x)
+    readings = [Reading("a", [{"n": 1}, {"n": 2}]), None, Reading(None, [])]
+    plan = (
+        "in rs: list[any]\na = same(rs.text)\nb = same([rs.parts.n, rs[0].text])\nc = same(each rs.text)\nout a, b, c"
+    )
+    outcome = await world.run(plan, {"rs": readings})
+    assert outcome["a"] == ["a", None, None]
+    assert outcome["b"] == [[[1, 2], None, []], "a"]
+    assert outcome["c"] == ["a", None, None]
+
+
+@pytest.mark.parametrize(
+    "second", ["ten(each a.n)", "ten(each a.n, each a)", "ten(each a.n, a.n)", "ten(each a.n, a[0].n)"]
+)
+async def test_elements_lost_by_a_map_are_lost_in_its_fields_too(world: World, second: str) -> None:
+    def odd(x: int) -> dict[str, int]:
+        if x == 3:
+            raise ValueError("three")
+        return {"n": x}
+
+    world.tools.add("odd", odd, takes_s=1.0, returns=JSON)
+    world.tools.add("ten", lambda x, y=None: {"n": x * 10}, params=("x", "y"), returns=JSON)
+    plan = f"in xs: list[int]\na = odd(each xs) @quorum(0.8)\nb = {second}\nout a = a.n, b = b.n, third = b[2].n"
+    outcome = await world.run(plan, {"xs": [1, 2, 3, 4, 5]})
+    assert outcome.status == "complete"
+    assert outcome["a"] == [1, 2, 4, 5]
+    assert outcome["b"] == [10, 20, 40, 50]
+    assert outcome["third"] == 40
+
+
+async def test_an_element_without_the_field_is_lost_alone(world: World) -> None:
+    world.tools.add("read", lambda x: {"n": x} if x != 2 else {}, returns=JSON)
+    world.tools.add("ten", lambda x: x * 10)
+    plan = "in xs: list[int]\na = read(each xs)\nb = ten(each a.n) @quorum(0.5)\nc = ten(a.n)\nout b, c?"
+    outcome = await world.run(plan, {"xs": [1, 2, 3]})
+    assert outcome["b"] == [10, 30]
+    assert "has no field `n`" in outcome.outputs["c"].reason
+
+
+async def test_a_guard_does_not_compare_the_field_of_every_element(world: World) -> None:
+    world.tools.add("fetch", lambda x: [{"status": "ok"}], returns=JSON)
+    world.tools.add("t")
+    plan = 'a = fetch(1)\nb = t(1) when a.status != "ok"\nc = t(2) when a.status[0] == "ok"\nout b?, c'
+    outcome = await world.run(plan)
+    assert statuses(outcome)["b"] == "poisoned"
+    assert "field of every element" in outcome.outputs["b"].reason
+    assert outcome["c"] == "t(2)"
+
+
+@pytest.mark.parametrize("field", ["count", "index", "sort"])
+async def test_methods_of_python_lists_are_no_fields(world: World, field: str) -> None:
+    world.tools.add("t", lambda x: x)
+    outcome = await world.run(f"in rs: list[any]\na = t(rs.{field})\nout a", {"rs": [{field: 1}, {field: 2}]})
+    assert outcome["a"] == [1, 2]
 
 
 async def test_map_without_quorum_stops_its_other_elements(world: World) -> None:
