@@ -25,27 +25,27 @@ class Contract:
         self._required = frozenset(param.name for param in signature.params if param.required)
 
     def check_args(self, args: Mapping[str, Any]) -> None:
-        """Raise `ToolFailed` if `args` are not complete keyword arguments of the right types."""
-        name = self.signature.name
+        """Raise `ToolFailed`, which costs nothing, if `args` are not complete keyword arguments of the right types."""
         missing = self._required - args.keys()
         if missing:
-            raise ToolFailed(name, f"argument {min(missing)!r} is missing", error_type="TypeError")
+            raise self._refused(f"argument {min(missing)!r} is missing", "TypeError")
         for key, value in args.items():
             param = self._params.get(key)
             if param is None:
                 help_ = nearest(key, self._params) or f"it has {', '.join(self._params) or 'none'}"
-                raise ToolFailed(name, f"there is no parameter {key!r}; {help_}", error_type="TypeError")
+                raise self._refused(f"there is no parameter {key!r}; {help_}", "TypeError")
             if value is None and not param.required:
                 continue
             try:
                 check_value(value, param.type, self.types, place=f"argument {key!r}")
             except ValueMismatch as error:
-                raise ToolFailed(name, str(error), error_type="TypeError") from None
+                raise self._refused(str(error), "TypeError") from None
             if param.choices and value not in param.choices:
                 allowed = ", ".join(map(repr, param.choices))
-                raise ToolFailed(
-                    name, f"argument {key!r} is {value!r}, expected one of {allowed}", error_type="ValueError"
-                )
+                raise self._refused(f"argument {key!r} is {value!r}, expected one of {allowed}", "ValueError")
+
+    def _refused(self, message: str, error_type: str) -> ToolFailed:
+        return ToolFailed(self.signature.name, message, error_type=error_type, billing="nothing")
 
     def check_result(self, value: Any, usage: Usage) -> Any:
         """Return `value`, with JSON mappings made into records; raise `WrongResult` if it is not what was promised."""

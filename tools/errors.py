@@ -16,11 +16,12 @@ PriceModelError       a price model with impossible numbers, or one that raised 
 ProfileError          a profile file that cannot be read
 """
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from catp.tools.usage import Usage
 
 __all__ = [
+    "Billing",
     "CatalogueError",
     "PriceModelError",
     "ProfileError",
@@ -35,18 +36,30 @@ __all__ = [
 ]
 
 
-class ToolError(Exception):
-    """A call that gave no usable result. `usage` is what it had used, so that a failure is still paid for."""
+Billing: TypeAlias = Literal["used", "unknown", "nothing"]
+"""What a failed call costs: what it used; whatever the provider decides, which it did not say; or nothing at all."""
 
-    def __init__(self, tool: str, message: str, *, usage: Usage | None = None, error_type: str | None = None) -> None:
+
+class ToolError(Exception):
+    """A call that gave no usable result. `usage` is what it had used, so that a failure is still paid for.
+
+    `billing` is `used`, unless somebody else is paid: `nothing` if they never got the request, `unknown` if they got it
+    and did not answer it.
+    """
+
+    def __init__(
+        self, tool: str, message: str, *, usage: Usage | None = None, error_type: str | None = None,
+        billing: Billing = "used",
+    ) -> None:  # fmt: skip
         super().__init__(f"{tool}: {message}")
         self.tool = tool
         self.message = message
         self.usage = usage if usage is not None else Usage()
         self.error_type = error_type or type(self).__name__
+        self.billing = billing
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.tool, self.message, self.usage, self.error_type)
+        return _rebuild, (type(self), self.tool, self.message, self.usage, self.error_type, self.billing)
 
 
 class ToolFailed(ToolError):
@@ -89,5 +102,7 @@ class ProfileError(ValueError):
     """A profile file is missing, corrupt or of another version; the message names the file and what to do."""
 
 
-def _rebuild(kind: type[ToolError], tool: str, message: str, usage: Usage, error_type: str) -> ToolError:
-    return kind(tool, message, usage=usage, error_type=error_type)
+def _rebuild(
+    kind: type[ToolError], tool: str, message: str, usage: Usage, error_type: str, billing: Billing
+) -> ToolError:
+    return kind(tool, message, usage=usage, error_type=error_type, billing=billing)

@@ -2,14 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import ToolSig
 from catp.planlang.types import TypeDef
+from catp.tools.errors import ToolDefinitionError
 from catp.tools.usage import PriceModel, Usage
 
-__all__ = ["BackendResult", "QueueingBackend", "StartingBackend", "ToolBackend", "ToolLimits", "ToolSpec"]
+__all__ = [
+    "BackendResult",
+    "QueueingBackend",
+    "StartingBackend",
+    "ToolBackend",
+    "ToolLimits",
+    "ToolSpec",
+    "check_price",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,10 @@ class ToolLimits:
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """One tool of a catalogue. Built by `@tool` and the adapters; immutable."""
+    """One tool of a catalogue. Built by `@tool` and the adapters; immutable.
+
+    Raises `ToolDefinitionError` if `price` is no price model.
+    """
 
     signature: ToolSig
     backend: ToolBackend
@@ -93,7 +106,18 @@ class ToolSpec:
     unavailable: Callable[[], str | None] = field(default=lambda: None)
     """Why the tool cannot run here (`"needs the Debian package tesseract-ocr"`), or None if it can."""
 
+    def __post_init__(self) -> None:
+        check_price(self.name, self.price)
+
     @property
     def name(self) -> ToolName:
         """The full, dotted name."""
         return self.signature.name
+
+
+def check_price(tool: str, price: object) -> None:
+    """Raise `ToolDefinitionError` if `price` is not an object that can charge for a call."""
+    if isinstance(price, type) or not callable(getattr(price, "charge", None)):
+        number = isinstance(price, str | int | float | Decimal) and not isinstance(price, bool)
+        fix = f'PerCall("{price}")' if number and price else "Free()" if number else 'PerCall("0.01")'
+        raise ToolDefinitionError(f"tool {tool!r}: {price!r} is no price model; write price={fix}")

@@ -18,7 +18,8 @@ from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservati
 from catp.runtime.program import StepInfo
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
-from catp.tools.errors import ToolError, ToolTimeout, ToolUnavailable
+from catp.tools.errors import Billing, ToolError, ToolTimeout, ToolUnavailable
+from catp.tools.price import needs
 from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import BackendResult, QueueingBackend, ToolSpec
 from catp.tools.usage import Charge, Usage
@@ -151,7 +152,8 @@ class ToolCall:
             self._stopped(getattr(error, "usage", None))
         except ToolError as error:
             kind: CallResult = "timeout" if isinstance(error, ToolTimeout) else "error"
-            self._fail(kind, error.message, error.error_type, error.usage, isinstance(error, ToolUnavailable))
+            permanent = isinstance(error, ToolUnavailable)
+            self._fail(kind, error.message, error.error_type, error.usage, permanent, error.billing)
         except BaseException as error:  # a tool may raise SystemExit or worse; it must not take the run with it
             self._fail("error", f"{type(error).__name__}: {error}", type(error).__name__, None, False)
         else:
@@ -215,14 +217,22 @@ class ToolCall:
         else:
             self._report("rejected", f"{self.spec.name}: {why_not}", "Rejected", settlement)
 
-    def _fail(self, kind: CallResult, message: str, error_type: str, usage: Usage | None, permanent: bool) -> None:
+    def _fail(
+        self, kind: CallResult, message: str, error_type: str, usage: Usage | None, permanent: bool,
+        billing: Billing = "used",
+    ) -> None:  # fmt: skip
         if self.over:
             return
         self._begin()
-        if usage is None or usage == _NO_USAGE:
+        if billing == "nothing":
+            settlement = self._settle((), "")
+        elif billing == "unknown":
+            settlement = self._settle_unsaid(usage or _NO_USAGE, error_type)
+        elif usage is None or usage == _NO_USAGE:
             settlement = self._settle_elapsed()
         else:
             settlement = self._settle_usage(usage)
+        if usage is not None and usage != _NO_USAGE:
             self._teach(usage, failed=True)
         self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
 
@@ -251,14 +261,22 @@ class ToolCall:
         charges, problem = self._price(usage)
         return self._settle(charges, problem)
 
+    def _settle_unsaid(self, usage: Usage, error_type: str) -> Settlement:
+        """Price a call that its provider may or may not bill as if it did: the budget must hold either way."""
+        charges, problem = self._price(usage)
+        note = f"{error_type}: whether the provider bills this call is not known"
+        return self._settle(charges, f"{note}; {problem}" if problem else note, estimated=True)
+
     def _settle_elapsed(self) -> Settlement:
         """Price a call that did not say what it used as if it had computed all the time, but at most as reserved."""
+        if needs(self.spec.price) == frozenset():
+            return self._settle_usage(_NO_USAGE)
         reserved = self.reservation.amount if self.reservation else 0
         elapsed = (self.host.clock.now_ns() - self.started_ns) / 1e6
         charges, problem = self._price(Usage(wall_ms=elapsed, cpu_ms=elapsed))
         total = sum(charge.amount for charge in charges or ())
         if charges is not None and (0 < total <= reserved or not reserved):
-            return self._settle(charges, "the tool did not say what it used: priced by elapsed time")
+            return self._settle(charges, "the tool did not say what it used: priced by elapsed time", estimated=True)
         return self._settle(None, problem or "the tool did not say what it used: the reserved amount is kept")
 
     def _price(self, usage: Usage) -> tuple[tuple[Charge, ...] | None, str]:
@@ -273,9 +291,9 @@ class ToolCall:
             return None, f"its price model failed: {type(error).__name__}: {error}"
         return charges, ""
 
-    def _settle(self, charges: tuple[Charge, ...] | None, note: str) -> Settlement:
+    def _settle(self, charges: tuple[Charge, ...] | None, note: str, *, estimated: bool = False) -> Settlement:
         assert self.reservation is not None
-        settlement = self.host.ledger.settle(self.reservation, charges, note=note)
+        settlement = self.host.ledger.settle(self.reservation, charges, note=note, estimated=estimated)
         self.host.settled(self, settlement)
         return settlement
 

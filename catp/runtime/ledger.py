@@ -37,9 +37,10 @@ class CallKey(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """One charged line. `amount` is None if nobody knows it (`priced` is then False), never 0 for unknown.
+    """One charged line. `amount` is None if nobody knows it, never 0 for unknown.
 
-    `source` says where the figure comes from; `estimated` rows stand in for a price that could not be determined.
+    `source` says where the figure comes from; `estimated` rows stand in for a price that could not be determined, and
+    `priced` is False for them.
     `estimate` is the expected price of the whole call and stands on its first row only, so that columns add up.
     """
 
@@ -201,17 +202,23 @@ class Ledger:
                 limit.reserved = Money(limit.reserved + amount)
         return Reservation(key, amount, bounded, estimate, limits)
 
-    def settle(self, reservation: Reservation, charges: Sequence[Charge] | None, *, note: str = "") -> Settlement:
+    def settle(
+        self, reservation: Reservation, charges: Sequence[Charge] | None, *, note: str = "", estimated: bool = False
+    ) -> Settlement:
         """Write the rows of a finished call and give back what it did not use; a second settlement changes nothing.
 
         `charges` None means the price could not be determined: the reserved amount is then charged as an estimated
         row with `note` as its reason, or, if nothing was reserved either, the row is left without an amount.
+        `estimated` says that the charges themselves only stand in for an amount nobody knows.
         """
         with self._lock:
             if not reservation.open:
                 return Settlement((), None)
             reservation.open = False
-            rows = self._estimated(reservation, note) if charges is None else self._charged(reservation, charges, note)
+            if charges is None:
+                rows = self._estimated(reservation, note)
+            else:
+                rows = self._charged(reservation, charges, note, estimated)
             self._rows.extend(rows)
             amounts = [row.amount for row in rows if row.amount is not None]
             total = Money(sum(amounts))
@@ -237,13 +244,16 @@ class Ledger:
         for watcher in tuple(self._watchers):
             watcher()
 
-    def _charged(self, reservation: Reservation, charges: Sequence[Charge], note: str) -> tuple[LedgerRow, ...]:
+    def _charged(
+        self, reservation: Reservation, charges: Sequence[Charge], note: str, estimated: bool
+    ) -> tuple[LedgerRow, ...]:
         key, seq = reservation.key, len(self._rows)
         over = reservation.bounded and sum(charge.amount for charge in charges) > reservation.amount
         return tuple(
             LedgerRow(
                 seq + place, key.run_id, key.step, key.attempt, key.element, key.tool, charge.kind, charge.quantity,
-                charge.unit, charge.unit_price_usd, charge.amount, _SOURCES.get(charge.kind, "declared"), True,
+                charge.unit, charge.unit_price_usd, charge.amount,
+                "estimated" if estimated else _SOURCES.get(charge.kind, "declared"), not estimated,
                 reservation.estimate if place == 1 else None, over, note,
             )
             for place, charge in enumerate(charges, 1)

@@ -15,7 +15,8 @@ from catp.runtime.replay import rebuild
 from catp.runtime.run import Run, RunOutcome, execute
 from catp.runtime.slots import Slots
 from catp.runtime.testing import CENT, FakeCatalogue, FixedPrice, compiled
-from catp.tools.errors import ToolCrashed, ToolTimeout, WrongResult
+from catp.tools.errors import ToolCrashed, ToolError, ToolFailed, ToolTimeout, WrongResult
+from catp.tools.price import ComputePrice, Free, PerCall
 from catp.tools.spec import ToolSpec
 from catp.tools.usage import Charge, Usage
 
@@ -72,6 +73,44 @@ async def test_failed_call_is_still_paid(tools: FakeCatalogue) -> None:
     ledger = Ledger(usd("1"))
     outcome = await run(tools, "a = t()\nout a", ledger=ledger)
     assert outcome.spent == CENT
+    assert_sound(outcome, ledger)
+
+
+@pytest.mark.parametrize(
+    ("error", "amounts"),
+    [
+        (ToolFailed("t", "refused", billing="nothing"), []),
+        (ToolFailed("t", "refused", usage=Usage(wall_ms=3.0), billing="nothing"), []),
+        (ToolFailed("t", "HTTP 503", error_type="HTTP 503", billing="unknown"), [(CENT, "estimated")]),
+        (ToolTimeout("t", "late", usage=Usage(wall_ms=3.0), billing="unknown"), [(CENT, "estimated")]),
+    ],
+)
+async def test_what_others_bill_for_a_failure(
+    tools: FakeCatalogue, error: ToolError, amounts: list[tuple[Money, str]]
+) -> None:
+    tools.add("t", script=[error])
+    ledger = Ledger(usd("1"))
+    outcome = await run(tools, "a = t()\nout a", ledger=ledger)
+    assert outcome.steps["a"].status == "failed"
+    assert [(row.amount, row.source) for row in outcome.rows] == amounts
+    assert all("whether the provider bills this call is not known" in row.note for row in outcome.rows)
+    assert outcome.steps["a"].price == sum(amount for amount, _ in amounts)
+    assert_sound(outcome, ledger)
+
+
+async def test_a_call_that_does_not_say_what_it_used_is_an_estimate(tools: FakeCatalogue) -> None:
+    tools.add("t", takes_s=2.0, script=[ToolCrashed("t", "signal 9")], price=ComputePrice(), p95=usd("0.1"))
+    tools.add("u", takes_s=2.0, script=[ToolCrashed("u", "signal 9")], price=PerCall("0.01"))
+    tools.add("v", takes_s=2.0, script=[ToolCrashed("v", "signal 9")], price=Free())
+    ledger = Ledger(usd("1"))
+    outcome = await run(tools, "a = t()\nb = u()\nc = v()\nout a, b, c", ledger=ledger)
+    rows = {row.kind: row for row in outcome.rows if row.tool == "t"}
+    assert {row.source for row in rows.values()} == {"estimated"}
+    assert rows["compute"].quantity == pytest.approx(2000.0)
+    assert [(row.amount, row.source, row.priced) for row in outcome.rows if row.tool == "u"] == [
+        (CENT, "declared", True)
+    ]
+    assert [row for row in outcome.rows if row.tool == "v"] == []
     assert_sound(outcome, ledger)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from catp.tools import (
     Reported,
     ResultTooLarge,
     ToolDefinitionError,
+    ToolError,
     ToolFailed,
     ToolTimeout,
     WrongResult,
@@ -177,6 +179,26 @@ async def test_failures_say_what_happened(server: str) -> None:
     with pytest.raises(ToolFailed) as refused:
         await run(http_tool("t", "GET", "http://127.0.0.1:9/x", params={}, returns=dict))
     assert refused.value.error_type == "ConnectError"
+
+
+async def test_failures_say_who_may_bill_them(server: str) -> None:
+    async def billing(url: str, **args: Any) -> str:
+        with pytest.raises(ToolError) as caught:
+            await run(http_tool("t", "GET", url, params={"n": int | None}, returns=dict), timeout=0.5, **args)
+        return caught.value.billing
+
+    assert await billing("http://127.0.0.1:9/x") == "nothing"
+    assert await billing("nowhere://127.0.0.1/x") == "nothing"
+    assert await billing(server + "/place", n="five") == "nothing"
+    assert await billing(server + "/teapot") == "unknown"
+    assert await billing(server + "/drop") == "unknown"
+    assert await billing(server + "/slow") == "unknown"
+    assert await billing(server + "/broken") == "used"
+
+
+def test_an_error_keeps_its_billing_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ToolTimeout("t", "late", billing="unknown")))
+    assert (error.billing, error.message) == ("unknown", "late")
 
 
 async def test_secrets_are_sent_and_shown_nowhere(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

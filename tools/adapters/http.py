@@ -4,7 +4,8 @@
               headers={"Authorization": "Bearer {env:GEO_TOKEN}"}, price=PerCall("0.002"))
 
 Secrets are written `{env:NAME}` and looked up at the time of the call, so they appear in no object, log or error.
-Failures are reported as they are; repeating calls is the runtime's decision.
+Failures are reported as they are; repeating calls is the runtime's decision. A request that could not be sent costs
+nothing; whether one that was sent and not answered is billed only the provider knows.
 """
 
 import asyncio
@@ -97,8 +98,8 @@ def http_tool(
         Contract(signature, types), sender, method, url, dict(defaults or {}), extract, units, cost_header
     )
     return ToolSpec(
-        signature, backend, price or Unpriced(), ToolLimits(concurrency, rate, timeout), version, capability, accuracy,
-        types, unavailable=missing_secrets({"url": url, **(headers or {})}),
+        signature, backend, Unpriced() if price is None else price, ToolLimits(concurrency, rate, timeout), version,
+        capability, accuracy, types, unavailable=missing_secrets({"url": url, **(headers or {})}),
     )  # fmt: skip
 
 
@@ -148,15 +149,19 @@ class HttpSender:
                     if received > self.max_bytes:
                         raise ResultTooLarge(self.tool, f"the answer exceeds {self.max_bytes} bytes", usage=used())
         except (TimeoutError, httpx.TimeoutException):
-            raise ToolTimeout(self.tool, f"no complete answer within {timeout:g} s", usage=used()) from None
+            message = f"no complete answer within {timeout:g} s"
+            raise ToolTimeout(self.tool, message, usage=used(), billing="unknown") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = f"{method} {_host(url)}: {str(error) or 'connection failed'}"
-            raise ToolFailed(self.tool, message, usage=used(), error_type=type(error).__name__) from None
+            unsent = isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.InvalidURL)
+            raise ToolFailed(
+                self.tool, f"{method} {_host(url)}: {str(error) or 'connection failed'}", usage=used(),
+                error_type=type(error).__name__, billing="nothing" if unsent else "unknown",
+            ) from None  # fmt: skip
         if not response.is_success:
             excerpt = bytes(body[:300]).decode(errors="replace").strip()
             status = f"HTTP {response.status_code}"
             message = f"{method} {_host(url)}: {status} {response.reason_phrase}: {excerpt}"
-            raise ToolFailed(self.tool, message, usage=used(), error_type=status)
+            raise ToolFailed(self.tool, message, usage=used(), error_type=status, billing="unknown")
         return HttpExchange(bytes(body), response.headers, response.encoding or "utf-8", used())
 
     @asynccontextmanager

@@ -20,7 +20,7 @@ from catp.tools.contract import Contract
 from catp.tools.decorator import full_name
 from catp.tools.errors import ToolFailed, ToolTimeout, ToolUnavailable, WrongResult
 from catp.tools.price import Unpriced
-from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
+from catp.tools.spec import BackendResult, ToolLimits, ToolSpec, check_price
 from catp.tools.usage import PriceModel, Usage
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ async def import_mcp(
 
     Raises:
         ToolUnavailable: The SDK is not installed, or the server cannot be reached.
+        ToolDefinitionError: A price is no price model.
     """
+    for name, one in price.items() if isinstance(price, Mapping) else [(namespace or "mcp", price)]:
+        if one is not None:
+            check_price(name, one)
     connection = _Connection(namespace or "mcp", server, dict(env or {}), connect_timeout)
     try:
         listed = await connection.tools()
@@ -180,15 +184,17 @@ class _McpBackend:
                 given = {key: value for key, value in args.items() if value is not None}
                 result = await client.call_tool(self._remote, given)
         except TimeoutError:
-            raise ToolTimeout(name, f"stopped after {timeout:g} s", usage=used()) from None
+            raise ToolTimeout(name, f"stopped after {timeout:g} s", usage=used(), billing="unknown") from None
         except ToolUnavailable as error:
-            raise ToolUnavailable(name, error.message, usage=used()) from error
+            raise ToolUnavailable(name, error.message, usage=used(), billing="nothing") from error
         except Exception as error:
-            raise ToolFailed(name, str(_first(error)), usage=used(), error_type=type(error).__name__) from error
+            raise ToolFailed(
+                name, str(_first(error)), usage=used(), error_type=type(error).__name__, billing="unknown"
+            ) from error
         usage = used()
         if result.is_error:
             message = _text(result.content) or "the server reported an error without a message"
-            raise ToolFailed(name, message, usage=usage, error_type="MCPToolError")
+            raise ToolFailed(name, message, usage=usage, error_type="MCPToolError", billing="unknown")
         value = self._value(result, usage)
         usage = replace(usage, bytes_out=len(value) if isinstance(value, str) else 0)
         return BackendResult(self._contract.check_result(value, usage), usage)
