@@ -21,7 +21,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import Effect, Param, ToolSig
@@ -65,7 +65,31 @@ class Tool(Generic[P, R]):
         return f"<Tool {self.spec.signature}>"
 
 
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+@overload
 def tool(
+    *,
+    capability: str = ...,
+    effects: Effect = ...,
+    price: PriceModel | None = ...,
+    accuracy: float | None = ...,
+    timeout: float = ...,
+    concurrency: int | None = ...,
+    rate: float | None = ...,
+    placement: Placement | None = ...,
+    version: str = ...,
+    namespace: str = ...,
+    name: str | None = ...,
+    unavailable: Callable[[], str | None] | None = ...,
+    params: Mapping[str, str] | None = ...,
+    setup: Callable[[], object] | None = ...,
+    family: str | None = ...,
+    pool: WorkerPool | None = ...,
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
     *,
     capability: str = "",
     effects: Effect = "pure",
@@ -83,10 +107,11 @@ def tool(
     setup: Callable[[], object] | None = None,
     family: str | None = None,
     pool: WorkerPool | None = None,
-) -> Callable[[Callable[P, R]], Tool[P, R]]:
-    """Turn a function with annotations into a `Tool`.
+) -> Any:
+    """Turn a function with annotations into a `Tool`. `@tool` alone is `@tool()`.
 
     Args:
+        function: What `@tool` without brackets stands above.
         capability: What it is for; tools with the same capability are rivals.
         effects: `pure`, `read` or `write`; write tools are never repeated or started early.
         price: Default: CPU time for `process`, unpriced otherwise.
@@ -123,7 +148,7 @@ def tool(
         spec = ToolSpec(
             signature=signature,
             backend=backend,
-            price=price or (ComputePrice() if place == "process" else Unpriced()),
+            price=price if price is not None else ComputePrice() if place == "process" else Unpriced(),
             limits=ToolLimits(concurrency, rate, timeout),
             version=version,
             capability=capability,
@@ -133,7 +158,7 @@ def tool(
         )
         return Tool(function, spec)
 
-    return decorate
+    return decorate if function is None else decorate(function)
 
 
 def full_name(name: str, namespace: str = "") -> ToolName:

@@ -22,6 +22,10 @@ from catp.tools import (
     ToolTimeout,
     Unpriced,
     WrongResult,
+    command_tool,
+    http_tool,
+    import_mcp,
+    llm_tool,
     register_type,
     tool,
 )
@@ -363,3 +367,38 @@ async def test_a_thread_that_hangs_is_given_up_and_counted() -> None:
             break
         await asyncio.sleep(0.01)
     assert backend.abandoned == 0
+
+
+@tool
+def shout(text: str) -> str:
+    """Make it loud."""
+    return text.upper()
+
+
+def test_the_decorator_works_without_brackets() -> None:
+    assert shout("a") == "A"
+    assert str(shout.spec.signature) == "shout(text: text) -> text"
+    with pytest.raises(ToolDefinitionError, match="cannot be a tool"):
+        tool(lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("price", "fix"),
+    [
+        (0.01, r'price=PerCall\("0.01"\)'),
+        ("0.02", r'price=PerCall\("0.02"\)'),
+        (0, r"price=Free\(\)"),
+        (PerCall, r"PerCall\("),
+    ],
+)
+def test_a_price_that_is_no_price_model_is_refused(price: Any, fix: str) -> None:
+    with pytest.raises(ToolDefinitionError, match=rf"'shout'.*is no price model; write .*{fix}"):
+        tool(price=price, placement="thread")(shout.function)
+    with pytest.raises(ToolDefinitionError, match=fix):
+        http_tool("t", "GET", "http://localhost/", params={}, returns=str, price=price)
+    with pytest.raises(ToolDefinitionError, match=fix):
+        llm_tool("t", model="m", prompt="", params={}, price=price)
+    with pytest.raises(ToolDefinitionError, match=fix):
+        command_tool("t", ["cat"], params={}, returns=str, price=price)
+    with pytest.raises(ToolDefinitionError, match=fix):
+        asyncio.run(import_mcp(["false"], price={"add": price}))

@@ -96,9 +96,9 @@ def llm_tool(
         base_url.rstrip("/") + "/chat/completions", body, system, prompt, dict(defaults or {}),
     )  # fmt: skip
     return ToolSpec(
-        signature, backend, price or Unpriced(), ToolLimits(concurrency, rate, timeout), f"{version}+{model}",
-        capability, accuracy, types, forecast=lambda size: _forecast(fixed_chars + size, max_tokens),
-        unavailable=missing_secrets(headers),
+        signature, backend, Unpriced() if price is None else price, ToolLimits(concurrency, rate, timeout),
+        f"{version}+{model}", capability, accuracy, types, unavailable=missing_secrets(headers),
+        forecast=lambda size: _forecast(fixed_chars + size, max_tokens),
     )  # fmt: skip
 
 

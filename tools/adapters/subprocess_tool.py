@@ -86,8 +86,8 @@ def command_tool(
     job = Job(name, name, Target.of(run_command))
     backend = _CommandBackend(Contract(signature, types), job, tuple(command), stdin, dict(defaults or {}), pool)
     return ToolSpec(
-        signature, backend, price or ComputePrice(), ToolLimits(concurrency, None, timeout), version, capability,
-        accuracy, types, unavailable=lambda: _missing(command[0]),
+        signature, backend, ComputePrice() if price is None else price, ToolLimits(concurrency, None, timeout), version,
+        capability, accuracy, types, unavailable=lambda: _missing(command[0]),
     )  # fmt: skip
 
 
