@@ -203,10 +203,10 @@ def words(n: int) -> list[str]:
     return [f"w{i}" for i in range(n)]
 
 
-@tool(price=PerCall("0.001"), timeout=1.0)
+@tool(price=PerCall("0.001"), timeout=2.5)
 def naps(text: str) -> str:
-    """Sleep half its time limit."""
-    time.sleep(0.5)
+    """Sleep for a small part of its time limit; the rest is for a busy machine."""
+    time.sleep(0.4)
     return text
 
 

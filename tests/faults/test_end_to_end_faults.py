@@ -124,14 +124,14 @@ async def test_a_leaked_thread_does_not_survive_its_call() -> None:
 
 
 async def test_calls_that_wait_for_a_worker_are_neither_timed_nor_billed() -> None:
-    """More calls than workers, each half its time limit: the last ones wait far longer than that limit."""
-    width = 4 * default_pool().size
+    """More calls than workers: the last ones wait far longer than their time limit."""
+    width = 10 * default_pool().size
     result = await run(f"a = words({width})\nb = naps(each a)\nout b")
     assert result.status == "complete", result.results
     assert result.spent == usd("0.001") * width
     started = [event for event in result.trace if event.type == "node.started" and event.step == "b"]
     ends = {event.element: event.at_ns for event in result.trace if event.type == "node.settled" and event.step == "b"}
-    assert all(ends[event.element] - event.at_ns < 1.6e9 for event in started)
+    assert all(ends[event.element] - event.at_ns < 3.2e9 for event in started)
     stopped = await run(f"a = words({width})\nb = naps(each a)\nout b", deadline_s=1.2)
     calls = sum(event.type == "node.started" and event.step == "b" for event in stopped.trace)
     assert calls < width
@@ -314,7 +314,7 @@ def test_an_unpriced_run_never_shows_0(project: Path) -> None:
 
 def test_deadline_of_the_run_kills_the_worker_and_is_exit_5(project: Path) -> None:
     mark = project / "pid"
-    done = catp(project, MARKED.format("burns"), "-i", f'mark:="{mark}"', "--deadline", "1.5")
+    done = catp(project, MARKED.format("burns"), "-i", f'mark:="{mark}"', "--deadline", "3")
     assert done.returncode == 5
     assert not alive(int(mark.read_text()))
     assert stored(project)[0].cost > 0
