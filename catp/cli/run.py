@@ -116,7 +116,7 @@ def exit_code(result: "RunResult") -> int:
     lost = [step for step in result.steps.values() if step.status not in ("ok", "skipped")]
     if result.status == "complete" or not (missing or any(_writes(result, step.name) for step in lost)):
         return EXIT_OK
-    if any("deadline" in step.reason for step in lost):
+    if any(step.status == "cancelled" and "run's deadline" in step.reason for step in lost):
         return EXIT_SLO_MISSED
     return EXIT_BUDGET if any(step.status == "refused" for step in lost) else EXIT_FAILED
 
