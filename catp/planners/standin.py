@@ -16,7 +16,7 @@ from catp.planlang.passes.facts import facts_of
 from catp.planlang.registry_view import CallEstimate, ValueFacts
 from catp.planlang.types import Type
 from catp.planners.accuracy import AccuracyModel, ValueQuality
-from catp.planners.typegraph import Maker, Passed, Path, TypeGraph
+from catp.planners.typegraph import Maker, Passed, Path, TypeGraph, closed
 
 __all__ = ["StandIns", "Value"]
 
@@ -108,7 +108,7 @@ class StandIns:
 
     def _closed(self, value: Value, maker: Maker, path: Path) -> bool:
         """True if no plan calls `maker` on this part of `value`."""
-        if any(p == path and t.required in value.consumed for p, t in self._graph.carried(value.facts.type)):
+        if any(p == path and closed(t, value.consumed) for p, t in self._graph.carried(value.facts.type)):
             return True
         if maker.refines is None or len(maker.slots) > 1:
             return False

@@ -25,7 +25,7 @@ from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFact
 from catp.planlang.types import Type, list_of
 from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
 from catp.planners.standin import StandIns, Value
-from catp.planners.typegraph import Maker, Passed, Path, TypeGraph
+from catp.planners.typegraph import Maker, Passed, Path, TypeGraph, closed
 
 __all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
 
@@ -304,7 +304,7 @@ class TermSpace:
         targets = self._targets(maker, facts.type, sources, passed)
         term = Term(
             str(maker.sig.name), maker, feeds, facts, quality,
-            frozenset(p for p, t in self.graph.carried(facts.type) if t.required not in consumed),
+            frozenset(p for p, t in self.graph.carried(facts.type) if not closed(t, consumed)),
             consumed, chain, sources, self.graph.passed(maker, passed), targets, bit, calls,
             own * count + before[0], own_p95 * count + before[1],
             slowest_of(estimate.latency, count).expected_ms + max(f.term.finish for f in feeds),

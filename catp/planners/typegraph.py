@@ -13,7 +13,7 @@ Rules that keep plans meaningful, not just well typed:
 - Parameters of type `any` and `json` take only values of exactly that type. Tools that write are never chosen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from catp.planlang.nodes import Literal
@@ -21,7 +21,7 @@ from catp.planlang.registry_view import Param, RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import Type, TypeTable, list_of
 from catp.planners.protocol import Wanted
 
-__all__ = ["QUESTIONS", "Maker", "Passed", "Path", "TypeGraph", "carried", "feeds"]
+__all__ = ["QUESTIONS", "Maker", "Passed", "Path", "TypeGraph", "carried", "closed", "feeds"]
 
 QUESTIONS = ("question", "query")
 """Names of parameters and inputs that hold a question."""
@@ -50,12 +50,19 @@ class Maker:
 
 
 def carried(types: TypeTable, type_: Type) -> tuple[tuple[Path, Type], ...]:
-    """What a value of `type_` can be used as: itself, and the fields that carry it, nearest first."""
+    """What a value of `type_` can be used as: itself, and the fields that carry it, nearest first; lists likewise."""
     found: list[tuple[Path, Type]] = [((), type_)]
+    if type_.item is not None and not type_.item.optional:
+        found += [(path, list_of(inner)) for path, inner in carried(types, type_.item) if path]
     for name, field in types.fields(type_):
         if not field.optional and field.item is None and field.name.lower() == name.replace("_", ""):
             found += [((name, *path), inner) for path, inner in carried(types, field) if len(path) < 2]
     return tuple(found)
+
+
+def closed(type_: Type, consumed: Set[Type]) -> bool:
+    """True if values of this type, or their elements, were already consumed on the way."""
+    return type_.required in consumed or (type_.item is not None and type_.item.required in consumed)
 
 
 def feeds(types: TypeTable, wanted: Type, given: Type) -> bool | None:

@@ -409,6 +409,32 @@ def test_lists_are_worked_through_element_by_element() -> None:
     assert found.best.price.expected == 4 * 1100
 
 
+def test_fields_of_lists_are_worked_through_element_by_element_too() -> None:
+    inputs = {"pages": ValueFacts(list_of(IMAGE), Size(1000, 4), "noisy")}
+    wanted = (Wanted("texts", list_of(TEXT), capability=("ocr",)), Wanted("languages", list_of(LANGUAGE)))
+    best = SearchPlanner().search(request(wanted, inputs=inputs)).best
+    assert tools_of(best.plan) == ["denoise_a", "ocr_a", "language_a"]
+    assert [str(output.ref) for output in best.plan.outputs] == ["reading.text", "languages"]
+    assert "language_a(each reading.text)" in to_text(best.plan)
+    assert best.price.expected == 4 * 1110
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(IMAGE, Type("Sentiment")), (list_of(IMAGE), list_of(Type("Sentiment")))]
+)
+def test_what_was_made_from_a_text_does_not_replace_it_in_lists_either(given: Type, wanted: Type) -> None:
+    tools = (*PAGE_TOOLS, tool("short", TEXT, READING))  # a record that carries a text, made from a text
+    rows = {**PAGE_ROWS, "short": (1, 0.1, {"*": 1.0})}
+    inputs = {"pages": ValueFacts(given, Size(1000, 4), "noisy")}
+
+    def search(*through: tuple[str, ...]) -> None:
+        SearchPlanner().search(request((Wanted("m", wanted, through=through),), tools=tools, rows=rows, inputs=inputs))
+
+    search(("ocr",))
+    with pytest.raises(PlanningFailed):
+        search(("short",))
+
+
 def test_tools_that_write_are_never_chosen() -> None:
     send = ToolSig(ToolName("send"), (Param("image", IMAGE),), READING, effects="write")
     with pytest.raises(PlanningFailed):
