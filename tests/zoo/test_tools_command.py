@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from catp.cli.tools import app
+from catp.tools.builtin import default_catalogue
 from catp.tools.profile import ProfileBook
 
 pytestmark = pytest.mark.zoo
@@ -76,6 +77,33 @@ def test_price_grows_with_size() -> None:
     assert large > 4 * small
     text = invoke("price", "sentiment_vader", "--size", "600").stdout
     assert [line.split()[0] for line in text.splitlines()[:3]] == ["low", "expected", "p95"]
+
+
+def test_a_cheap_tool_stays_quick_far_beyond_what_was_measured() -> None:
+    book = default_catalogue().profiles.get("summary_lead")
+    assert book is not None
+    far = parsed("price", "summary_lead", "--size", "100000")["latency_ms"]
+    assert isinstance(far, dict)
+    assert max(book.buckets) < 14
+    assert far["expected"] - book.start_ms.mean < 1000
+
+
+def test_a_time_nobody_measured_is_shown_as_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unmeasured.py").write_text(
+        "from catp.tools import PerCall, tool\n"
+        "@tool(price=PerCall('0.01'))\n"
+        "def shout(text: str) -> str:\n"
+        "    return text.upper()\n"
+        "tools = [shout]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    given = ("--tools", "unmeasured:tools")
+    assert "unknown" in invoke("list", *given).stdout
+    shown = invoke("price", "shout", *given).stdout
+    assert "$0.01" in shown
+    assert "unknown" in shown
+    assert "0 ms" not in shown
+    assert parsed("price", "shout", *given)["latency_ms"] == {"expected": None, "p95": None}
 
 
 @pytest.mark.parametrize(
