@@ -15,7 +15,6 @@ from catp.cli.output import (
     EXIT_FAILED,
     EXIT_INVALID_PLAN,
     EXIT_USAGE,
-    dollars,
     emit_json,
     emit_text,
     fail,
@@ -25,14 +24,14 @@ from catp.cli.output import (
     write_atomic,
 )
 from catp.cli.plan_task import task
+from catp.cli.quotes import estimate_json, latency_text, price_text
 from catp.planlang.errors import Diagnostic, PlanError
-from catp.planlang.money import format_usd
 
 if TYPE_CHECKING:
     from catp.planlang.compiled import CompiledPlan
     from catp.planlang.nodes import Plan
     from catp.planlang.passes.admit import Verdict
-    from catp.planlang.registry_view import Estimator, PriceRange, RegistryView
+    from catp.planlang.registry_view import Estimator, RegistryView
 
 __all__ = ["app", "refuse"]
 
@@ -266,11 +265,9 @@ def _verdict(errors: int, warnings: int) -> str:
 
 def _quote_lines(compiled: "CompiledPlan", verdict: "Verdict") -> list[str]:
     estimate = compiled.estimate
-    price, latency = estimate.price, estimate.latency
-    priced = f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"
     rows = [
-        ("price", priced if price.priced else f"unpriced: {', '.join(estimate.unpriced)}"),
-        ("latency", f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"),
+        ("price", price_text(estimate)),
+        ("latency", latency_text(estimate)),
         ("work", f"{milliseconds(estimate.serial_ms)} in all, up to {estimate.width} at once"),
         ("calls", f"{estimate.calls:g} expected, {estimate.max_calls} at most"),
         ("critical", " > ".join(estimate.critical_path) or "-"),
@@ -281,42 +278,12 @@ def _quote_lines(compiled: "CompiledPlan", verdict: "Verdict") -> list[str]:
 
 
 def _plan_json(compiled: "CompiledPlan", verdict: "Verdict") -> dict[str, Any]:
-    from catp.planlang.jsonform import to_json
-    from catp.planlang.printer import to_text
-
-    estimate = compiled.estimate
     return {
         "name": compiled.plan.name,
-        "digest": compiled.digest,
-        "text": to_text(compiled.plan),
-        "plan": to_json(compiled.plan),
-        "price_usd": _price_json(estimate.price),
-        "latency_ms": {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms},
-        "serial_ms": estimate.serial_ms,
-        "width": estimate.width,
-        "calls": {"expected": estimate.calls, "most": estimate.max_calls},
-        "critical_path": list(estimate.critical_path),
-        "unpriced": list(estimate.unpriced),
-        "fit": verdict.fit,
-        "limits": [diagnostic.to_json() for diagnostic in verdict.diagnostics],
-        "steps": [
-            {
-                "step": name,
-                "price_usd": _price_json(found.price),
-                "latency_ms": {"expected": found.latency.expected_ms, "p95": found.latency.p95_ms},
-                "slack_ms": found.slack_ms,
-                "critical": found.critical,
-            }
-            for name, found in estimate.steps.items()
-        ],
+        **estimate_json(compiled, verdict),
         "edges": [
             {"from": source, "to": target, "slots": list(data["slots"])}
             for source, target, data in compiled.graph.edges(data=True)
         ],
         "rewrites": [{"rule": r.rule, "step": r.step, "reason": r.reason} for r in compiled.rewrites],
     }
-
-
-def _price_json(price: "PriceRange") -> dict[str, str | None]:
-    amounts = {"low": price.low, "expected": price.expected, "p95": price.p95}
-    return {key: None if amount is None else format_usd(amount) for key, amount in amounts.items()}

@@ -16,24 +16,22 @@ from catp.cli.output import (
     milliseconds,
     printable,
 )
+from catp.cli.quotes import estimate_json, latency_text, price_text, usd_json
 from catp.planlang.money import Money, format_usd
 from catp.planlang.render.labels import clip
 from catp.store.artifacts import encode_value
 
 if TYPE_CHECKING:
     from catp.agent import Agent
-    from catp.planlang.registry_view import PriceRange
     from catp.result import Quote, RunResult
     from catp.runtime.ledger import LedgerRow
 
 __all__ = [
     "columns",
-    "money_json",
     "print_quote",
     "print_result",
     "quote_json",
     "result_json",
-    "usd_json",
     "write_outputs",
 ]
 
@@ -103,42 +101,16 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
     return lines
 
 
-def money_json(price: "PriceRange") -> dict[str, str | None]:
-    """A price range as decimal strings, None for unpriced."""
-    return {key: usd_json(getattr(price, key)) for key in ("low", "expected", "p95")}
-
-
 def quote_json(quote: "Quote") -> dict[str, Any]:
     """The quote as JSON values."""
-    from catp.planlang.jsonform import to_json
-
-    estimate = quote.compiled.estimate
     return {
         "task": quote.task,
         "planner": quote.planner,
-        "plan": {"text": quote.text, "json": to_json(quote.compiled.plan), "digest": quote.compiled.digest},
-        "price_usd": money_json(estimate.price),
-        "latency_ms": {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms},
-        "critical_path": list(estimate.critical_path),
-        "serial_ms": estimate.serial_ms,
-        "unpriced": list(estimate.unpriced),
-        "untimed": list(estimate.untimed),
+        **estimate_json(quote.compiled, quote.verdict),
         "quality": quote.quality,
         "utility": quote.utility,
         "alpha": quote.alpha,
         "notes": list(quote.notes),
-        "verdict": quote.verdict.fit,
-        "diagnostics": [d.to_json() for d in quote.verdict.diagnostics],
-        "steps": [
-            {
-                "step": name,
-                "price_usd": money_json(step.price),
-                "latency_ms": {"expected": step.latency.expected_ms, "p95": step.latency.p95_ms},
-                "slack_ms": step.slack_ms,
-                "critical": step.critical,
-            }
-            for name, step in estimate.steps.items()
-        ],
     }
 
 
@@ -181,14 +153,10 @@ def write_outputs(result: "RunResult", folder: Path) -> None:
 
 def _quote_lines(quote: "Quote") -> list[str]:
     estimate = quote.compiled.estimate
-    price, latency = estimate.price, estimate.latency
-    amounts = f"{dollars(price.low)} low, {dollars(price.expected)} expected, {dollars(price.p95)} p95"
-    times = f"{milliseconds(latency.expected_ms)} expected, {milliseconds(latency.p95_ms)} p95"
-    if estimate.untimed:
-        times = f"unknown for {', '.join(estimate.untimed)}; the rest {times}" if latency.p95_ms else "unknown"
+    work = "" if estimate.untimed else f" ({milliseconds(estimate.serial_ms)} of work)"
     rows = [
-        ("price", amounts if price.priced else "unpriced"),
-        ("latency", times if estimate.untimed else f"{times} ({milliseconds(estimate.serial_ms)} of work)"),
+        ("price", price_text(estimate)),
+        ("latency", latency_text(estimate) + work),
         ("critical", " > ".join(estimate.critical_path) or "-"),
     ]
     if quote.quality is not None:
@@ -198,8 +166,6 @@ def _quote_lines(quote: "Quote") -> list[str]:
                 f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha:g}" if quote.alpha is not None else ""),
             )
         )
-    if estimate.unpriced:
-        rows.append(("unpriced", ", ".join(estimate.unpriced)))
     rows += [("limit", d.message) for d in quote.verdict.diagnostics]
     rows += [("note", note) for note in quote.notes]
     return columns(rows)
@@ -277,11 +243,6 @@ def _amount(rows: "Sequence[LedgerRow]") -> str:
     if len(known) == len(rows):
         return dollars(Money(sum(known)))
     return f"{dollars(Money(sum(known)))} + unpriced" if known else "unpriced"
-
-
-def usd_json(amount: Money | None) -> str | None:
-    """An amount as a decimal string, None for unpriced."""
-    return None if amount is None else format_usd(amount)
 
 
 def _indent(text: str) -> list[str]:

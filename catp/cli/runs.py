@@ -9,7 +9,8 @@ import typer
 
 from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
-from catp.cli.report import columns, money_json, usd_json
+from catp.cli.quotes import money_json, usd_json
+from catp.cli.report import columns
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 

@@ -10,7 +10,8 @@ import typer
 from catp.cli.catalogues import all_tools, load_catalogue
 from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
-from catp.cli.report import columns, money_json
+from catp.cli.quotes import money_json
+from catp.cli.report import columns
 from catp.planlang.errors import nearest
 from catp.tools.bench.report import typical_facts
 from catp.tools.catalogue import Catalogue
