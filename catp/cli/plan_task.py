@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catp.cli.config import settings_or_fail
+from catp.cli.options import (
+    AlphaOption,
+    BudgetOption,
+    DeadlineOption,
+    InputsOption,
+    JsonOption,
+    ToolsOption,
+    WantOption,
+)
 from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
 from catp.cli.report import columns, print_quote, quote_json
 from catp.cli.run import agent_from, guarded, parse_wanted, read_cli_inputs
@@ -18,23 +27,16 @@ __all__ = ["task"]
 
 def task(
     text: Annotated[str, typer.Argument(metavar="TASK", help="What to do, in words.")],
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", metavar="NAME=VALUE", help="NAME=file, NAME=text or NAME:=json."),
-    ] = None,
-    want: Annotated[
-        list[str] | None, typer.Option("--want", metavar="NAME=TYPE", help="An output, instead of reading the task.")
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Weight of quality against price, 0 to 1.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Most the run may cost, in US dollars.")] = None,
-    deadline: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
-    ] = None,
-    tools: Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")] = None,
+    input_: InputsOption = None,
+    want: WantOption = None,
+    alpha: AlphaOption = None,
+    budget: BudgetOption = None,
+    deadline: DeadlineOption = None,
+    tools: ToolsOption = None,
     candidates: Annotated[int, typer.Option(min=1, max=50, help="How many plans to compare.")] = 5,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the best plan.")] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the best plan as a Mermaid diagram.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Plan a task and price the candidates, without running anything."""
     if Path(text).suffix in (".plan", ".json"):

@@ -12,6 +12,15 @@ import typer
 
 from catp.cli.approval import MODES, Approver
 from catp.cli.config import settings_or_fail
+from catp.cli.options import (
+    AlphaOption,
+    BudgetOption,
+    DeadlineOption,
+    InputsOption,
+    JsonOption,
+    ToolsOption,
+    WantOption,
+)
 from catp.cli.output import (
     EXIT_BUDGET,
     EXIT_FAILED,
@@ -41,22 +50,15 @@ def run(
     task: Annotated[
         str, typer.Argument(metavar="TASK|PLANFILE", help="What to do, in words; or a .plan or .json file.")
     ],
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", metavar="NAME=VALUE", help="NAME=file, NAME=text or NAME:=json."),
-    ] = None,
-    want: Annotated[
-        list[str] | None, typer.Option("--want", metavar="NAME=TYPE", help="An output, instead of reading the task.")
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Weight of quality against price, 0 to 1.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Most the run may cost, in US dollars.")] = None,
-    deadline: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
-    ] = None,
+    input_: InputsOption = None,
+    want: WantOption = None,
+    alpha: AlphaOption = None,
+    budget: BudgetOption = None,
+    deadline: DeadlineOption = None,
     assume_price: Annotated[
         str | None, typer.Option(metavar="USD", help="What an unpriced call is taken to cost under --budget.")
     ] = None,
-    tools: Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")] = None,
+    tools: ToolsOption = None,
     store: Annotated[Path | None, typer.Option(help="Database file of saved runs.")] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Do not save the run.")] = False,
     output: Annotated[
@@ -65,7 +67,7 @@ def run(
     approve: Annotated[
         str, typer.Option(metavar="auto|ask|never", help="What to do with steps marked @approve.")
     ] = "ask",
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json_: JsonOption = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")
     ] = False,
