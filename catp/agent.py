@@ -35,7 +35,7 @@ from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger
 from catp.runtime.run import Approver, Run, RunOutcome
 from catp.runtime.slots import Slots
-from catp.tools.builtin.facts import describe
+from catp.tools.builtin.facts import describe, type_of
 from catp.tools.catalogue import Catalogue
 from catp.tools.errors import ProfileError
 
@@ -123,16 +123,12 @@ class Agent:
         request = PlanRequest(task, facts, goals, objective, registry, self._estimator(objective), candidates)
         proposal = await self.planner.plan(request)
         notes += proposal.notes
-        quotes = tuple(
-            replace(
-                self._quote(task, candidate.plan, facts, objective, self.planner.name),
-                quality=candidate.quality,
-                utility=candidate.utility,
-            )
-            for candidate in proposal.candidates
-        )
-        quotes = tuple(replace(quote, notes=notes + quote.notes) for quote in quotes)
-        return Planned(task, quotes, proposal.exact, notes)
+        quotes = []
+        for candidate in proposal.candidates:
+            quote = self._quote(task, candidate.plan, facts, objective, self.planner.name)
+            notes_too = notes + quote.notes
+            quotes.append(replace(quote, quality=candidate.quality, utility=candidate.utility, notes=notes_too))
+        return Planned(task, tuple(quotes), proposal.exact, notes)
 
     async def quote(
         self,
@@ -151,8 +147,10 @@ class Agent:
         if isinstance(task, str) and _PLAN_TEXT.search(task):
             task = parse(task)
         if isinstance(task, str):
-            limits = {"alpha": alpha, "budget": budget, "deadline_s": deadline_s}
-            return (await self.plan(task, inputs, wanted=wanted, candidates=1, **limits)).best  # type: ignore[arg-type]  # as above
+            planned = await self.plan(
+                task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s, candidates=1
+            )
+            return planned.best
         facts = {name: describe(value) for name, value in (inputs or {}).items()}
         title = task.doc or task.name or "a given plan"
         return self._quote(title, task, facts, self._objective(alpha, budget, deadline_s), "given")
@@ -423,7 +421,7 @@ def check_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> None:
             if item.default is None and not item.type.optional:
                 raise InputError(f"input {name!r} ({item.type}) is missing")
             continue
-        given = describe(inputs[name]).type
+        given = type_of(inputs[name])
         if not _fits(item.type, given, compiled.registry.types):
             raise InputError(f"input {name!r} must be {item.type}, got {given}")
 

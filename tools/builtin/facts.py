@@ -13,7 +13,7 @@ from catp.planlang.types import ANY, Type, list_of
 from catp.tools.annotations import resolve
 from catp.tools.builtin.probes import probe
 
-__all__ = ["SHORT_TEXT", "describe", "text_condition"]
+__all__ = ["SHORT_TEXT", "describe", "text_condition", "type_of"]
 
 SHORT_TEXT = 60
 """Texts with fewer characters are in condition `short`: too little for most identifiers to go by."""
@@ -47,6 +47,15 @@ def describe(value: Any) -> ValueFacts:
     return ValueFacts(_type_of(value))
 
 
+def type_of(value: Any) -> Type:
+    """Return the type `describe` finds, without looking at what makes a value easy or hard."""
+    if isinstance(value, Image.Image):
+        return Type("image")
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return _list_type({type_of(item) for item in value})
+    return describe(value).type
+
+
 def text_condition(text: str) -> str:
     """Return `short` or `plain`."""
     return "short" if len(text) < SHORT_TEXT else "plain"
@@ -56,10 +65,13 @@ def _describe_list(values: Sequence[Any]) -> ValueFacts:
     if not values:
         return ValueFacts(list_of(ANY), Size(0, 0))
     found = [describe(value) for value in values]
-    types = {facts.type for facts in found}
     hardest = max((facts.condition for facts in found), key=_hardness)
     mean = round(sum(facts.size.units for facts in found) / len(found))
-    return ValueFacts(list_of(types.pop() if len(types) == 1 else ANY), Size(mean, len(found)), hardest)
+    return ValueFacts(_list_type({facts.type for facts in found}), Size(mean, len(found)), hardest)
+
+
+def _list_type(items: set[Type]) -> Type:
+    return list_of(items.pop() if len(items) == 1 else ANY)
 
 
 def _hardness(condition: str) -> int:
