@@ -169,6 +169,9 @@ class Agent:
     ) -> RunResult:
         """Plan (unless a plan or quote is given), check the budget, run, save, and return everything about the run.
 
+        A quote runs under the budget and deadline it was made for, unless others are given here; one that
+        does not fit them stays refused.
+
         A failed step does not raise: look at `result.status` and `result.results`. Cancelling the task stops all work,
         completes the ledger, saves the run and raises `RunCancelled` (a `CancelledError`) with the result.
 
@@ -177,10 +180,15 @@ class Agent:
             RunRefused: the expected price or time exceeds the budget or deadline, or a price is unknown.
         """
         inputs = dict(inputs or {})
-        objective = self._objective(alpha, budget, deadline_s)
         if isinstance(task, Quote):
-            quote = task
+            quote, quoted_s = task, task.deadline_ms / 1000 if task.deadline_ms is not None else None
+            objective = self._objective(
+                quote.alpha if alpha is None else alpha,
+                quote.budget if budget is None else budget,
+                quoted_s if deadline_s is None else deadline_s,
+            )
         else:
+            objective = self._objective(alpha, budget, deadline_s)
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
         check_inputs(quote.compiled, inputs)
         if not quote.verdict.expected_ok:
@@ -247,7 +255,16 @@ class Agent:
             names = ", ".join(compiled.estimate.unpriced)
             notes = (f"unpriced calls are assumed to cost ${format_usd(self.assume_price)} each: {names}",)
         verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms)
-        return Quote(task, compiled, verdict, planner, alpha=objective.alpha, notes=notes)
+        return Quote(
+            task,
+            compiled,
+            verdict,
+            planner,
+            alpha=objective.alpha,
+            budget=objective.budget,
+            deadline_ms=objective.deadline_ms,
+            notes=notes,
+        )
 
     def _estimator(self, objective: Objective) -> Estimator:
         """The catalogue's estimator; under a budget, with the assumed price where nobody knows one."""

@@ -23,6 +23,7 @@ __all__ = ["Planned", "Quote", "RunCancelled", "RunRefused", "RunResult"]
 class Quote:
     """A compiled plan with its price, time and predicted quality. Making one never spends.
 
+    `budget` (nano-USD) and `deadline_ms` are the caller's limits it was made for; the plan's own are in the plan.
     `notes` say what the planner assumed or cut; the plan is the best there is only if they do not say otherwise.
     """
 
@@ -33,6 +34,8 @@ class Quote:
     quality: float | None = None
     utility: float | None = None
     alpha: float | None = None
+    budget: Money | None = None
+    deadline_ms: float | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -64,6 +64,16 @@ async def test_quote_equals_the_plan_that_runs() -> None:
     assert result.spent == quote.price.expected
 
 
+async def test_a_quote_runs_under_the_limits_it_was_made_for() -> None:
+    bot = agent(alpha=0.0)
+    quote = await bot.quote("anything", TEXT, wanted=WANT, alpha=0.3, budget="0.03", deadline_s=60)
+    started = (await bot.run(quote, TEXT)).trace
+    limits = next(event.data for event in started if event.type == "run.created")
+    assert (limits["budget"], limits["deadline_ms"]) == ("0.03", 60_000)
+    raised = (await bot.run(quote, TEXT, budget="0.5")).trace
+    assert next(event.data for event in raised if event.type == "run.created")["budget"] == "0.50"
+
+
 async def test_budget_keeps_dear_tools_out_and_refuses_what_cannot_fit() -> None:
     result = await agent(alpha=1.0, budget="0.01").run("anything", TEXT, wanted=WANT)
     assert result.spent <= usd("0.01")
