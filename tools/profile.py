@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from catp.planlang.registry_view import Size
+from catp.tools.call_fact import CallFact
 from catp.tools.errors import ProfileError
 from catp.tools.histogram import Histogram
 from catp.tools.usage import Usage
 
-__all__ = ["Bucket", "Profile", "ProfileBook", "ProfileError", "Score"]
+__all__ = ["Bucket", "CallFact", "Profile", "ProfileBook", "ProfileError", "Score"]
 
 SCHEMA = "catp.profiles/1"
 
