@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from catp.planlang.money import Money
 
-__all__ = ["Charge", "ChargeKind", "PriceModel", "Usage", "carrying"]
+__all__ = ["Charge", "ChargeKind", "PriceModel", "Usage", "carrying", "usage_from_json", "usage_json"]
 
 
 E = TypeVar("E", bound=BaseException)
@@ -36,6 +36,23 @@ def carrying(error: E, usage: Usage) -> E:
     """Attach what a stopped call had used to the cancellation that stopped it: stopped work is paid for, too."""
     error.usage = usage  # type: ignore[attr-defined]  # a class of asyncio's; readers use getattr
     return error
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Return usage as JSON values, without what is zero; `reported` in nano-USD."""
+    full = {
+        "wall_ms": usage.wall_ms, "cpu_ms": usage.cpu_ms, "cold_cpu_ms": usage.cold_cpu_ms, "peak_mb": usage.peak_mb,
+        "bytes_in": usage.bytes_in, "bytes_out": usage.bytes_out, "units": dict(usage.units),
+    }  # fmt: skip
+    found: dict[str, Any] = {name: amount for name, amount in full.items() if amount}
+    if usage.reported is not None:
+        found["reported"] = usage.reported
+    return found
+
+
+def usage_from_json(data: Mapping[str, Any]) -> Usage:
+    """Read what `usage_json` wrote; raise `TypeError` for an unknown field."""
+    return Usage(**data)
 
 
 ChargeKind: TypeAlias = Literal["call", "compute", "cold_start", "unit", "table", "custom", "provider"]

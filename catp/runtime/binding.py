@@ -8,9 +8,10 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.registry_view import Estimator
 from catp.runtime.program import StepInfo
 from catp.runtime.values import Values
+from catp.tools.pools import Pool
 from catp.tools.spec import ToolSpec
 
-__all__ = ["ToolSource", "bind_inputs", "look_up"]
+__all__ = ["ToolSource", "bind_inputs", "check_pools", "look_up"]
 
 
 class ToolSource(Protocol):
@@ -38,6 +39,14 @@ def look_up(steps: Iterable[StepInfo], catalogue: ToolSource) -> dict[str, ToolS
                         f"step {info.name!r} uses tool {attempt.tool!r}, which is not in the catalogue"
                     ) from None
     return tools
+
+
+def check_pools(steps: Iterable[StepInfo], pools: Mapping[str, Pool]) -> None:
+    """Raise `ValueError` if a step is pinned to a pool that is not there."""
+    for info in steps:
+        if info.pin is not None and info.pin not in pools:
+            known = f"there are {', '.join(sorted(pools))}" if pools else "this run has no pools"
+            raise ValueError(f"step {info.name!r} is pinned to the pool {info.pin!r}, but {known}")
 
 
 def bind_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> dict[str, Any]:

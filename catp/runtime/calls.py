@@ -14,15 +14,16 @@ from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Size
 from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
+from catp.runtime.hooks import Journal, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
 from catp.runtime.program import StepInfo
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
-from catp.tools.errors import Billing, ToolError, ToolTimeout, ToolUnavailable
+from catp.tools.errors import Billing, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.price import needs
 from catp.tools.sizes import input_units, size_of
-from catp.tools.spec import BackendResult, QueueingBackend, ToolSpec
-from catp.tools.usage import Charge, Usage
+from catp.tools.spec import BackendResult, QueueingBackend, ToolBackend, ToolSpec
+from catp.tools.usage import Charge, Usage, usage_json
 
 __all__ = ["CallHost", "CallRecord", "KeyedBackend", "ToolCall"]
 
@@ -85,6 +86,11 @@ class CallHost(Protocol):
         ...
 
     @property
+    def journal(self) -> Journal | None:
+        """Where the run is kept, if anywhere."""
+        ...
+
+    @property
     def on_call(self) -> Callable[[CallRecord], None] | None:
         """Told about every call that taught something."""
         ...
@@ -106,6 +112,7 @@ class ToolCall:
     call: Call
     info: StepInfo
     spec: ToolSpec
+    backend: ToolBackend
     args: Mapping[str, Any]
     estimate: CallEstimate | None
     limits: tuple[Limit, ...]
@@ -120,6 +127,9 @@ class ToolCall:
     over: bool = False
     ended: CallEnded | None = None
     value: Any = None
+    usage: Usage | None = None
+    size: int | None = None
+    output: Size | None = None
 
     def admit(self) -> bool:
         """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused."""
@@ -169,11 +179,28 @@ class ToolCall:
                 self.backstop.cancel()
 
     async def _call(self) -> BackendResult:
-        backend = self.spec.backend
+        backend = self.backend
+        if self.info.writes and self.host.journal is not None:
+            return await self._call_durably(backend, self.host.journal)
         if _queues(type(backend)):
             assert isinstance(backend, QueueingBackend)
             return await backend.call_when_free(self.args, timeout=self.timeout_s, began=self._begin)
         self._begin()
+        if self.key is not None and isinstance(backend, KeyedBackend):
+            return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
+        return await backend.call(self.args, timeout=self.timeout_s)
+
+    async def _call_durably(self, backend: ToolBackend, journal: Journal) -> BackendResult:
+        """Act on the world only once the intention is on disk: whoever resumes the run must know that it may have."""
+        self._begin()
+        try:
+            await journal.durable()
+        except JournalUnavailable as error:
+            raise ToolFailed(
+                self.spec.name,
+                f"not called: {error}, so a crash could make it act twice", error_type="JournalUnavailable",
+                billing="nothing",
+            ) from error  # fmt: skip
         if self.key is not None and isinstance(backend, KeyedBackend):
             return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
         return await backend.call(self.args, timeout=self.timeout_s)
@@ -212,6 +239,7 @@ class ToolCall:
     def _succeed(self, result: BackendResult) -> None:
         if self.over:
             return
+        self.usage = result.usage
         settlement = self._settle_usage(result.usage)
         try:
             self._teach(result.usage, failed=False, value=result.value)
@@ -231,6 +259,7 @@ class ToolCall:
         if self.over:
             return
         self._begin()
+        self.usage = usage
         if billing == "nothing":
             settlement = self._settle((), "")
         elif billing == "unknown":
@@ -245,10 +274,12 @@ class ToolCall:
 
     def _teach(self, usage: Usage, *, failed: bool, value: Any = None) -> None:
         observer = self.host.on_call
+        if observer is None and self.host.journal is None:
+            return
+        self.size = input_units({name: size_of(arg) for name, arg in self.args.items()})
+        self.output = None if failed else size_of(value)
         if observer is not None:
-            size = input_units({name: size_of(arg) for name, arg in self.args.items()})
-            output = None if failed else size_of(value)
-            observer(CallRecord(self.spec.name, self.spec.version, usage, size, output, failed))
+            observer(CallRecord(self.spec.name, self.spec.version, usage, self.size, self.output, failed))
 
     def _stopped(self, usage: Usage | None) -> None:
         if self.over:
@@ -256,7 +287,8 @@ class ToolCall:
         if not self.began:
             self.cancel_queued("stopped before it began")
             return
-        settlement = self._settle_usage(usage) if isinstance(usage, Usage) else self._settle_elapsed()
+        self.usage = usage if isinstance(usage, Usage) else None
+        settlement = self._settle_usage(self.usage) if self.usage is not None else self._settle_elapsed()
         if self.late:
             self._report(
                 "timeout", f"{self.spec.name} took longer than {self.timeout_s:g} s", "ToolTimeout", settlement
@@ -316,7 +348,14 @@ class ToolCall:
             "outcome": result,
             "amount": None if amount is None else money_text(amount),
             "ms": (now - self.started_ns) / 1e6,
+            "rows": [row.to_json() for row in settlement.rows],
         }
+        if self.usage is not None and self.usage != _NO_USAGE:
+            data["usage"] = usage_json(self.usage)
+        if self.size is not None:
+            data["size"] = self.size
+        if self.output is not None:
+            data["output"] = [self.output.units, self.output.count]
         if reason:
             data["reason"], data["error"] = reason, error_type
         notes = [row.note for row in settlement.rows if row.note]
@@ -349,9 +388,12 @@ class ToolCall:
         reserved = self.reservation.amount if self.reservation else Money(0)
         data: dict[str, Any] = {
             "tool": self.spec.name,
+            "version": self.spec.version,
+            "alternative": self.call.attempt,
             "reserved": money_text(reserved),
             "est": None if price is None else money_text(price),
             "est_ms": self.estimate.latency.expected_ms if self.estimate else None,
+            "p95_ms": self.estimate.latency.p95_ms if self.estimate else None,
             "timeout_ms": self.timeout_s * 1e3,
         }
         if self.key is not None:

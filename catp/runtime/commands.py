@@ -72,11 +72,11 @@ class Prepared(NamedTuple):
 
 
 class Approved(NamedTuple):
-    """Somebody decided on an `@approve` step."""
+    """Somebody decided on an `@approve` step; `granted` None means that the answer will not come in this process."""
 
     at_ns: int
     step: str
-    granted: bool
+    granted: bool | None
     reason: str
 
 

@@ -16,11 +16,14 @@ from catp.planlang.types import ANY, Type
 from catp.runtime.calls import CallRecord, ToolCall
 from catp.runtime.clock import Clock
 from catp.runtime.commands import Call, CallEnded, Event
+from catp.runtime.hooks import Journal
 from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
-from catp.tools.spec import ToolSpec
+from catp.tools.errors import ToolUnavailable
+from catp.tools.pools import Pool
+from catp.tools.spec import ToolBackend, ToolSpec
 
 __all__ = ["Dispatcher", "spawn"]
 
@@ -40,6 +43,8 @@ class Dispatcher:
         deadline_s: Seconds after the start when everything ends.
         post: Takes what becomes of the calls.
         on_call: Told about every call that taught something; must not raise.
+        journal: Where the run is kept; a step that writes waits for it before it acts.
+        pools: Where steps with `@pin` run, by name; the pool `default` takes every other tool it can run.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Dispatcher:
         deadline_s: float | None,
         post: Callable[[Event], None],
         on_call: Callable[[CallRecord], None] | None,
+        journal: Journal | None,
+        pools: Mapping[str, Pool],
     ) -> None:
         self.run_id = run_id
         self.ledger = ledger
@@ -63,11 +70,13 @@ class Dispatcher:
         self.slots = slots
         self.post = post
         self.on_call = on_call
+        self.journal = journal
         self.rows: list[LedgerRow] = []
         self.prices: dict[str, Money] = {}
         self.estimates: dict[str, Money] = {}
         self.stopping: set[asyncio.Task[None]] = set()
         self._tools = tools
+        self._pools = pools
         self._estimator = estimator
         self._values = values
         self._limit = limit
@@ -106,14 +115,22 @@ class Dispatcher:
         try:
             args = self._values.arguments(info.name, call.attempt, attempt, call.element)
             key = self._key(info, call)
+            backend = self._backend(spec, info.pin)
         except Missing as error:
             self.post(CallEnded(self.clock.now_ns(), call.id, "missing", str(error)))
             return
+        except ToolUnavailable as error:
+            self.post(CallEnded(self.clock.now_ns(), call.id, "error", error.message, error.error_type, permanent=True))
+            return
         self._calls[call.id] = tool_call = ToolCall(
-            self, call, info, spec, args, self.estimate(attempt, args), self._limits_of(info),
+            self, call, info, spec, backend, args, self.estimate(attempt, args), self._limits_of(info),
             self._timeout(info, spec), key,
         )  # fmt: skip
         self._submit(tool_call)
+
+    def _backend(self, spec: ToolSpec, pin: str | None) -> ToolBackend:
+        pool = self._pools.get(pin or "default")
+        return spec.backend if pool is None else pool.backend(spec)
 
     def take(self, call: int) -> Any:
         """Return the value of a call that ended well, and let go of it."""

@@ -8,6 +8,9 @@ __all__ = ["EventType", "RunEvent", "RunStatus", "StepStatus"]
 EventType: TypeAlias = Literal[
     "run.created",
     "run.started",
+    "run.resumed",
+    "run.replanned",
+    "run.waiting",
     "run.budget_warning",
     "run.finished",
     "node.ready",
@@ -29,7 +32,8 @@ StepStatus: TypeAlias = Literal[
     "pending", "ready", "running", "waiting_approval", "ok", "failed", "skipped", "refused", "poisoned", "cancelled",
 ]  # fmt: skip
 
-RunStatus: TypeAlias = Literal["running", "complete", "degraded", "failed", "cancelled"]
+RunStatus: TypeAlias = Literal["running", "waiting", "complete", "degraded", "failed", "cancelled"]
+"""`waiting` is the end of a process, not of the run: it goes on once somebody has decided."""
 
 
 _NOTHING: Mapping[str, Any] = {}

@@ -12,7 +12,7 @@ rows and nothing else. Amounts are integer nano-USD. An actual price above the r
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money, format_usd
 from catp.tools.usage import Charge
@@ -42,6 +42,7 @@ class LedgerRow(NamedTuple):
     `source` says where the figure comes from; `estimated` rows stand in for a price that could not be determined, and
     `priced` is False for them.
     `estimate` is the expected price of the whole call and stands on its first row only, so that columns add up.
+    `saved` is what a result from the cache would have cost; it is not part of any total of amounts.
     """
 
     seq: int
@@ -60,6 +61,18 @@ class LedgerRow(NamedTuple):
     estimate: Money | None = None
     overrun: bool = False
     note: str = ""
+    saved: Money | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON values without the run and the call it belongs to, and without empty fields."""
+        full = {
+            "seq": self.seq, "kind": self.kind, "quantity": self.quantity, "unit": self.unit,
+            "unit_price": self.unit_price_usd, "amount": None if self.amount is None else format_usd(self.amount),
+            "source": self.source, "priced": self.priced,
+            "estimate": None if self.estimate is None else format_usd(self.estimate), "overrun": self.overrun or None,
+            "note": self.note or None, "saved": None if self.saved is None else format_usd(self.saved),
+        }  # fmt: skip
+        return {key: value for key, value in full.items() if value is not None}
 
 
 class Limit:

@@ -5,6 +5,7 @@ complete   every output has its value, or is optional and was skipped by the pla
 failed     the plan has required outputs, and none of them has a value
 degraded   anything in between: optional outputs alone never make a run fail
 cancelled  somebody stopped it
+waiting    a step needs an approval that did not come while the process lived; everything else is done
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from catp.runtime.values import Missing, Values
 
 __all__ = ["OutputResult", "OutputStatus", "RunOutcome", "StepResult", "collect_outputs", "verdict"]
 
-OutputStatus: TypeAlias = Literal["ok", "failed", "skipped", "refused", "poisoned", "cancelled"]
+OutputStatus: TypeAlias = Literal["ok", "failed", "skipped", "refused", "poisoned", "cancelled", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ def _collect(state: RunState, values: Values, output: Output) -> OutputResult:
         reason = str(error)
         if step is not None and not step.has_value:
             reason = step.reason
-            if step.status in ("skipped", "refused", "poisoned", "cancelled"):
+            if step.open:
+                lost, reason = "waiting", f"`{', '.join(sorted(state.deferred))}` waits for approval"
+            elif step.status in ("skipped", "refused", "poisoned", "cancelled"):
                 lost = step.status
         return OutputResult(None, lost, reason, output.optional)
 
@@ -129,6 +132,8 @@ def verdict(state: RunState, outputs: Mapping[str, OutputResult]) -> RunStatus:
     """The status of a finished run, by the rules at the top of this module."""
     if state.cancelled:
         return "cancelled"
+    if any(step.open for step in state.steps.values()):
+        return "waiting"
     required = [result for result in outputs.values() if not result.optional]
     if required and not any(result.ok for result in required):
         return "failed"

@@ -53,8 +53,8 @@ class StepInfo:
 
     `order` sorts ready calls: the higher `@priority` first, then the smaller slack, then the lower price (so that more
     steps finish while money is short), then plan order. `retries` is 0 for a write step without `@key`, whatever its
-    `@retry` says: the failed call may have acted. `@cache` and `@pin` are not read here: they change where a result
-    comes from or where a call runs, not when.
+    `@retry` says: the failed call may have acted. `cache_ttl_s` is what `@cache` says (0 for off, None if
+    nothing) and `pin` the pool that `@pin` names.
     """
 
     name: str
@@ -75,6 +75,8 @@ class StepInfo:
     approve: bool
     key: Value | None
     writes: bool
+    cache_ttl_s: float | None
+    pin: str | None
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _step_info(compiled: CompiledPlan, steps: Mapping[str, Step], step: Step, pl
         approve=policy.approve,
         key=policy.key,
         writes=writes,
+        cache_ttl_s=policy.cache_ttl,
+        pin=policy.pin,
     )
 
 

@@ -63,12 +63,17 @@ def reduce(state: RunState, event: Event) -> tuple[RunState, list[Command]]:
             advance_unit(state, waiter)
         else:
             _advance(state, waiter)
-    if state.started and not state.open_steps and not state.live and not state.concluding:
+    if state.started and not state.live and not state.concluding and (not state.open_steps or _only_waits(state)):
         state.concluding = True
         if state.deadline_timer is not None:
             state.out.append(StopTimer(state.deadline_timer))
         state.out.append(Conclude())
     return state, state.out
+
+
+def _only_waits(state: RunState) -> bool:
+    """True if nothing can move before somebody decides on a step whose approval was put off."""
+    return bool(state.deferred) and not state.timers and not state.asking
 
 
 def _on_started(state: RunState, event: RunStarted) -> None:
@@ -178,6 +183,7 @@ def _open(state: RunState, step: StepRun, width: int | None) -> None:
     if step.info.approve:
         step.phase, step.status = "approval", "waiting_approval"
         emit(state, "node.awaiting_approval", step.info.name)
+        state.asking += 1
         state.out.append(Ask(step.info.name))
     else:
         _launch(state, step)
@@ -198,9 +204,12 @@ def _launch(state: RunState, step: StepRun) -> None:
 
 def _on_approved(state: RunState, event: Approved) -> None:
     step = state.steps[event.step]
+    state.asking -= 1
     if step.phase != "approval" or not step.open:
         return
-    if event.granted:
+    if event.granted is None:
+        state.deferred.add(event.step)
+    elif event.granted:
         _launch(state, step)
     else:
         end_step(state, step, "refused", event.reason)
@@ -239,7 +248,7 @@ def _on_warned(state: RunState, event: Warned) -> None:
 
 def _on_concluded(state: RunState, event: Concluded) -> None:
     state.status = event.status
-    emit(state, "run.finished", data=event.data)
+    emit(state, "run.waiting" if event.status == "waiting" else "run.finished", data=event.data)
 
 
 _HANDLERS: dict[type, Callable[[RunState, Any], None]] = {

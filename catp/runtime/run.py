@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
-from catp.runtime.binding import ToolSource, bind_inputs, look_up
+from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
 from catp.runtime.calls import CallRecord
 from catp.runtime.clock import Clock, TimerHandle, WallClock
 from catp.runtime.commands import (
@@ -42,6 +42,7 @@ from catp.runtime.commands import (
 )
 from catp.runtime.dispatch import Dispatcher, spawn
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.hooks import Journal, ValueKind
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
@@ -50,6 +51,7 @@ from catp.runtime.reducer import new_state, reduce
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
 from catp.runtime.values import Missing, Values
+from catp.tools.pools import Pool
 
 __all__ = [
     "ApprovalRequest",
@@ -74,8 +76,11 @@ class ApprovalRequest:
     estimate: Money | None
 
 
-Approver: TypeAlias = Callable[[ApprovalRequest], Awaitable[bool]]
-"""Decides about an `@approve` step; may wait for a person as long as it likes (the run's deadline still holds)."""
+Approver: TypeAlias = Callable[[ApprovalRequest], Awaitable[bool | None]]
+"""Decides about an `@approve` step; may wait for a person as long as it likes (the run's deadline still holds).
+
+None puts the decision off: whatever does not depend on it still runs, then the run ends as `waiting`.
+"""
 
 
 async def execute(
@@ -117,10 +122,13 @@ class Run:
         run_id: By default a new ULID.
         approve: Decides about `@approve` steps; without it they are refused.
         seed: Decides the jitter of retries.
+        journal: Keeps the events and values, so that the run can be resumed.
+        about: What else is known of the run (task, policy, prices), as JSON values for the record.
+        pools: Where steps with `@pin` run, by name.
 
     Raises:
-        ValueError: A missing or unknown input, an unknown tool, or a deadline that is not positive. Nothing has been
-            spent then.
+        ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
+            Nothing has been spent then.
     """
 
     def __init__(
@@ -138,6 +146,9 @@ class Run:
         run_id: str | None = None,
         approve: Approver | None = None,
         seed: int = 0,
+        journal: Journal | None = None,
+        about: Mapping[str, Any] | None = None,
+        pools: Mapping[str, Pool] | None = None,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -152,13 +163,19 @@ class Run:
         self._state = new_state(program, self.run_id, seed=seed)
         tools = look_up(program.steps.values(), catalogue)
         self._deadline_s = min((d for d in (deadline_s, program.max_latency_s) if d is not None), default=None)
-        self._values = Values(bind_inputs(compiled, inputs), self._why_missing)
+        bound = bind_inputs(compiled, inputs)
+        self._values = Values(bound, self._why_missing)
+        self._inputs = {name: bound[name] for name in inputs}
+        self._journal = journal
+        self._about = dict(about or {})
+        check_pools(program.steps.values(), pools or {})
         self._approve = approve
         self._on_event = on_event
         self._dispatcher = Dispatcher(
             self.run_id, tools, catalogue.estimator(), self._values, ledger=ledger, clock=self.clock, slots=self.slots,
             limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
+            journal=journal, pools=pools or {},
         )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
@@ -180,12 +197,15 @@ class Run:
         self._dispatcher.open(self._started_ns)
         cap, limits = self.ledger.cap, self._compiled.plan.limits
         data = {
+            **self._about,
             "plan": self._compiled.digest,
             "steps": len(self._state.steps),
             "budget": None if cap is None else format_usd(cap),
             "limit": None if limits.cost is None else format_usd(limits.cost.nano),
             "deadline_ms": None if self._deadline_s is None else self._deadline_s * 1e3,
         }
+        for name, value in self._inputs.items():
+            self._keep("input", name, None, value)
         self._post(RunStarted(self._started_ns, self._deadline_s, data))
 
     def cancel(self, reason: str = "cancelled by the caller") -> None:
@@ -263,12 +283,14 @@ class Run:
 
     def _record(self, event: RunEvent) -> None:
         self.events.append(event)
+        if self._journal is not None:
+            self._journal.event(event)
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception as error:  # an observer must not be able to stop the work it observes
                 self._observer_error = self._observer_error or error
-        if event.type == "run.finished":
+        if event.type in ("run.finished", "run.waiting"):
             self._finish()
 
     def _prepare(self, command: Prepare) -> None:
@@ -289,10 +311,15 @@ class Run:
 
     def _bind(self, command: Bind) -> None:
         value = self._dispatcher.take(command.call)
+        self._keep("step", command.step, command.element, value)
         if command.element is None:
             self._values.bind(command.step, value)
         else:
             self._values.bind_element(command.step, command.element, value)
+
+    def _keep(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
+        if self._journal is not None:
+            self._journal.value(kind, name, element, value)
 
     def _start_call(self, command: StartCall) -> None:
         self._dispatcher.start(self._state.steps[command.call.step].info, command.call)
@@ -329,14 +356,16 @@ class Run:
 
     async def _approval(self, approve: Approver, step: StepRun) -> None:
         info = step.info
-        granted, reason = False, "approval was denied"
+        granted: bool | None = False
+        reason = "approval was denied"
         try:
             attempt = info.attempts[step.first]
             args = {} if info.mapped else self._values.arguments(info.name, step.first, attempt, None)
             estimate = self._dispatcher.estimate(attempt, args)
             price = estimate.price.expected if estimate else None
             tools = tuple(attempt.tool for attempt in info.attempts)
-            granted = bool(await approve(ApprovalRequest(self.run_id, info.name, tools, args, price)))
+            answer = await approve(ApprovalRequest(self.run_id, info.name, tools, args, price))
+            granted = None if answer is None else bool(answer)
         except Exception as error:
             reason = f"approval could not be had: {type(error).__name__}: {error}"
         self._post(Approved(self.clock.now_ns(), info.name, granted, reason))
@@ -344,6 +373,9 @@ class Run:
     def _conclude(self, command: Conclude) -> None:
         outputs = collect_outputs(self._state, self._values)
         status = verdict(self._state, outputs)
+        for name, output in outputs.items():
+            if output.ok:
+                self._keep("output", name, None, output.value)
         ended = self.clock.now_ns()
         spent = Money(sum(row.amount for row in self._dispatcher.rows if row.amount is not None))
         data = {

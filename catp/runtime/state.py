@@ -113,6 +113,8 @@ class RunState:
     started: bool = False
     concluding: bool = False
     stopped: str = ""
+    asking: int = 0
+    deferred: set[str] = field(default_factory=set)
     cancelled: bool = False
     deadline_s: float | None = None
     deadline_timer: int | None = None

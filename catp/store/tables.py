@@ -1,0 +1,293 @@
+"""Tables of the run store. Money is integer nano-USD, times are Unix nanoseconds, digests are hex SHA-256.
+
+Truth      plans, events, node_io, artifacts, approvals, budgets: written once, kept until pruned
+Projection runs, steps, calls, costs, rollup_day, budget_periods, budget_fires: follow from the truth; `catp db rebuild`
+Passing    reservations (money held by running calls), cache (results that may be used again)
+
+`element` and `step` are never NULL in keys: an element of -1 is a step that is not mapped, an empty step the whole run.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+__all__ = [
+    "NO_ELEMENT", "approvals", "artifacts", "budget_fires", "budget_periods", "budgets", "cache", "calls", "costs",
+    "events", "metadata", "node_io", "plans", "reservations", "rollup_day", "runs", "steps",
+]  # fmt: skip
+
+NO_ELEMENT = -1
+
+metadata = MetaData()
+
+_SEQ = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in an INTEGER key
+
+
+def _run_id(**options: bool) -> Column[str]:
+    return Column("run_id", String(26), ForeignKey("runs.id", ondelete="CASCADE"), **options)
+
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("ast_json", Text, nullable=False),
+    Column("n_nodes", Integer, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("project", String, nullable=False, default="default"),
+    Column("agent", String, nullable=False, default=""),
+    Column("task", Text, nullable=False),
+    Column("plan_hash", ForeignKey("plans.hash"), nullable=False),
+    Column("policy", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("est_cost_lo", BigInteger),
+    Column("est_cost_p50", BigInteger),
+    Column("est_cost_hi", BigInteger),
+    Column("cost_nano", BigInteger, nullable=False, default=0),
+    Column("saved_nano", BigInteger, nullable=False, default=0),
+    Column("unpriced", Integer, nullable=False, default=0),
+    Column("budget_nano", BigInteger),
+    Column("deadline_ms", Float),
+    Column("est_latency_ms", Float),
+    Column("latency_ms", Float),
+    Column("alpha", Float),
+    Column("predicted_quality", Float),
+    Column("parent_run_id", String(26)),
+    Column("fork_step", String),
+    Column("owner", String),  # host:pid:start of the process that drives the run; NULL when nobody does
+    Column("heartbeat_ns", BigInteger),
+    Index("runs_by_project", "project", "id"),
+    Index("runs_by_status", "status", "id"),
+    Index("runs_by_parent", "parent_run_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    _run_id(nullable=False),
+    Column("run_seq", Integer, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("type", String, nullable=False),
+    Column("step", String),
+    Column("attempt", Integer),
+    Column("element", Integer),
+    Column("data_json", Text, nullable=False),
+    Index("events_by_run", "run_id", "run_seq", unique=True),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _run_id(primary_key=True),
+    Column("step", String, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("tool", String),
+    Column("calls", Integer, nullable=False, default=0),
+    Column("ready_ns", BigInteger),
+    Column("started_ns", BigInteger),
+    Column("ended_ns", BigInteger),
+    Column("cost_nano", BigInteger),  # NULL: no call, or none with a known price
+    Column("saved_nano", BigInteger, nullable=False, default=0),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    _run_id(primary_key=True),
+    Column("step", String, primary_key=True),
+    Column("element", Integer, primary_key=True, default=NO_ELEMENT),
+    Column("attempt", Integer, primary_key=True),
+    Column("tool", String, nullable=False),
+    Column("version", String, nullable=False, default="1"),
+    Column("alternative", Integer, nullable=False, default=0),
+    Column("outcome", String),  # NULL while it runs
+    Column("cached", Boolean, nullable=False, default=False),
+    Column("key", String),
+    Column("started_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("reserved_nano", BigInteger),
+    Column("est_cost_nano", BigInteger),
+    Column("est_ms", Float),
+    Column("p95_ms", Float),
+    Column("cost_nano", BigInteger),
+    Column("ms", Float),
+    Column("size", Integer),
+    Column("usage_json", Text),
+    Column("output_json", Text),
+    Column("error_type", String),
+    Column("reason", Text),
+    Index("calls_by_tool", "tool", "version", "started_ns"),
+)
+
+costs = Table(
+    "costs",
+    metadata,
+    _run_id(primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("step", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("element", Integer),
+    Column("tool", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("quantity", Float, nullable=False),
+    Column("unit", String, nullable=False),
+    Column("unit_price_usd", String),
+    Column("amount_nano", BigInteger),  # NULL is unpriced; never 0 for unknown
+    Column("source", String, nullable=False),
+    Column("priced", Boolean, nullable=False),
+    Column("estimate_nano", BigInteger),
+    Column("overrun", Boolean, nullable=False),
+    Column("saved_nano", BigInteger),
+    Column("note", Text, nullable=False),
+)
+
+node_io = Table(
+    "node_io",
+    metadata,
+    _run_id(primary_key=True),
+    Column("kind", String, primary_key=True),  # input, step, output
+    Column("name", String, primary_key=True),
+    Column("element", Integer, primary_key=True, default=NO_ELEMENT),
+    Column("codec", String),  # how to read the value back; NULL if it can only be shown
+    Column("mime", String, nullable=False),
+    Column("inline", LargeBinary),
+    Column("sha256", ForeignKey("artifacts.sha256")),
+    Index("node_io_by_artifact", "sha256"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("mime", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("thumb_sha256", String(64)),
+    Column("created_ns", BigInteger, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    _run_id(primary_key=True),
+    Column("step", String, primary_key=True),  # empty for the whole plan
+    Column("requested_ns", BigInteger, primary_key=True),
+    Column("plan_hash", String(64), nullable=False),
+    Column("cap_nano", BigInteger),
+    Column("expires_ns", BigInteger),
+    Column("detail_json", Text, nullable=False),
+    Column("decision", String),  # granted, denied; NULL while it is open
+    Column("decided_by", String),
+    Column("decided_ns", BigInteger),
+    Column("reason", Text),
+    Index("approvals_open", "decision", "requested_ns"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("scope", String, nullable=False),  # agent, project
+    Column("name", String, nullable=False),
+    Column("period", String, nullable=False),  # total, day, week, month
+    Column("limit_nano", BigInteger, nullable=False),
+    Column("warn_levels", String, nullable=False, default=""),
+    Column("created_ns", BigInteger, nullable=False),
+    Index("budgets_by_scope", "scope", "name", "period", unique=True),
+)
+
+budget_periods = Table(
+    "budget_periods",
+    metadata,
+    Column("budget_id", ForeignKey("budgets.id", ondelete="CASCADE"), primary_key=True),
+    Column("period_start", String, primary_key=True),  # ISO date (UTC); empty for `total`
+    Column("spent_nano", BigInteger, nullable=False, default=0),
+)
+
+budget_fires = Table(
+    "budget_fires",
+    metadata,
+    Column("budget_id", ForeignKey("budgets.id", ondelete="CASCADE"), primary_key=True),
+    Column("period_start", String, primary_key=True),
+    Column("level", Float, primary_key=True),
+    Column("fired_ns", BigInteger, nullable=False),
+    Column("run_id", String(26)),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("budget_id", ForeignKey("budgets.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", String(26), primary_key=True),
+    Column("step", String, primary_key=True),
+    Column("element", Integer, primary_key=True, default=NO_ELEMENT),
+    Column("attempt", Integer, primary_key=True),
+    Column("period_start", String, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Index("reservations_by_run", "run_id"),
+    Index("reservations_by_expiry", "expires_ns"),
+)
+
+cache = Table(
+    "cache",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("tool", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("codec", String, nullable=False),
+    Column("mime", String, nullable=False),
+    Column("inline", LargeBinary),
+    Column("sha256", ForeignKey("artifacts.sha256")),
+    Column("bytes", BigInteger, nullable=False),
+    Column("price_nano", BigInteger),
+    Column("ms", Float, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger),
+    Column("used_ns", BigInteger, nullable=False),
+    Column("hits", Integer, nullable=False, default=0),
+    Column("priority", Float, nullable=False),
+    Index("cache_by_priority", "priority"),
+    Index("cache_by_artifact", "sha256"),
+)
+
+rollup_day = Table(
+    "rollup_day",
+    metadata,
+    Column("day", String(10), primary_key=True),  # UTC day of the calls
+    Column("project", String, primary_key=True),
+    Column("kind", String, primary_key=True),  # tool, policy
+    Column("name", String, primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("ok", Integer, nullable=False),
+    Column("cached", Integer, nullable=False, default=0),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("saved_nano", BigInteger, nullable=False, default=0),
+    Column("unpriced", Integer, nullable=False, default=0),
+    Column("ms_sum", Float, nullable=False),
+    Column("ms_hist", Text, nullable=False),
+)
