@@ -4,7 +4,7 @@
 
 | `@pin` of the step | its calls run |
 |---|---|
-| none | in the pool called `default`, if there is one and the tool computes in worker processes; else where the tool says |
+| none | in the pool `default`, if there is one and the tool runs in worker processes; else where the tool says |
 | `"local"` | where the tool says, whatever pools there are |
 | any other name | in the pool of that name |
 
