@@ -1,7 +1,8 @@
 """What identifies a plan in the ledger, the cache and the dashboard: a hash of what it does, not of how it is named.
 
 Inputs are renamed `i0, i1, ..` and steps `n0, n1, ..` in order, the plan's own name and doc text are left out, output
-names stay because the caller sees them. Two plans with the same digest do the same on the same inputs, by position.
+names stay because the caller sees them, and so does `@approve`, which says what may not happen unasked. Two plans with
+the same digest do the same on the same inputs, by position.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ class _Positional(Writer):
         self.positions = count(), count()
 
     def plan(self, plan: Plan) -> dict[str, Any]:
-        return super().plan(Plan(plan.steps, plan.outputs, plan.inputs, plan.limits))
+        return super().plan(Plan(plan.steps, plan.outputs, plan.inputs, plan.limits, approve=plan.approve))
 
     def input(self, item: Input) -> dict[str, Any]:
         form = super().input(item)

@@ -9,14 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from catp.planlang.lexer import tokenize
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.planlang.printer import to_text
+from catp.planlang.statements import split_statements
 
 __all__ = ["format_source"]
 
 _COMMENT = re.compile(r'"(?:[^"\\\r\n]|\\.)*"|(#[^\r\n]*)')
-_HEADER = re.compile(r"\s*plan\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ def _remarks(source: str) -> Iterator[_Remark]:
 def _extents(plan: Plan, text: str) -> list[tuple[int, int]]:
     """Return first and last line of every statement, in tree order, so that two texts of one tree correspond."""
     extents = []
-    if plan.name is not None:
-        line = next(number for number, line in enumerate(text.split("\n"), 1) if _HEADER.match(line))
-        extents.append((line, line))
+    if plan.name is not None or plan.approve:  # the tree does not keep the place of its header
+        header = split_statements(tokenize(text, 1)[0], 1)[0][0]
+        extents.append((header[0].line, header[-2].line))
     spans = [
         *(given.span for given in plan.inputs),
         plan.limits.span,

@@ -1,6 +1,6 @@
 """A `Plan` as JSON values and back: the form that any provider's structured output can emit.
 
-    {"planlang": 1, "name": .., "doc": .., "limits": {"cost", "latency", "calls"},
+    {"planlang": 1, "name": .., "doc": .., "approve": true, "limits": {"cost", "latency", "calls"},
      "inputs": [{"name", "type", "default"?}],
      "steps": [{"name", "try": [{"tool", "args": [{"name"?, "each"?, "value"}], "accept": [[field, op, value]]}],
                 "when": [[ref, op, value]], "else": ref, "notes": [[name, [[key | null, value]]]]}],

@@ -165,7 +165,7 @@ class Reader:
     # the plan
 
     def _plan(self, form: object, version: int) -> Plan:
-        parts = self._fields(form, (), ("planlang", "steps", "outputs"), ("name", "doc", "inputs", "limits"))
+        parts = self._fields(form, (), ("planlang", "steps", "outputs"), ("name", "doc", "approve", "inputs", "limits"))
         if "planlang" in parts and (type(parts["planlang"]) is not int or parts["planlang"] != version):
             self._bad(("planlang",), f"expected {version}, found {_describe(parts['planlang'])}")
         name = self._text(parts["name"], ("name",), "the name of a plan", is_name) if "name" in parts else None
@@ -179,6 +179,7 @@ class Reader:
             outputs=self._each(parts.get("outputs", []), ("outputs",), self._output),
             name=name,
             doc=doc,
+            approve=self._flag(parts["approve"], ("approve",)) if "approve" in parts else False,
         )
 
     def _input(self, form: object, path: Path) -> Input:

@@ -39,6 +39,8 @@ class Writer:
             form["name"] = plan.name
         if plan.doc is not None:
             form["doc"] = plan.doc
+        if plan.approve:
+            form["approve"] = True
         if plan.inputs:
             form["inputs"] = [self.input(item) for item in plan.inputs]
         if limits := _limits(plan.limits):

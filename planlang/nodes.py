@@ -1,6 +1,6 @@
 """The syntax tree: one immutable tree behind the text, JSON and token forms.
 
-    Plan
+    Plan(name, doc, approve)
     ├─ inputs   Input(name, type, default)
     ├─ limits   Limits(cost, latency, calls)
     ├─ steps    Step(name, attempts, when, otherwise, notes)
@@ -263,7 +263,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole plan. Steps refer only to inputs and earlier steps, so a plan cannot loop."""
+    """A whole plan. Steps refer only to inputs and earlier steps, so a plan cannot loop.
+
+    `approve` is the `@approve` of the `plan` line: somebody must agree to the priced plan before its first call.
+    """
 
     steps: tuple[Step, ...] = ()
     outputs: tuple[Output, ...] = ()
@@ -271,6 +274,7 @@ class Plan:
     limits: Limits = Limits()
     name: str | None = None
     doc: str | None = None
+    approve: bool = False
 
     def step(self, name: str) -> Step:
         """Return the step called `name`; raise `KeyError` if there is none."""

@@ -110,7 +110,8 @@ class _Parser(ValueParser):
     def __init__(self, problems: list[Diagnostic]) -> None:
         super().__init__(problems)
         self.count = 0
-        self.header: tuple[str, str | None] | None = None
+        self.header: tuple[str | None, str | None] | None = None
+        self.approve = False
         self.inputs: list[Input] = []
         self.bounds: dict[str, Usd | Duration | int] = {}
         self.limit_span: Span | None = None
@@ -126,7 +127,7 @@ class _Parser(ValueParser):
             calls if isinstance(calls, int) else None,
             self.limit_span,
         )
-        return Plan(tuple(self.steps), tuple(self.outputs), tuple(self.inputs), limits, name, doc)
+        return Plan(tuple(self.steps), tuple(self.outputs), tuple(self.inputs), limits, name, doc, self.approve)
 
     # statements
 
@@ -181,9 +182,27 @@ class _Parser(ValueParser):
             raise self.fail("a second `plan` line", "keep one", first, "E007")
         if self.count > 1:
             raise self.fail("`plan` must be the first line", "move it to the top", first, "E007")
-        name = self.name("the name of a plan")
-        doc = self.advance().value if self.tok.kind == "string" else None
+        name = doc = None
+        if self.tok.kind != "@":
+            name = self.name("the name of a plan")
+            doc = self.advance().value if self.tok.kind == "string" else None
         self.header = name, doc if isinstance(doc, str) else None
+        while self.tok.kind == "@":
+            self.plan_note()
+
+    def plan_note(self) -> None:
+        """Read the one annotation that a plan line takes."""
+        first = self.advance()
+        if self.tok.text != "approve":
+            raise self.fail(
+                "a plan line takes no annotation but `@approve`", "write it behind the step that it is for", first
+            )
+        self.advance()
+        if self.skip("("):
+            self.expect(")", "`@approve` takes no arguments")
+        if self.approve:
+            raise self.fail("a second `@approve`", "keep one", first, "E007")
+        self.approve = True
 
     def input(self) -> Input:
         first = self.advance()

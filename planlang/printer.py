@@ -58,15 +58,8 @@ def to_text(plan: Plan) -> str:
         PlanError: if the tree holds something the language cannot spell, such as a negative amount, a NaN or a name
             with a space. Trees that come from `parse` or `from_json` never do.
     """
-    if plan.doc is not None and plan.name is None:
-        _refuse("E007", "a plan with a doc text needs a name", "/doc")
-    header = (
-        [f"plan {_name(plan.name)}{'' if plan.doc is None else ' ' + _string(plan.doc)}"]
-        if plan.name is not None
-        else []
-    )
     blocks = [
-        header + [_input(i) for i in plan.inputs] + _limits(plan),
+        _header(plan) + [_input(i) for i in plan.inputs] + _limits(plan),
         [_step(step) for step in plan.steps],
         [f"out {', '.join(_output(o) for o in plan.outputs)}"] if plan.outputs else [],
     ]
@@ -114,6 +107,15 @@ def _head(word: str) -> str:
     if not _is_head(word):
         _refuse("E004", f"{word!r} cannot be the name of a tool or an annotation")
     return word
+
+
+def _header(plan: Plan) -> list[str]:
+    if plan.doc is not None and plan.name is None:
+        _refuse("E007", "a plan with a doc text needs a name", "/doc")
+    words = [] if plan.name is None else [_name(plan.name)]
+    words += [] if plan.doc is None else [_string(plan.doc)]
+    words += ["@approve"] if plan.approve else []
+    return [" ".join(["plan", *words])] if words else []
 
 
 def _input(item: Input) -> str:

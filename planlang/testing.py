@@ -116,6 +116,7 @@ def random_plan(rng: Random, *, max_steps: int = 6) -> Plan:
         limits=_limits(rng),
         name=rng.choice(_WORDS) if named else None,
         doc=random_text(rng) if named and rng.random() < 0.4 else None,
+        approve=rng.random() < 0.2,
     )
 
 

@@ -141,8 +141,10 @@ class _Encoder:
         self.scope = _Scope(context)
         self.goals = {goal.name: k for k, goal in enumerate(context.goals)}
         self.roots: dict[str, tuple[Family, int]] = {i.name: ("i", k) for k, i in enumerate(context.header.inputs)}
-        if Header.of(plan).inputs != context.header.inputs:
+        if plan.inputs != context.header.inputs:
             refuse("inputs", "the plan's inputs are not those of the context")
+        if plan.approve != context.header.approve:
+            refuse("approve", "the plan's `@approve` is not that of the context", "set it in the context's header")
 
     def plan_ids(self) -> Iterator[int]:
         yield self.id("<plan>")
@@ -315,7 +317,7 @@ class _Decoder(TokenReader):
             goal = self.context.goals[self.place("o", len(self.context.goals), "a requested output")]
             outputs.append(Output(goal.name, self.path(), self.skip("<?>")))
         self.end()
-        return Plan(tuple(steps), tuple(outputs), header.inputs, header.limits, header.name, header.doc)
+        return header.plan(steps, outputs)
 
     def step(self, position: int) -> Step:
         if position >= len(self.names):

@@ -2,22 +2,23 @@
 
     <plan> [ <head> ... </head> ] { step } { out } </plan>
 
-    head    = [ <name> NAME ] [ <doc> JSON ] { <in> NAME TYPE [ value ] } { ( <cost> | <latency> | <calls> ) INT }
+    head    = [ <name> NAME ] [ <doc> JSON ] [ <@approve> ] { <in> NAME TYPE [ value ] } { bound }
+    bound   = ( <cost> | <latency> | <calls> ) INT
     step    = attempt { <alt> attempt } { <when> ref OP lit } [ <else> ref ] { note } <end>
     attempt = <t:TOOL> { arg } { <if> { <.FIELD> } OP lit }         arg  = [ <a:PARAM> ] [ <each> ] value
     note    = <@NAME> { [ <a:KEY> ] value }                         out  = ( <out> | <out?> ) ref <as> NAME
     value   = ref | lit | <tmpl> { JSON | ref } </tmpl> | <list> { value } </list> | <obj> { JSON value } </obj>
     ref     = ( <iK> | <nK> ) { <.FIELD> | <[I]> } [ <?> ]          lit  = <lit:KIND> PAYLOAD </lit>
 
-The head carries what belongs to the request when a policy writes the plan (name, inputs, limits), so it may be left
-out and supplied again on decoding. Input and output names are kept; steps come back as `n0`, `n1`, ... Names, JSON
-and payloads stand at fixed places, so no text, however hostile, can be mistaken for a structure token.
+The head carries what belongs to the request when a policy writes the plan (name, approval, inputs, limits), so it may
+be left out and supplied again on decoding. Input and output names are kept; steps come back as `n0`, `n1`, ... Names,
+JSON and payloads stand at fixed places, so no text, however hostile, can be mistaken for a structure token.
 """
 
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from catp.planlang.money import Money
@@ -62,21 +63,26 @@ _VALUE_STARTS = ("<lit:", "<tmpl>", "<list>", "<obj>")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The part of a plan that belongs to the request: name, inputs and limits."""
+    """The part of a plan that belongs to the request: name, approval, inputs and limits."""
 
     inputs: tuple[Input, ...] = ()
     limits: Limits = field(default_factory=Limits)
     name: str | None = None
     doc: str | None = None
+    approve: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> "Header":
         """The header of `plan`."""
-        return cls(plan.inputs, plan.limits, plan.name, plan.doc)
+        return cls(plan.inputs, plan.limits, plan.name, plan.doc, plan.approve)
+
+    def plan(self, steps: Iterable[Step] = (), outputs: Iterable[Output] = ()) -> Plan:
+        """The plan with this header."""
+        return Plan(tuple(steps), tuple(outputs), self.inputs, self.limits, self.name, self.doc, self.approve)
 
 
 def encode(plan: Plan, registry: RegistryView | None = None, *, header: bool = True) -> tuple[str, ...]:
-    """Spell `plan` as tokens; without `header` its name, inputs and limits are left out.
+    """Spell `plan` as tokens; without `header` what belongs to the request is left out.
 
     Raises:
         PlanError: E010 if a reference names nothing, a name is bound twice, or `registry` lacks a tool.
@@ -125,6 +131,8 @@ class _Encoder:
             yield from ("<name>", self.plan.name)
         if self.plan.doc is not None:
             yield from ("<doc>", json.dumps(self.plan.doc))
+        if self.plan.approve:
+            yield "<@approve>"
         for declared in self.plan.inputs:
             yield from ("<in>", declared.name, str(declared.type))
             if declared.default is not None:
@@ -236,12 +244,13 @@ class _Decoder(TokenReader):
         while self.peek() in ("<out>", "<out?>"):
             outputs.append(self.output())
         self.end()
-        return Plan(tuple(steps), tuple(outputs), head.inputs, head.limits, head.name, head.doc)
+        return head.plan(steps, outputs)
 
     def head(self) -> Header:
         self.expect("<head>")
         name = self.name() if self.skip("<name>") else None
         doc = self.json_text() if self.skip("<doc>") else None
+        approve = self.skip("<@approve>")
         inputs: list[Input] = []
         while self.skip("<in>"):
             declared, spelled = self.name(), self.take("a type")
@@ -255,7 +264,7 @@ class _Decoder(TokenReader):
         latency = Duration(self.integer()) if self.skip("<latency>") else None
         calls = self.integer() if self.skip("<calls>") else None
         self.expect("</head>")
-        return Header(tuple(inputs), Limits(cost, latency, calls), name, doc)
+        return Header(tuple(inputs), Limits(cost, latency, calls), name, doc, approve)
 
     def step(self, position: int) -> Step:
         if position >= len(self.steps):

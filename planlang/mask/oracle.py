@@ -71,8 +71,7 @@ def every_walk(mask: PlanMask) -> Iterator[tuple[int, ...]]:
 
 def every_plan(context: MaskContext) -> Iterator[Plan]:
     """Every valid plan for the request within the constructs the mask offers."""
-    header = context.tokens.header
-    stack = [Plan(inputs=header.inputs, limits=header.limits, name=header.name, doc=header.doc)]
+    stack = [context.tokens.header.plan()]
     while stack:
         prefix = stack.pop()
         yield from _with_outputs(prefix, context)

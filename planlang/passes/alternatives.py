@@ -4,6 +4,8 @@ a = ocr(page) | ocr(page)                         the second does what the first
 a = ocr(page) if .confidence >= 0.8 | ocr(page)   kept: it takes the result that the guard refused
 """
 
+from dataclasses import replace
+
 from catp.planlang.compiled import Rewrite
 from catp.planlang.nodes import Attempt, Plan, Step
 from catp.planlang.registry_view import RegistryView
@@ -48,4 +50,4 @@ def drop_unreachable(plan: Plan, registry: RegistryView) -> tuple[Plan, tuple[Re
         steps.append(step)
     if not rewrites:
         return plan, ()
-    return Plan(tuple(steps), plan.outputs, plan.inputs, plan.limits, plan.name, plan.doc), tuple(rewrites)
+    return replace(plan, steps=tuple(steps)), tuple(rewrites)

@@ -5,6 +5,8 @@ renamed, and no tool in them writes. Reading the world twice within one plan is 
 means to look again says `@cache(off)`, which keeps a step from being merged.
 """
 
+from dataclasses import replace
+
 from catp.planlang.compiled import Rewrite
 from catp.planlang.nodes import Output, Plan, Step
 from catp.planlang.notes import step_policy
@@ -32,7 +34,7 @@ def merge_common(plan: Plan, registry: RegistryView) -> tuple[Plan, tuple[Rewrit
     if not names:
         return plan, ()
     outputs = tuple(Output(o.name, rename_ref(o.ref, names), o.optional, o.span) for o in plan.outputs)
-    return Plan(tuple(steps), outputs, plan.inputs, plan.limits, plan.name, plan.doc), tuple(rewrites)
+    return replace(plan, steps=tuple(steps), outputs=outputs), tuple(rewrites)
 
 
 def _mergeable(step: Step, registry: RegistryView) -> bool:

@@ -1,5 +1,7 @@
 """Dead steps: what no output, no write and nothing they wait for needs is removed."""
 
+from dataclasses import replace
+
 from catp.planlang.compiled import Rewrite
 from catp.planlang.nodes import Plan, step_refs
 from catp.planlang.registry_view import RegistryView
@@ -21,4 +23,4 @@ def drop_dead(plan: Plan, registry: RegistryView) -> tuple[Plan, tuple[Rewrite, 
     alive = {step.name for step in kept}
     rewrites = [Rewrite("dead", s.name, "nobody needs its result") for s in plan.steps if s.name not in alive]
     steps = tuple(reversed(kept))
-    return Plan(steps, plan.outputs, plan.inputs, plan.limits, plan.name, plan.doc), tuple(rewrites)
+    return replace(plan, steps=steps), tuple(rewrites)

@@ -7,6 +7,8 @@ t"ab"                           "ab"                              templates with
 @cache(off)                     @cache("off")                     `off` is a word, not a reference
 """
 
+from dataclasses import replace
+
 from catp.planlang.compiled import Rewrite
 from catp.planlang.nodes import (
     NOTE_NAMES,
@@ -35,7 +37,7 @@ def normalise(plan: Plan, registry: RegistryView) -> tuple[Plan, tuple[Rewrite, 
     """Return the normal form of a checked plan; the rewrites say which defaults were filled in."""
     rewrites: list[Rewrite] = []
     steps = tuple(_step(step, registry, rewrites) for step in plan.steps)
-    return Plan(steps, plan.outputs, plan.inputs, plan.limits, plan.name, plan.doc), tuple(rewrites)
+    return replace(plan, steps=steps), tuple(rewrites)
 
 
 def _step(step: Step, registry: RegistryView, rewrites: list[Rewrite]) -> Step:

@@ -25,8 +25,9 @@ def to_mermaid(plan: CompiledPlan | Plan, *, direction: Direction = "LR") -> str
     drawn = view(plan)
     ids = {node.id: f"n{index}" for index, node in enumerate(drawn.nodes)}
     lines = [f"flowchart {'LR' if direction == 'LR' else 'TD'}"]
-    if drawn.summary:
-        lines.insert(0, f"---\ntitle: {_title(f'{drawn.title}: {drawn.summary}')}\n---")
+    if drawn.summary or drawn.approve:
+        title = f"{drawn.title}: {drawn.summary}" if drawn.summary else drawn.title
+        lines.insert(0, f"---\ntitle: {_title(title)}\n---")
     for node in drawn.nodes:
         opening, closing = _SHAPES[node.kind]
         lines.append(f'    {ids[node.id]}{opening}"{_label(node)}"{closing}')

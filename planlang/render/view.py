@@ -48,7 +48,11 @@ class EdgeView:
 
 @dataclass(frozen=True)
 class PlanView:
-    """A plan ready to be drawn. `summary` is one line about price and time, empty if the plan was not compiled."""
+    """A plan ready to be drawn.
+
+    `title` is its name, with `@approve` if the whole plan needs approval. `summary` is one line about price and time,
+    empty if the plan was not compiled.
+    """
 
     title: str
     nodes: tuple[NodeView, ...]
@@ -57,6 +61,7 @@ class PlanView:
     critical_path: tuple[str, ...] = ()
     key: str = "plan"
     """A short text that tells pictures apart where several share one document."""
+    approve: bool = False
 
     def graph(self) -> "nx.DiGraph[str]":
         """Return the nodes and edges as a graph, in plan order."""
@@ -71,7 +76,7 @@ def view(plan: CompiledPlan | Plan) -> PlanView:
     if isinstance(plan, Plan):
         plan = _without_doubles(plan)
         edges = tuple(EdgeView(source, target, order=order) for source, target, order in _dependencies(plan))
-        return PlanView(plan.name or "plan", tuple(_nodes(plan, None)), edges)
+        return PlanView(_title(plan), tuple(_nodes(plan, None)), edges, approve=plan.approve)
     estimate = plan.estimate
     path = estimate.critical_path
     hot = set(pairwise(path))
@@ -86,9 +91,12 @@ def view(plan: CompiledPlan | Plan) -> PlanView:
         summary += f", {len(estimate.untimed)} of unknown time"
     if estimate.latency.expected_ms > 0:
         summary += f", {time_text(estimate.latency.expected_ms)} (one after the other {time_text(estimate.serial_ms)})"
-    return PlanView(
-        plan.plan.name or "plan", tuple(_nodes(plan.plan, plan)), edges, summary, tuple(path), plan.digest[:12]
-    )
+    nodes = tuple(_nodes(plan.plan, plan))
+    return PlanView(_title(plan.plan), nodes, edges, summary, tuple(path), plan.digest[:12], plan.plan.approve)
+
+
+def _title(plan: Plan) -> str:
+    return f"{plan.name or 'plan'}{' @approve' if plan.approve else ''}"
 
 
 def _without_doubles(plan: Plan) -> Plan:

@@ -33,6 +33,7 @@ def test_digest_ignores_names_layout_and_docs() -> None:
         ("r = ", "s = "),
         ("a.k?", "a.k"), ("[q]", "[q, q]"), ("[q]", "[q?]"), ('t"{q}"', 't"{q} "'),
         ("in q: text\n", "in q: text\nlimit calls 3\n"),
+        ("in q: text\n", "plan @approve\nin q: text\n"),
     ],
 )  # fmt: skip
 def test_digest_sees_every_change_of_meaning(old: str, new: str) -> None:
@@ -47,6 +48,12 @@ def test_canonical_form_is_a_fixed_point_and_keeps_output_names() -> None:
         'in i0: text\nn0 = f(i0, t"{i0}", each=[i0]) if .x > 1 | g(i0)\n'
         "n1 = h(n0.y) when n0.z == 1 else i0 @after(n0)\nout b = n1, r = n0.k?\n"
     )
+
+
+def test_the_canonical_form_of_a_plan_that_needs_approval_needs_it_without_a_name() -> None:
+    plan = canonical(parse(f'plan named "with a doc" @approve\n{BASE}'))
+    assert to_text(plan) == f"plan @approve\n{to_text(canonical(parse(BASE)))}"
+    assert canonical(plan) == plan == parse(to_text(plan))
 
 
 def test_undefined_names_are_not_taken_for_positional_ones() -> None:

@@ -40,6 +40,13 @@ out u?, z = s.q
 """
 
 
+def test_comments_inside_a_header_stay_with_it() -> None:
+    source = 'plan x "d"  # what\n# who\n\n  @approve  # why\n\n\nin a: text\nout a\n'
+    done = format_source(source)
+    assert done == '# what\n# who\n# why\nplan x "d" @approve\n\nin a: text\nout a\n'
+    assert format_source(done) == done
+
+
 def test_comments_and_groups_stay_with_their_statements() -> None:
     assert (
         format_source(MESSY)

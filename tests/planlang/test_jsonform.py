@@ -183,6 +183,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("/outputs/0/ref", ..., "/outputs/0"),
     ("/outputs/0/ref", "a?", "/outputs/0/ref"),
     ("/outputs/0/optional", "yes", "/outputs/0/optional"),
+    ("/approve", "yes", "/approve"),
+    ("/approve", 1, "/approve"),
 ]
 
 

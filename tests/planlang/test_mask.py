@@ -97,6 +97,18 @@ def test_walks_on_zoo_like_tools_use_every_construct() -> None:
     assert all(seen[name] for name in ("each", "alternative", "guard", "constant", "field", "skipped", "left out"))
 
 
+def test_a_policy_can_neither_add_nor_drop_the_approval_of_the_plan() -> None:
+    zoo = zoo_context()
+    asked = replace(zoo, tokens=replace(zoo.tokens, header=replace(zoo.tokens.header, approve=True)))
+    approve = zoo.tokens.vocabulary.id("<@approve>")
+    for context in (zoo, asked):
+        mask = PlanMask(context)
+        state, _ = mask.advance(mask.start(), zoo.tokens.vocabulary.id("<plan>"))
+        assert not mask.allowed(state) >> approve & 1
+        for seed in range(20):
+            assert decode_ids(walk(mask, Random(seed)), context.tokens).approve is context.tokens.header.approve
+
+
 def constructs(plan: Plan) -> set[str]:
     args = [arg for step in plan.steps for attempt in step.attempts for arg in attempt.args]
     found = {

@@ -1,5 +1,6 @@
 """What the text form means: every construct against the tree it stands for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_header_inputs_limits_outputs() -> None:
             Output("first", Ref("photo", ("lines", 0, "text")), optional=True),
         ),
     )
+
+
+def test_the_whole_plan_may_need_approval() -> None:
+    named = Plan(name="p", approve=True)
+    for text in ("plan p @approve", "plan p@approve()", "plan p\n  # why\n  @approve\n"):
+        assert parse(text) == named
+    assert parse("plan @approve") == Plan(approve=True)
+    assert parse('plan p "d" @approve') == replace(named, doc="d")
+    (step,) = parse("plan p\na = f()\n@approve").steps
+    assert step.notes == (Note("approve"),)
 
 
 def test_output_is_named_after_its_last_field() -> None:

@@ -12,6 +12,7 @@ from catp.planlang.passes.fuse_map import elementwise_edges
 from catp.planlang.passes.normalise import normalise
 from catp.planlang.printer import to_text
 from catp.planlang.signatures import parse_registry
+from catp.planlang.tokens import Header
 
 REGISTRY = parse_registry("""
 type Answer(text: text, confidence: number)
@@ -59,6 +60,16 @@ def test_normal_form(before: str, after: str) -> None:
     again, rewrites = normalise(done, REGISTRY)
     same(again, done)
     assert rewrites == ()
+
+
+def test_every_pass_keeps_the_head_of_the_plan() -> None:
+    body = "in q: text\nlimit calls 9\na = clean(q) | clean(q)\nb = clean(q) | clean(q)\nc = clean(b)\nout a, b"
+    current = parse(f'plan named "for a test" @approve\n{body}')
+    head = Header.of(current)
+    for rewrite in (normalise, drop_unreachable, merge_common, drop_dead):
+        current, rewrites = rewrite(current, REGISTRY)
+        assert rewrites, rewrite.__name__
+        assert Header.of(current) == head, rewrite.__name__
 
 
 def test_after_names_each_step_once() -> None:

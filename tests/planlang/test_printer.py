@@ -151,6 +151,7 @@ UNSPEAKABLE: list[Plan] = [
     Plan((Step(StepName("a"), (Attempt(ToolName("f")),), otherwise=Ref("b")),)),
     Plan((Step(StepName("a"), (Attempt(ToolName("f")),), notes=(Note("if"),)),)),
     Plan(doc="no name"),
+    Plan(doc="no name", approve=True),
     Plan(name="two words"),
     Plan(inputs=(Input("x", Type("two words")),)),
     Plan(outputs=(Output("two words", Ref("a")),)),

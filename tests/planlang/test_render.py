@@ -261,8 +261,10 @@ def test_mermaid_labels_cannot_leave_their_quotes() -> None:
     line = re.compile(
         r"flowchart LR|    n\d+(\(\[|\[\[|\[)\"[^\"`<>%&\\\n]*(<br/>[^\"`<>%&\\\n]*)*\"(\]\)|\]\]|\])"
         r"|    n\d+ (-->|-\.->) n\d+|    (classDef|class|linkStyle) [\w#:,. -]+"
+        r"|---|title: \"[^\"`<>%&#\\\n]+ @approve\""
     )
-    for plan in [hostile_plan(), *(random_plan(random.Random(seed)) for seed in range(200))]:
+    hostile = replace(hostile_plan(), name=HOSTILE[:40], approve=True)
+    for plan in [hostile_plan(), hostile, *(random_plan(random.Random(seed)) for seed in range(200))]:
         for text in to_mermaid(plan).splitlines():
             assert line.fullmatch(text.replace("\\u", "")), text
 
@@ -334,6 +336,17 @@ def test_pictures_of_plans_nobody_checked_leave_out_impossible_edges() -> None:
     assert [node.id for node in drawn.nodes] == ["a", "b", "out:o"]
     assert [(edge.source, edge.target) for edge in drawn.edges] == [("a", "b")]
     assert to_svg(Plan((a, b, again)))
+
+
+def test_pictures_say_that_the_whole_plan_needs_approval(photo: CompiledPlan) -> None:
+    asking = replace(photo, plan=replace(photo.plan, approve=True))
+    assert to_tree(asking).startswith("inspect_photo @approve: 8 steps, ")
+    assert to_mermaid(asking).startswith('---\ntitle: "inspect_photo @approve: 8 steps, ')
+    assert ET.fromstring(to_svg(asking)).findtext(f"{SVG}title") == "inspect_photo @approve"
+    bare = Plan(approve=True)
+    assert to_tree(bare) == "plan @approve"
+    assert to_mermaid(bare).startswith('---\ntitle: "plan @approve"\n---\nflowchart')
+    assert "title:" not in to_mermaid(Plan())
 
 
 def test_order_only_edges_are_dashed(photo: CompiledPlan) -> None:

@@ -97,6 +97,19 @@ def test_a_plan_with_every_construct_the_ids_have_comes_back() -> None:
     assert "<a2>" in spelled
 
 
+def test_approval_of_the_plan_comes_from_the_context_alone() -> None:
+    plan, asking = parse(SOURCE), parse(f"plan @approve{SOURCE}")
+    ids = encode_ids(plan, context(plan))
+    assert encode_ids(asking, context(asking)) == ids
+    assert decode_ids(ids, context(asking)).approve
+    assert not decode_ids(ids, context(plan)).approve
+    for left, right in ((plan, asking), (asking, plan)):
+        with pytest.raises(PlanError, match="not that of the context"):
+            encode_ids(left, context(right))
+    forged = [ids[0], Vocabulary().id("<@approve>"), *ids[1:]]
+    assert codes(forged, context(plan)) == {"E010"}
+
+
 def test_the_same_ids_mean_the_same_with_more_tool_slots() -> None:
     plan = parse(SOURCE)
     assert encode_ids(plan, context(plan)) == encode_ids(plan, context(plan, Vocabulary(500)))

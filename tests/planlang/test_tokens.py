@@ -81,6 +81,17 @@ def test_a_head_left_out_can_be_supplied_again(seed: int) -> None:
     assert decode(encode(plan, header=False), header=Header.of(plan)) == decode(encode(plan))
 
 
+def test_approval_of_the_plan_is_in_the_head_and_cannot_be_forged_behind_it() -> None:
+    asking = replace(chain(), approve=True)
+    tokens = encode(asking)
+    assert tokens[:5] == ("<plan>", "<head>", "<name>", "restore_photo", "<@approve>")
+    body = encode(asking, header=False)
+    assert body == encode(chain(), header=False)
+    assert decode(body, header=Header.of(asking)).approve
+    assert not decode(body, header=Header.of(chain())).approve
+    assert "expected `</plan>`" in refused(("<plan>", "<@approve>", *body[1:]), Header.of(chain()))
+
+
 def test_a_head_given_twice_is_refused() -> None:
     assert "head of its own" in refused(encode(chain()), header=Header.of(chain()))
 
