@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from catp.planlang.money import Money, format_usd
+from catp.planlang.nodes import Plan
 from catp.planlang.registry_view import UNPRICED
 from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
 from catp.planners.front import Front, pareto
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
+from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
@@ -79,6 +81,10 @@ class SearchPlanner:
     async def plan(self, request: PlanRequest) -> Proposal:
         """Return the best plans of the front, or raise `PlanningFailed` saying what is missing or would be needed."""
         return await asyncio.to_thread(self.search, request)
+
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
+        return await repair_by_search(request, self.plan)
 
     def search(self, request: PlanRequest) -> Proposal:
         """`plan`, for callers without an event loop."""
