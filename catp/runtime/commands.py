@@ -72,10 +72,13 @@ class Prepared(NamedTuple):
 
 
 class Approved(NamedTuple):
-    """Somebody decided on an `@approve` step; `granted` None means that the answer will not come in this process."""
+    """Somebody decided on an `@approve` step, or on the whole plan if `step` is None.
+
+    `granted` None means that the answer will not come in this process.
+    """
 
     at_ns: int
-    step: str
+    step: str | None
     granted: bool | None
     reason: str
 
@@ -141,9 +144,9 @@ class Prepare(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Ask for approval of a step."""
+    """Ask for approval of a step, or of the whole plan if `step` is None."""
 
-    step: str
+    step: str | None
 
 
 class StartCall(NamedTuple):

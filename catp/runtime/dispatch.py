@@ -97,6 +97,10 @@ class Dispatcher:
         self._context = copy_context()
         self._unwatch = self.ledger.watch(self._money_came_back)
 
+    def postpone(self, waited_ns: int) -> None:
+        """The plan had to be approved first: the deadline counts from that much later."""
+        self._started_ns += waited_ns
+
     def close(self) -> None:
         """The run is over: hear no more of the ledger."""
         if self._unwatch is not None:

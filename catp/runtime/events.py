@@ -7,6 +7,7 @@ __all__ = ["EventType", "RunEvent", "RunStatus", "StepStatus"]
 
 EventType: TypeAlias = Literal[
     "run.created",
+    "run.awaiting_approval",
     "run.started",
     "run.resumed",
     "run.replanned",

@@ -5,7 +5,7 @@ complete   every output has its value, or is optional and was skipped by the pla
 failed     the plan has required outputs, and none of them has a value
 degraded   anything in between: optional outputs alone never make a run fail
 cancelled  somebody stopped it
-waiting    a step needs an approval that did not come while the process lived; everything else is done
+waiting    a step, or the plan, needs an approval that did not come while the process lived; everything else is done
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,10 +122,15 @@ def _collect(state: RunState, values: Values, output: Output) -> OutputResult:
         if step is not None and not step.has_value:
             reason = step.reason
             if step.open:
-                lost, reason = "waiting", f"`{', '.join(sorted(state.deferred))}` waits for approval"
+                lost, reason = "waiting", _who_waits(state)
             elif step.status in ("skipped", "refused", "poisoned", "cancelled"):
                 lost = step.status
         return OutputResult(None, lost, reason, output.optional)
+
+
+def _who_waits(state: RunState) -> str:
+    names = sorted(name for name in state.deferred if name is not None)
+    return f"`{', '.join(names)}` waits for approval" if names else "the plan waits for approval"
 
 
 def verdict(state: RunState, outputs: Mapping[str, OutputResult]) -> RunStatus:

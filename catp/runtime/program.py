@@ -81,13 +81,14 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Program:
-    """A plan ready to schedule."""
+    """A plan ready to schedule; with `approve` nothing is called before somebody agreed to all of it."""
 
     steps: Mapping[str, StepInfo]
     outputs: tuple[Output, ...]
     max_calls: int | None
     max_cost: Money | None
     max_latency_s: float | None
+    approve: bool
 
 
 _PROGRAMS: dict[int, Program] = {}
@@ -112,6 +113,7 @@ def _build(compiled: CompiledPlan) -> Program:
         limits.calls,
         limits.cost.nano if limits.cost else None,
         limits.latency.seconds if limits.latency else None,
+        compiled.plan.approve,
     )
 
 

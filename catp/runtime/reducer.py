@@ -8,6 +8,8 @@ No clock, no task, no value and no unseeded chance in here: time comes with the 
        ├── an input is missing in every alternative ──> poisoned
        └── any state but an end ── deadline, cancellation ──> cancelled
 
+With `@approve` on the plan itself nothing leaves `pending` before somebody has agreed to the whole of it.
+
 This module moves steps; `catp.runtime.attempts` moves the calls inside a step (retry, fallback, hedge). A step waits by
 counting: each result wakes only those who wait for it, so a transition costs the number of its own edges. Waking goes
 through a queue, not through recursion, so that a chain of any length can be poisoned.
@@ -37,6 +39,7 @@ from catp.runtime.commands import (
     TimerFired,
     Warned,
 )
+from catp.runtime.events import StepStatus
 from catp.runtime.program import Program
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 from catp.runtime.steps import emit, end_step, look_all, poison, wake
@@ -72,19 +75,30 @@ def reduce(state: RunState, event: Event) -> tuple[RunState, list[Command]]:
 
 
 def _only_waits(state: RunState) -> bool:
-    """True if nothing can move before somebody decides on a step whose approval was put off."""
+    """True if nothing can move before somebody decides on the plan or a step whose approval was put off."""
     return bool(state.deferred) and not state.timers and not state.asking
 
 
 def _on_started(state: RunState, event: RunStarted) -> None:
     state.started = True
     emit(state, "run.created", data=event.data)
-    emit(state, "run.started")
     state.deadline_s = event.deadline_s
-    if event.deadline_s is not None:
+    if state.program.approve and state.steps:
+        state.held = True
+        emit(state, "run.awaiting_approval")
+        state.asking += 1
+        state.out.append(Ask(None))
+    else:
+        _begin(state)
+
+
+def _begin(state: RunState) -> None:
+    """Let the steps go; the deadline counts from here, so that a person's time to think is not the plan's."""
+    emit(state, "run.started")
+    if state.deadline_s is not None:
         state.deadline_timer = state.next_id
         state.next_id += 1
-        state.out.append(SetTimer(state.deadline_timer, event.deadline_s))
+        state.out.append(SetTimer(state.deadline_timer, state.deadline_s))
     state.todo.extend(state.steps.values())
 
 
@@ -203,8 +217,11 @@ def _launch(state: RunState, step: StepRun) -> None:
 
 
 def _on_approved(state: RunState, event: Approved) -> None:
-    step = state.steps[event.step]
     state.asking -= 1
+    if event.step is None:
+        _on_plan_approved(state, event)
+        return
+    step = state.steps[event.step]
     if step.phase != "approval" or not step.open:
         return
     if event.granted is None:
@@ -213,6 +230,19 @@ def _on_approved(state: RunState, event: Approved) -> None:
         _launch(state, step)
     else:
         end_step(state, step, "refused", event.reason)
+
+
+def _on_plan_approved(state: RunState, event: Approved) -> None:
+    if not state.held:
+        return
+    if event.granted is None:
+        state.deferred.add(None)
+        return
+    state.held = False
+    if event.granted:
+        _begin(state)
+    else:
+        _end_all(state, "refused", f"the plan was not approved: {event.reason}")
 
 
 def _on_cancel(state: RunState, event: CancelRun) -> None:
@@ -231,15 +261,20 @@ def _on_timer_fired(state: RunState, event: TimerFired) -> None:
 def _stop(state: RunState, reason: str) -> None:
     """End every open step at once; their calls are told to stop and are waited for."""
     state.stopped = state.stopped or reason
+    state.held = False
+    _end_all(state, "cancelled", reason)
+
+
+def _end_all(state: RunState, status: StepStatus, reason: str) -> None:
     ending = [step for step in state.steps.values() if step.open]
     for step in ending:
-        step.status = "cancelled"  # first of all, so that none is poisoned by another
+        step.status = status  # first of all, so that none is poisoned by another
     for step in ending:
         for unit in step.units or ():
             if unit.open:
-                unit.status, unit.reason = "cancelled", reason
+                unit.status, unit.reason = status, reason
                 close_unit(state, unit, reason)
-        end_step(state, step, "cancelled", reason)
+        end_step(state, step, status, reason)
 
 
 def _on_warned(state: RunState, event: Warned) -> None:

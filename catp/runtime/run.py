@@ -13,12 +13,12 @@ outcome also when the waiting task itself was cancelled (Ctrl-C):
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
+from catp.runtime.approval import ApprovalRequest, Approver, plan_request, step_request
 from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
 from catp.runtime.calls import CallRecord
 from catp.runtime.clock import Clock, TimerHandle, WallClock
@@ -65,24 +65,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRequest:
-    """An `@approve` step that is ready to run: what would be called, with what, at which expected price."""
-
-    run_id: str
-    step: str
-    tools: tuple[str, ...]
-    arguments: Mapping[str, Any]
-    estimate: Money | None
-
-
-Approver: TypeAlias = Callable[[ApprovalRequest], Awaitable[bool | None]]
-"""Decides about an `@approve` step; may wait for a person as long as it likes (the run's deadline still holds).
-
-None puts the decision off: whatever does not depend on it still runs, then the run ends as `waiting`.
-"""
-
-
 async def execute(
     compiled: CompiledPlan,
     inputs: Mapping[str, Any],
@@ -120,7 +102,7 @@ class Run:
         on_event: Called with every event as it happens, in order; must be fast and must not block.
         on_call: Told what every call used, so that profiles can learn from it.
         run_id: By default a new ULID.
-        approve: Decides about `@approve` steps; without it they are refused.
+        approve: Decides about the plan and the steps with `@approve`; without it they are refused.
         seed: Decides the jitter of retries.
         journal: Keeps the events and values, so that the run can be resumed.
         about: What else is known of the run (task, policy, prices), as JSON values for the record.
@@ -352,23 +334,31 @@ class Run:
             reason = "needs approval, and nobody was given to ask"
             self._post(Approved(self.clock.now_ns(), command.step, False, reason))
         else:
-            spawn(self._asking, self._approval(self._approve, self._state.steps[command.step]))
+            spawn(self._asking, self._approval(self._approve, command.step))
 
-    async def _approval(self, approve: Approver, step: StepRun) -> None:
-        info = step.info
+    async def _approval(self, approve: Approver, step: str | None) -> None:
+        asked_ns = self.clock.now_ns()
         granted: bool | None = False
         reason = "approval was denied"
         try:
-            attempt = info.attempts[step.first]
-            args = {} if info.mapped else self._values.arguments(info.name, step.first, attempt, None)
-            estimate = self._dispatcher.estimate(attempt, args)
-            price = estimate.price.expected if estimate else None
-            tools = tuple(attempt.tool for attempt in info.attempts)
-            answer = await approve(ApprovalRequest(self.run_id, info.name, tools, args, price))
+            answer = await approve(self._request(step))
             granted = None if answer is None else bool(answer)
         except Exception as error:
             reason = f"approval could not be had: {type(error).__name__}: {error}"
-        self._post(Approved(self.clock.now_ns(), info.name, granted, reason))
+        if step is None:
+            self._dispatcher.postpone(self.clock.now_ns() - asked_ns)
+        self._post(Approved(self.clock.now_ns(), step, granted, reason))
+
+    def _request(self, name: str | None) -> ApprovalRequest:
+        if name is None:
+            return plan_request(self.run_id, self._compiled, self._inputs, self.ledger.cap)
+        step = self._state.steps[name]
+        info = step.info
+        attempt = info.attempts[step.first]
+        args = {} if info.mapped else self._values.arguments(info.name, step.first, attempt, None)
+        width = len(step.units or ()) if info.mapped else None
+        estimate = self._dispatcher.estimate(attempt, args)
+        return step_request(self.run_id, self._compiled, info, args, estimate, self.ledger.cap, width)
 
     def _conclude(self, command: Conclude) -> None:
         outputs = collect_outputs(self._state, self._values)

@@ -103,7 +103,11 @@ class StepRun:
 
 @dataclass(slots=True, eq=False)
 class RunState:
-    """Everything the reducer knows of a run. Make one with `catp.runtime.reducer.new_state`."""
+    """Everything the reducer knows of a run. Make one with `catp.runtime.reducer.new_state`.
+
+    `held` is True while the whole plan waits for approval; `asking` counts open questions, `deferred` names the steps
+    (None for the plan) whose answer will not come in this process.
+    """
 
     program: Program
     run_id: str
@@ -113,8 +117,9 @@ class RunState:
     started: bool = False
     concluding: bool = False
     stopped: str = ""
+    held: bool = False
     asking: int = 0
-    deferred: set[str] = field(default_factory=set)
+    deferred: set[str | None] = field(default_factory=set)
     cancelled: bool = False
     deadline_s: float | None = None
     deadline_timer: int | None = None
