@@ -9,43 +9,34 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catp.inputs import InputError
-from catp.learning import CallLog
-from catp.planlang.compile import compile_plan
-from catp.planlang.compiled import CompiledPlan
-from catp.planlang.errors import nearest
-from catp.planlang.jsonform import to_json
-from catp.planlang.money import Money, format_usd, parse_usd
-from catp.planlang.nodes import Plan, ToolName
+from catp.execution import Execution
+from catp.planlang.money import Money
+from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
-from catp.planlang.passes.admit import admit
-from catp.planlang.printer import to_text
-from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
-from catp.planlang.types import Type, TypeTable, parse_type
+from catp.planlang.registry_view import ValueFacts
+from catp.planlang.types import parse_type
 from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
 from catp.planners.search import SearchPlanner
-from catp.result import Planned, Quote, RunCancelled, RunRefused, RunResult
+from catp.quoting import estimator_for, make_quote, money_of
+from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
-from catp.runtime.ids import new_run_id
-from catp.runtime.ledger import Ledger
-from catp.runtime.run import Approver, Run, RunOutcome
-from catp.runtime.slots import Slots
-from catp.tools.builtin.facts import describe, type_of
+from catp.runtime.run import Approver
+from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
-from catp.tools.errors import ProfileError
+from catp.tools.pools import Pool, check_pools
+from catp.typed_inputs import check_inputs
 
 if TYPE_CHECKING:
-    from catp.store.recorder import RunRecorder
     from catp.store.store import RunStore
     from catp.tools.decorator import Tool
     from catp.tools.spec import ToolSpec
 
-__all__ = ["Agent", "check_inputs"]
+__all__ = ["Agent"]
 
 
 _PLAN_TEXT = re.compile(r"\n\s*out\s+[a-z_]")
@@ -65,6 +56,9 @@ class Agent:
         profiles: File in which measured prices and times of this agent's own calls are kept; None keeps nothing.
         workers: Calls running at once; by default 64. Tools that compute run on one process per CPU core in any case.
         assume_price: What an unpriced call is assumed to cost when there is a budget; None refuses such calls.
+        pools: Other places where tools can run, by name; see `catp.tools.pools`. The agent closes them.
+        project: What the agent's runs are booked under.
+        name: The agent's own name in the record.
     """
 
     def __init__(
@@ -80,17 +74,24 @@ class Agent:
         profiles: Path | str | None = None,
         workers: int | None = None,
         assume_price: str | Money | None = None,
+        pools: Mapping[str, Pool] | None = None,
+        project: str = "default",
+        name: str = "",
     ) -> None:
         self.catalogue = _catalogue(tools)
         self.planner: Planner = planner if planner is not None else SearchPlanner()
-        self.budget = _money("budget", budget)
+        self.budget = money_of("budget", budget)
         self.deadline_s = deadline_s
         self.alpha = alpha
         self.approve = approve
         self.store = _store(store)
         self.profiles = Path(profiles) if profiles is not None else None
         self.workers = workers
-        self.assume_price = _money("assume_price", assume_price)
+        self.assume_price = money_of("assume_price", assume_price)
+        self.pools = dict(pools or {})
+        self.project = project
+        self.name = name
+        check_pools(self.pools)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
 
     async def plan(
@@ -120,7 +121,8 @@ class Agent:
             intent = read_intent(task, facts, registry)
             goals, notes = intent.wanted, tuple(intent.notes)
         objective = self._objective(alpha, budget, deadline_s)
-        request = PlanRequest(task, facts, goals, objective, registry, self._estimator(objective), candidates)
+        estimator = estimator_for(self.catalogue, objective, self.assume_price)
+        request = PlanRequest(task, facts, goals, objective, registry, estimator, candidates)
         proposal = await self.planner.plan(request)
         notes += proposal.notes
         quotes = []
@@ -193,7 +195,7 @@ class Agent:
         check_inputs(quote.compiled, inputs)
         if not quote.verdict.expected_ok:
             raise RunRefused(quote)
-        return await self._execute(quote, inputs, objective, approve or self.approve, on_event)
+        return await self._execution().run(quote, inputs, objective, approve=approve or self.approve, on_event=on_event)
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """`run` for code without an event loop; takes the same options."""
@@ -226,6 +228,8 @@ class Agent:
     async def close(self) -> None:
         """Stop worker processes and release connections; the agent can be used again afterwards."""
         await self.catalogue.close()
+        for pool in self.pools.values():
+            await pool.close()
         if self.store is not None:
             self.store.close()
 
@@ -239,148 +243,20 @@ class Agent:
         seconds = deadline_s if deadline_s is not None else self.deadline_s
         return Objective(
             alpha if alpha is not None else self.alpha,
-            _money("budget", budget) if budget is not None else self.budget,
+            money_of("budget", budget) if budget is not None else self.budget,
             seconds * 1000 if seconds is not None else None,
         )
 
     def _quote(
         self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
     ) -> Quote:
-        registry = self.catalogue.view()
-        compiled = compile_plan(plan, registry, estimator=self.catalogue.estimator(), facts=facts)
-        weighed = compiled
-        notes: tuple[str, ...] = ()
-        if compiled.estimate.unpriced and self.assume_price is not None and objective.budget is not None:
-            weighed = compile_plan(plan, registry, estimator=self._estimator(objective), facts=facts)
-            names = ", ".join(compiled.estimate.unpriced)
-            notes = (f"unpriced calls are assumed to cost ${format_usd(self.assume_price)} each: {names}",)
-        verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms)
-        return Quote(
-            task,
-            compiled,
-            verdict,
-            planner,
-            alpha=objective.alpha,
-            budget=objective.budget,
-            deadline_ms=objective.deadline_ms,
-            notes=notes,
-        )
+        return make_quote(task, plan, facts, objective, planner, self.catalogue, self.assume_price)
 
-    def _estimator(self, objective: Objective) -> Estimator:
-        """The catalogue's estimator; under a budget, with the assumed price where nobody knows one."""
-        estimator = self.catalogue.estimator()
-        if self.assume_price is None or objective.budget is None:
-            return estimator
-        return _AssumedPrices(estimator, self.assume_price)
-
-    async def _execute(
-        self,
-        quote: Quote,
-        inputs: Mapping[str, Any],
-        objective: Objective,
-        approve: Approver | None,
-        on_event: Callable[[RunEvent], None] | None,
-    ) -> RunResult:
-        log = CallLog()
-        saving = _Saving(self.store, quote, objective, new_run_id())
-        observers = [observer for observer in (saving.recorder, on_event) if observer is not None]
-        deadline_s = objective.deadline_ms / 1000 if objective.deadline_ms is not None else None
-        run = Run(
-            quote.compiled,
-            inputs,
-            self.catalogue,
-            ledger=Ledger(objective.budget, unpriced="refuse" if self.assume_price is None else self.assume_price),
-            deadline_s=deadline_s,
-            slots=Slots(self.workers) if self.workers is not None else None,
-            on_event=_fan_out(observers),
-            on_call=log.record,
-            run_id=saving.run_id,
-            approve=approve,
-        )
-        try:
-            await run.wait()
-        except asyncio.CancelledError:
-            if run.outcome is not None:
-                raise RunCancelled(self._conclude(quote, run.outcome, saving, log)) from None
-            raise
-        assert run.outcome is not None
-        return self._conclude(quote, run.outcome, saving, log)
-
-    def _conclude(self, quote: Quote, outcome: RunOutcome, saving: "_Saving", log: CallLog) -> RunResult:
-        warnings = [*saving.finish(outcome)]
-        if outcome.observer_error is not None:
-            warnings.append(f"on_event raised {outcome.observer_error!r}")
-        if self.profiles is not None:
-            try:
-                log.save(self.profiles)
-            except ProfileError as error:
-                warnings.append(str(error))
-        return RunResult(
-            outcome.run_id, quote.task, outcome.status, quote, outcome.outputs, outcome.steps, tuple(outcome.rows),
-            tuple(outcome.events), outcome.spent, outcome.wall_ms, saving.saved, tuple(warnings),
+    def _execution(self) -> Execution:
+        return Execution(
+            self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
+            assume_price=self.assume_price, pools=self.pools, project=self.project, agent=self.name,
         )  # fmt: skip
-
-
-class _Saving:
-    """The run store's side of one run: a store that fails costs the record, never the run."""
-
-    def __init__(self, store: "RunStore | None", quote: Quote, objective: Objective, run_id: str) -> None:
-        self.run_id = run_id
-        self.saved = False
-        self.recorder: Callable[[RunEvent], None] | None = None
-        self._store = store
-        self._problem: str | None = None
-        self._writer: RunRecorder | None = None
-        if store is not None:
-            self._begin(store, quote, objective)
-
-    def _begin(self, store: "RunStore", quote: Quote, objective: Objective) -> None:
-        from catp.store.recorder import RunRecorder
-        from catp.store.store import NewRun, StoreError
-
-        compiled = quote.compiled
-        new = NewRun(
-            self.run_id, quote.task, quote.planner, compiled.digest, to_text(compiled.source), to_json(compiled.source),
-            len(compiled.plan.steps), compiled.estimate.price, compiled.estimate.latency.expected_ms,
-            objective.budget, objective.alpha, quote.quality,
-        )  # fmt: skip
-        try:
-            store.begin(new)
-        except StoreError as error:
-            self._problem = f"the run is not saved: {error}"
-            return
-        self._writer = RunRecorder(store)
-        self.recorder = self._writer.record
-
-    def finish(self, outcome: RunOutcome) -> list[str]:
-        """Write what is left; return what went wrong, in words."""
-        if self._store is None:
-            return []
-        if self._writer is None:
-            return [self._problem] if self._problem is not None else []
-        from catp.store.store import StoreError
-
-        try:
-            self._writer.close()
-            self._store.finish(
-                self.run_id,
-                status=outcome.status,
-                latency_ms=outcome.wall_ms,
-                ledger=outcome.rows,
-                outputs=outcome.outputs,
-            )
-        except StoreError as error:
-            return [f"the run is not completely saved: {error}"]
-        self.saved = True
-        return []
-
-
-def _fan_out(observers: list[Callable[[RunEvent], None]]) -> Callable[[RunEvent], None]:
-    def tell(event: RunEvent) -> None:
-        for observer in observers:
-            observer(event)
-
-    return tell
 
 
 def _catalogue(tools: "Catalogue | Iterable[Tool[Any, Any] | ToolSpec] | None") -> Catalogue:
@@ -399,52 +275,3 @@ def _store(store: "RunStore | Path | str | None") -> "RunStore | None":
     from catp.store.store import RunStore
 
     return store if isinstance(store, RunStore) else RunStore(store)
-
-
-@dataclass(frozen=True, slots=True)
-class _AssumedPrices:
-    """An estimator that takes `amount` for every price the other one does not know."""
-
-    known: Estimator
-    amount: Money
-
-    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
-        call = self.known.estimate(tool, args)
-        if call.price.priced:
-            return call
-        return replace(call, price=PriceRange(self.amount, self.amount, self.amount))
-
-
-def _money(name: str, amount: str | Money | None) -> Money | None:
-    if amount is None:
-        return None
-    if isinstance(amount, float):
-        raise TypeError(f'{name} must be text such as "{amount}" or whole nano-USD (`usd({amount})`), not a float')
-    value = parse_usd(amount.removeprefix("$")) if isinstance(amount, str) else amount
-    if value <= 0:
-        raise ValueError(f"{name} must be more than $0, got {amount!r}; leave it out for no limit")
-    return value
-
-
-def check_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> None:
-    """Raise `InputError` unless every input the plan declares is given with a fitting type, and no other."""
-    declared = {item.name: item for item in compiled.plan.inputs}
-    for name in inputs:
-        if name not in declared:
-            hint = nearest(name, declared) or f"it takes {', '.join(declared) or 'no inputs'}"
-            raise InputError(f"the plan has no input {name!r}; {hint}")
-    for name, item in declared.items():
-        if name not in inputs:
-            if item.default is None and not item.type.optional:
-                raise InputError(f"input {name!r} ({item.type}) is missing")
-            continue
-        given = type_of(inputs[name])
-        if not _fits(item.type, given, compiled.registry.types):
-            raise InputError(f"input {name!r} must be {item.type}, got {given}")
-
-
-def _fits(wanted: Type, given: Type, types: TypeTable) -> bool:
-    """Like `TypeTable.accepts`, but an empty list fits any list and a value of unknown type is left to the tools."""
-    if given.name == "any" or (given.name == "list" and given.item is not None and given.item.name == "any"):
-        return given.name == "any" or wanted.name in ("list", "json", "any")
-    return types.accepts(wanted, given)

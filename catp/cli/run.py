@@ -80,8 +80,8 @@ def run(
     )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
-    from catp.agent import check_inputs
     from catp.cli.report import print_quote, print_result, result_json, write_outputs
+    from catp.typed_inputs import check_inputs
 
     if not no_save:
         _check_store(agent)

@@ -1,0 +1,138 @@
+"""Executing one quote: the ledger, the slots and the record are set up, the run is driven to its end, the end is told.
+
+The agent decides what to run; from there on nothing here plans, prices or asks anything of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catp.learning import CallLog
+from catp.planlang.money import Money, format_usd
+from catp.planners.protocol import Objective
+from catp.result import Quote, RunCancelled, RunResult
+from catp.runtime.events import RunEvent
+from catp.runtime.ids import new_run_id
+from catp.runtime.ledger import Ledger
+from catp.runtime.run import Approver, Run, RunOutcome
+from catp.runtime.slots import Slots
+from catp.saving import Saving
+from catp.tools.catalogue import Catalogue
+from catp.tools.errors import ProfileError
+from catp.tools.pools import Pool
+
+if TYPE_CHECKING:
+    from catp.store.store import RunStore
+
+__all__ = ["Execution", "about_run"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Everything an agent lends to its runs; `run` executes one quote.
+
+    Args:
+        catalogue: The tools.
+        store: Where runs are saved; None saves nothing.
+        profiles: File in which the measured use of tools is kept; None keeps nothing.
+        workers: Calls running at once; None for the default of `Slots`.
+        assume_price: What an unpriced call is assumed to cost under a cap; None refuses such calls.
+        pools: Where steps with `@pin` run, by name.
+        project: What the run is booked under.
+        agent: The name of the agent.
+    """
+
+    catalogue: Catalogue
+    store: "RunStore | None" = None
+    profiles: Path | None = None
+    workers: int | None = None
+    assume_price: Money | None = None
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    project: str = "default"
+    agent: str = ""
+
+    async def run(
+        self,
+        quote: Quote,
+        inputs: Mapping[str, Any],
+        objective: Objective,
+        *,
+        approve: Approver | None = None,
+        on_event: Callable[[RunEvent], None] | None = None,
+    ) -> RunResult:
+        """Run a quote to its end; see `Agent.run`. Cancelling raises `RunCancelled` with the result."""
+        log = CallLog()
+        saving = Saving(self.store, quote, objective.budget, new_run_id())
+        observers = [observer for observer in (saving.recorder, on_event) if observer is not None]
+        run = Run(
+            quote.compiled,
+            inputs,
+            self.catalogue,
+            ledger=Ledger(objective.budget, unpriced="refuse" if self.assume_price is None else self.assume_price),
+            deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,
+            slots=Slots(self.workers) if self.workers is not None else None,
+            on_event=_fan_out(observers),
+            on_call=log.record,
+            run_id=saving.run_id,
+            approve=approve,
+            about=about_run(quote, objective, project=self.project, agent=self.agent),
+            pools=self.pools,
+        )
+        try:
+            await run.wait()
+        except asyncio.CancelledError:
+            if run.outcome is not None:
+                raise RunCancelled(self._conclude(quote, run.outcome, saving, log)) from None
+            raise
+        assert run.outcome is not None
+        return self._conclude(quote, run.outcome, saving, log)
+
+    def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
+        warnings = [*saving.finish(outcome)]
+        if outcome.observer_error is not None:
+            warnings.append(f"on_event raised {outcome.observer_error!r}")
+        if self.profiles is not None:
+            try:
+                log.save(self.profiles)
+            except ProfileError as error:
+                warnings.append(str(error))
+        return RunResult(
+            outcome.run_id, quote.task, outcome.status, quote, outcome.outputs, outcome.steps, tuple(outcome.rows),
+            tuple(outcome.events), outcome.spent, outcome.wall_ms, saving.saved, tuple(warnings),
+        )  # fmt: skip
+
+
+def about_run(quote: Quote, objective: Objective, *, project: str, agent: str) -> dict[str, Any]:
+    """What the record says of a run besides its plan: JSON values, for the `run.created` event and the run's row.
+
+    `price` is what the quote expects (low, expected, p95 as decimal strings, null for unknown), `latency_ms` and
+    `latency_p95_ms` its critical path. `budget` (text) and `deadline_ms` are the caller's; the ones in force, which the
+    plan may tighten, stand beside them in the event.
+    """
+    price, latency = quote.price, quote.latency
+    return {
+        "task": quote.task,
+        "policy": quote.planner,
+        "project": project,
+        "agent": agent,
+        "alpha": objective.alpha,
+        "quality": quote.quality,
+        "price": {
+            name: None if amount is None else format_usd(amount)
+            for name, amount in (("low", price.low), ("expected", price.expected), ("p95", price.p95))
+        },
+        "latency_ms": latency.expected_ms,
+        "latency_p95_ms": latency.p95_ms,
+        "asked_budget": None if objective.budget is None else format_usd(objective.budget),
+        "asked_deadline_ms": objective.deadline_ms,
+    }
+
+
+def _fan_out(observers: list[Callable[[RunEvent], None]]) -> Callable[[RunEvent], None]:
+    def tell(event: RunEvent) -> None:
+        for observer in observers:
+            observer(event)
+
+    return tell
