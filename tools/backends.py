@@ -33,7 +33,7 @@ class ProcessBackend:
     """Runs a function in worker processes (see `WorkerPool`); without a contract nothing is checked."""
 
     def __init__(self, contract: Contract | None, job: Job, pool: WorkerPool | None = None) -> None:
-        self._contract, self._job, self._pool = contract, job, pool
+        self.contract, self.job, self._pool = contract, job, pool
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Run one call in a worker process."""
@@ -43,16 +43,16 @@ class ProcessBackend:
         self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
     ) -> BackendResult:
         """Like `call`, and says when the call has got one of the pool's places."""
-        if self._contract is not None:
-            self._contract.check_args(args)
-        result = await (self._pool or default_pool()).call(self._job, args, timeout=timeout, began=began)
-        if self._contract is None:
+        if self.contract is not None:
+            self.contract.check_args(args)
+        result = await (self._pool or default_pool()).call(self.job, args, timeout=timeout, began=began)
+        if self.contract is None:
             return result
-        return BackendResult(self._contract.check_result(result.value, result.usage), result.usage)
+        return BackendResult(self.contract.check_result(result.value, result.usage), result.usage)
 
     def warm(self) -> bool:
         """True if a worker that has this tool loaded waits for a call."""
-        return (self._pool or default_pool()).warm(self._job.family)
+        return (self._pool or default_pool()).warm(self.job.family)
 
     def places(self) -> int:
         """The size of the pool: so many calls can run at once, each in a worker of its own."""
@@ -60,7 +60,7 @@ class ProcessBackend:
 
     async def close(self) -> None:
         """End the idle workers of this tool."""
-        await (self._pool or default_pool()).close_family(self._job.family)
+        await (self._pool or default_pool()).close_family(self.job.family)
 
 
 def nobody_asked() -> None:
@@ -71,14 +71,14 @@ class AsyncBackend:
     """Runs a coroutine function or async generator in the caller's event loop."""
 
     def __init__(self, contract: Contract, function: Callable[..., Any]) -> None:
-        self._contract, self._function = contract, function
+        self.contract, self.function = contract, function
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Run one call; `usage` counts the CPU time of the coroutine's own steps."""
-        self._contract.check_args(args)
-        name = self._contract.signature.name
+        self.contract.check_args(args)
+        name = self.contract.signature.name
         started = time.perf_counter()
-        meter = StepMeter(collected(self._function, args))
+        meter = StepMeter(collected(self.function, args))
         limit = asyncio.timeout(timeout)
 
         def used() -> Usage:
@@ -98,7 +98,7 @@ class AsyncBackend:
         except Exception as error:
             raise _failed(name, error, used()) from error
         usage = used()
-        return BackendResult(self._contract.check_result(value, usage), usage)
+        return BackendResult(self.contract.check_result(value, usage), usage)
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -122,20 +122,20 @@ class ThreadBackend:
     """
 
     def __init__(self, contract: Contract, function: Callable[..., Any]) -> None:
-        self._contract, self._function = contract, function
+        self.contract, self.function = contract, function
         self.abandoned = 0
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Run one call; `usage` counts the CPU time of its thread."""
-        self._contract.check_args(args)
-        name = self._contract.signature.name
+        self.contract.check_args(args)
+        name = self.contract.signature.name
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[Any, BaseException | None, float]] = loop.create_future()
         started = time.perf_counter()
         context = contextvars.copy_context()
 
         def work() -> None:
-            outcome = context.run(_timed, self._function, args)
+            outcome = context.run(_timed, self.function, args)
             try:
                 loop.call_soon_threadsafe(_settle, done, outcome)
             except RuntimeError:  # the event loop is gone: nobody is waiting any more
@@ -156,11 +156,11 @@ class ThreadBackend:
             raise _with_usage(error, usage) from error.__cause__
         if error is not None:
             raise _failed(name, error, usage) from error
-        return BackendResult(self._contract.check_result(value, usage), usage)
+        return BackendResult(self.contract.check_result(value, usage), usage)
 
     def _abandon(self, done: "asyncio.Future[Any]") -> None:
         self.abandoned += 1
-        _log.warning("%s still runs in a thread that was given up", self._contract.signature.name)
+        _log.warning("%s still runs in a thread that was given up", self.contract.signature.name)
 
         def finished(_: "asyncio.Future[Any]") -> None:
             self.abandoned -= 1

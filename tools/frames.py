@@ -7,14 +7,17 @@ body (pickle protocol 5). The header can be read without importing anything the 
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["PREFIX", "TooLarge", "lengths", "pack", "prefix", "read_body", "read_header"]
+__all__ = ["PREFIX", "Packed", "TooLarge", "lengths", "pack", "prefix", "read_body", "read_header"]
 
 PREFIX = struct.Struct("<QI")
 """Total payload bytes and number of segments; `count` unsigned 64-bit lengths follow."""
 
 Buffer = bytes | bytearray | memoryview
+
+Packed: TypeAlias = tuple[Sequence[Buffer], Sequence[Buffer], int]
+"""A pickled body: the chunks of its pickle, its buffers, and the bytes of both."""
 
 
 class TooLarge(Exception):

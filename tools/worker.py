@@ -220,4 +220,4 @@ def _programs_left() -> bool:
 def _pin_threads() -> None:
     cv2 = sys.modules.get("cv2")
     if cv2 is not None and hasattr(cv2, "setNumThreads"):
-        cv2.setNumThreads(1)
+        cv2.setNumThreads(int(os.environ["OPENCV_FOR_THREADS_NUM"]))

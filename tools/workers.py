@@ -36,28 +36,30 @@ __all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool"]
 
 _log = logging.getLogger("catp.tools")
 
-_PINNED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "BLIS_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
-    "OPENCV_FOR_THREADS_NUM": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS", "OPENCV_FOR_THREADS_NUM",
+)  # fmt: skip
 _IDLE_CPU_MS = 100.0
 """CPU time burnt between two calls above which a worker must have something running that it should not."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """Bounds on one worker: bytes a result may have, memory it may allocate, resident memory it may keep when idle."""
+    """Bounds on one worker: bytes a result may have, memory it may allocate, resident memory it may keep when idle.
+
+    `threads` is what libraries are told to use for one call.
+    """
 
     result_bytes: int = 256 << 20
     memory_mb: int = 8192
     idle_rss_mb: float = 2048.0
+    threads: int = 1
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that hold a worker's libraries to `threads`."""
+        known = dict.fromkeys(_THREADS, str(self.threads))
+        return {**known, "TOKENIZERS_PARALLELISM": "false" if self.threads == 1 else "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), leash),
-                start_new_session=True, env={**os.environ, **_PINNED},
+                start_new_session=True, env={**os.environ, **limits.environment()},
             )  # fmt: skip
         except BaseException:
             self._socket.close()
@@ -104,10 +106,10 @@ class _Worker:
         self._killed = False
         self._cpu_ms = 0.0
 
-    async def request(self, header: CallHeader, args: Mapping[str, Any]) -> tuple[Reply, bytearray, tuple[int, ...]]:
+    async def request(self, header: CallHeader, args: frames.Packed) -> tuple[Reply, bytearray, tuple[int, ...]]:
         """Send a call and wait for the reply; return it with the undecoded payload."""
         loop = asyncio.get_running_loop()
-        chunks, buffers, size = frames.pack(args)
+        chunks, buffers, size = args
         try:
             await loop.sock_sendall(self._socket, frames.prefix(pickle.dumps(header, protocol=5), chunks, buffers))
             for part in (*chunks, *buffers):
@@ -192,11 +194,23 @@ class WorkerPool:
         await self._acquire()
         try:
             began()
+            usage, payload, sizes = await self._run(job, frames.pack(args), timeout)
+        finally:
+            self._release()
+        return BackendResult(frames.read_body(payload, sizes), usage)
+
+    async def relay(self, job: Job, args: frames.Packed, *, timeout: float) -> tuple[Usage, bytearray, tuple[int, ...]]:
+        """Like `call`, for a caller that passes on what others packed and will unpack: no value is decoded here.
+
+        Returns the usage, and what `frames.read_body` takes to read the value.
+        """
+        await self._acquire()
+        try:
             return await self._run(job, args, timeout)
         finally:
             self._release()
 
-    async def _run(self, job: Job, args: Mapping[str, Any], timeout: float) -> BackendResult:
+    async def _run(self, job: Job, args: frames.Packed, timeout: float) -> tuple[Usage, bytearray, tuple[int, ...]]:
         started = time.perf_counter()
         worker = self._take(job.family)
         try:
@@ -219,7 +233,7 @@ class WorkerPool:
         usage = await self._keep_or_end(worker, reply, job)
         usage = replace(usage, wall_ms=(time.perf_counter() - started) * 1e3)
         _raise_if_failed(job.tool, reply, usage)
-        return BackendResult(frames.read_body(payload, sizes), usage)
+        return usage, payload, sizes
 
     def _take(self, family: str) -> _Worker:
         with self._lock:
