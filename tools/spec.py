@@ -13,6 +13,7 @@ from catp.tools.usage import PriceModel, Usage
 
 __all__ = [
     "BackendResult",
+    "ModelBackend",
     "QueueingBackend",
     "StartingBackend",
     "ToolBackend",
@@ -72,6 +73,14 @@ class QueueingBackend(Protocol):
     ) -> BackendResult:
         """Like `call`; a call that is stopped before has used nothing."""
         ...
+
+
+@runtime_checkable
+class ModelBackend(Protocol):
+    """A backend whose calls ask one language model: `request` holds the fixed part of what is sent to `endpoint`."""
+
+    endpoint: str
+    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

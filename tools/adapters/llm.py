@@ -116,13 +116,14 @@ class _LlmBackend:
         self, contract: Contract, sender: HttpSender, url: str, body: Mapping[str, Any], system: str | None,
         prompt: str, defaults: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self._contract, self._sender, self._url, self._body = contract, sender, url, body
+        self._contract, self._sender, self.endpoint, self.request = contract, sender, url, body
         self._system, self._prompt, self._defaults = system, prompt, defaults
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         self._contract.check_args(args)
         messages = self._messages({**self._defaults, **args})
-        answer = await self._sender.send("POST", self._url, timeout=timeout, json={**self._body, "messages": messages})
+        request = {**self.request, "messages": messages}
+        answer = await self._sender.send("POST", self.endpoint, timeout=timeout, json=request)
         usage = answer.usage
         try:
             body = json.loads(answer.body)
@@ -148,7 +149,7 @@ class _LlmBackend:
         if self._contract.signature.returns.name == "text":
             return text
         if choice.get("finish_reason") == "length":
-            raise ValueError(f"it was cut off at {self._body['max_tokens']} tokens; raise max_tokens")
+            raise ValueError(f"it was cut off at {self.request['max_tokens']} tokens; raise max_tokens")
         return json.loads(text)
 
     async def close(self) -> None:
