@@ -18,6 +18,7 @@ from catp.runtime.commands import (
     TimerFired,
 )
 from catp.runtime.events import StepStatus
+from catp.runtime.repairs import FailedCall
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 from catp.runtime.steps import emit, end_step, look_all, wake
 
@@ -104,6 +105,9 @@ def on_call_ended(state: RunState, event: CallEnded) -> None:
     if _retry(state, unit, call, event):
         return
     unit.problems.append(problem)
+    if event.result in ("error", "timeout", "rejected"):
+        tool, arguments = unit.step.info.attempts[call.attempt].tool, event.data.get("arguments")
+        state.failures.add(FailedCall(call.step, tool, event.error_type or event.result, event.reason, arguments))
     if event.result == "refused":
         emit(state, "node.refused", call.step, attempt=call.number, element=call.element, data={"reason": event.reason})
     if unit.parked:

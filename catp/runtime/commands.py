@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.program import Program
 
 __all__ = [
     "Approved",
@@ -28,6 +29,7 @@ __all__ = [
     "Gather",
     "Prepare",
     "Prepared",
+    "Replanned",
     "RunStarted",
     "SetTimer",
     "StartCall",
@@ -127,6 +129,16 @@ class Warned(NamedTuple):
     data: Mapping[str, Any]
 
 
+class Replanned(NamedTuple):
+    """The run goes on with another plan; steps named in `keep` stay as they ended."""
+
+    at_ns: int
+    program: Program
+    keep: frozenset[str]
+    left_s: float | None
+    data: Mapping[str, Any]
+
+
 class Concluded(NamedTuple):
     """The outputs have been collected."""
 
@@ -194,6 +206,6 @@ class Conclude(NamedTuple):
 
 
 Event: TypeAlias = (
-    RunStarted | Prepared | Approved | CallStarted | CallEnded | TimerFired | CancelRun | Warned | Concluded
+    RunStarted | Prepared | Approved | CallStarted | CallEnded | TimerFired | CancelRun | Warned | Replanned | Concluded
 )
 Command: TypeAlias = Prepare | Ask | StartCall | CancelCall | SetTimer | StopTimer | Bind | Gather | Conclude | RunEvent

@@ -75,21 +75,29 @@ class Dispatcher:
         self.prices: dict[str, Money] = {}
         self.estimates: dict[str, Money] = {}
         self.stopping: set[asyncio.Task[None]] = set()
-        self._tools = tools
+        self._tools = dict(tools)
         self._pools = pools
         self._estimator = estimator
         self._values = values
         self._limit = limit
         self._deadline_s = deadline_s
-        self._params: dict[str, dict[str, Type]] = {
-            name: {param.name: param.type for param in spec.signature.params} for name, spec in tools.items()
-        }
+        self._params = _param_types(tools)
         self._step_limits: dict[str, Limit] = {}
         self._calls: dict[int, ToolCall] = {}
         self._parked: list[tuple[tuple[float, ...], int, ToolCall]] = []
         self._started_ns = 0
         self._context: Context
         self._unwatch: Callable[[], None] | None = None
+
+    @property
+    def spent(self) -> Money:
+        """The sum of the run's priced rows."""
+        return Money(sum(row.amount for row in self.rows if row.amount is not None))
+
+    def extend(self, tools: Mapping[str, ToolSpec]) -> None:
+        """Know the tools of another plan as well."""
+        self._tools.update(tools)
+        self._params.update(_param_types(tools))
 
     def open(self, started_ns: int) -> None:
         """The run starts: the deadline counts from here, and calls see the context variables of now."""
@@ -233,6 +241,10 @@ class Dispatcher:
         if own is None:
             own = self._step_limits[info.name] = Limit(info.budget, f"the step's @budget of ${format_usd(info.budget)}")
         return (own,) if self._limit is None else (self._limit, own)
+
+
+def _param_types(tools: Mapping[str, ToolSpec]) -> dict[str, dict[str, Type]]:
+    return {name: {param.name: param.type for param in spec.signature.params} for name, spec in tools.items()}
 
 
 def spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money
 from catp.planlang.nodes import Output
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
@@ -74,6 +75,7 @@ class StepResult:
 class RunOutcome:
     """Everything a finished run leaves behind.
 
+    `compiled` is the plan as it was at the end, `steps` those of every plan the run had.
     `rows` are the ledger rows of this run and `spent` is their sum. `observer_error` is the first exception that the
     `on_event` callback raised; the events themselves are all here whatever the callback did.
     """
@@ -88,6 +90,7 @@ class RunOutcome:
     started_ns: int
     ended_ns: int
     observer_error: Exception | None = None
+    compiled: CompiledPlan | None = None
 
     @property
     def wall_ms(self) -> float:

@@ -33,6 +33,7 @@ from catp.runtime.commands import (
     Gather,
     Prepare,
     Prepared,
+    Replanned,
     RunStarted,
     SetTimer,
     StopTimer,
@@ -281,6 +282,24 @@ def _on_warned(state: RunState, event: Warned) -> None:
     emit(state, "run.budget_warning", event.step, element=event.element, data=event.data)
 
 
+def _on_replanned(state: RunState, event: Replanned) -> None:
+    """Go on with another plan: what is kept stays ended, everything else starts afresh."""
+    old = state.steps
+    state.retired.update({name: step for name, step in old.items() if name not in event.program.steps})
+    state.program = event.program
+    state.steps = {
+        name: old[name] if name in event.keep else StepRun(info) for name, info in event.program.steps.items()
+    }
+    state.open_steps = sum(step.open for step in state.steps.values())
+    state.concluding = False
+    emit(state, "run.replanned", data=event.data)
+    if event.left_s is not None:
+        state.deadline_timer = state.next_id
+        state.next_id += 1
+        state.out.append(SetTimer(state.deadline_timer, event.left_s))
+    state.todo.extend(step for step in state.steps.values() if step.open)
+
+
 def _on_concluded(state: RunState, event: Concluded) -> None:
     state.status = event.status
     emit(state, "run.waiting" if event.status == "waiting" else "run.finished", data=event.data)
@@ -295,5 +314,6 @@ _HANDLERS: dict[type, Callable[[RunState, Any], None]] = {
     TimerFired: _on_timer_fired,
     CancelRun: _on_cancel,
     Warned: _on_warned,
+    Replanned: _on_replanned,
     Concluded: _on_concluded,
 }

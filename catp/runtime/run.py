@@ -18,6 +18,7 @@ from typing import Any
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
+from catp.planlang.printer import to_text
 from catp.runtime.approval import ApprovalRequest, Approver, plan_request, step_request
 from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
 from catp.runtime.calls import CallRecord
@@ -34,6 +35,7 @@ from catp.runtime.commands import (
     Gather,
     Prepare,
     Prepared,
+    Replanned,
     RunStarted,
     SetTimer,
     StartCall,
@@ -48,6 +50,7 @@ from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
 from catp.runtime.program import build_program
 from catp.runtime.reducer import new_state, reduce
+from catp.runtime.repairs import Broken, Repaired, Repairer
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
 from catp.runtime.values import Missing, Values
@@ -107,6 +110,7 @@ class Run:
         journal: Keeps the events and values, so that the run can be resumed.
         about: What else is known of the run (task, policy, prices), as JSON values for the record.
         pools: Where steps with `@pin` run, by name.
+        repair: Asked for another plan when steps have failed and nothing else is left to do.
 
     Raises:
         ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
@@ -131,6 +135,7 @@ class Run:
         journal: Journal | None = None,
         about: Mapping[str, Any] | None = None,
         pools: Mapping[str, Pool] | None = None,
+        repair: Repairer | None = None,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -150,6 +155,11 @@ class Run:
         self._inputs = {name: bound[name] for name in inputs}
         self._journal = journal
         self._about = dict(about or {})
+        self._catalogue = catalogue
+        self._pools = dict(pools or {})
+        self._repair = repair
+        self._mending: asyncio.Task[None] | None = None
+        self._mended = 0
         check_pools(program.steps.values(), pools or {})
         self._approve = approve
         self._on_event = on_event
@@ -194,6 +204,8 @@ class Run:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""
         if self.outcome is None and self._started_ns:
             self._post(CancelRun(self.clock.now_ns(), reason))
+            if self._mending is not None:
+                self._mending.cancel()
 
     async def wait(self) -> RunOutcome:
         """Start if need be, and wait for the end.
@@ -362,12 +374,68 @@ class Run:
 
     def _conclude(self, command: Conclude) -> None:
         outputs = collect_outputs(self._state, self._values)
+        broken = self._broken(outputs)
+        if broken is None or self._repair is None:
+            self._end(outputs)
+        else:
+            self._mending = asyncio.ensure_future(self._mend(self._repair, broken))
+
+    def _broken(self, outputs: Mapping[str, OutputResult]) -> Broken | None:
+        """What a repairer is told, or None if nothing failed that could be repaired."""
+        state = self._state
+        missing = tuple(name for name, output in outputs.items() if output.status in ("failed", "poisoned"))
+        if not missing or state.stopped or len(state.failures.calls) == self._mended:
+            return None
+        self._mended = len(state.failures.calls)  # each round must have learned something new
+        left_s = None
+        if self._deadline_s is not None:
+            left_s = self._deadline_s - (self.clock.now_ns() - self._started_ns) / 1e9
+        return Broken(
+            self._compiled, self._values.snapshot(),
+            frozenset(name for name, step in state.steps.items() if step.has_value), tuple(state.failures.calls),
+            missing, self._dispatcher.spent, self.ledger.available, left_s,
+        )  # fmt: skip
+
+    async def _mend(self, repair: Repairer, broken: Broken) -> None:
+        repaired = None
+        try:
+            repaired = await asyncio.wait_for(repair(broken), broken.left_s)
+        except asyncio.CancelledError:  # the run is being stopped: it ends as it is
+            pass
+        except Exception as error:  # a planner that fails must not make things worse
+            self._observer_error = self._observer_error or error
+        self._mending = None
+        if repaired is None or self._state.stopped:
+            self._end(collect_outputs(self._state, self._values))
+        else:
+            self._replan(repaired, broken.left_s)
+
+    def _replan(self, repaired: Repaired, left_s: float | None) -> None:
+        """Go on with another plan; steps that are the same in both and have ended stay as they ended."""
+        now, before, program = self.clock.now_ns(), self._compiled.plan, build_program(repaired.compiled)
+        known = {step.name: step for step in before.steps}
+        kept = frozenset(
+            step.name
+            for step in repaired.compiled.plan.steps
+            if known.get(step.name) == step and self._state.steps[step.name].status not in ("poisoned", "cancelled")
+        )
+        for name in program.steps.keys() - kept:
+            self._values.reset(name)
+        self._dispatcher.extend(look_up(program.steps.values(), self._catalogue))
+        self._compiled = repaired.compiled
+        data = {
+            "plan": repaired.compiled.digest, "source": to_text(repaired.compiled.source), "reason": repaired.reason,
+            "kept": sorted(kept),
+        }  # fmt: skip
+        self._post(Replanned(now, program, kept, left_s, data))
+
+    def _end(self, outputs: dict[str, OutputResult]) -> None:
         status = verdict(self._state, outputs)
         for name, output in outputs.items():
             if output.ok:
                 self._keep("output", name, None, output.value)
         ended = self.clock.now_ns()
-        spent = Money(sum(row.amount for row in self._dispatcher.rows if row.amount is not None))
+        spent = self._dispatcher.spent
         data = {
             "status": status,
             "spent": format_usd(spent),
@@ -384,9 +452,11 @@ class Run:
 
     def _finish(self) -> None:
         outputs, status, ended, spent = self._ended
+        every_step = {**self._state.retired, **self._state.steps}
         self.outcome = RunOutcome(
-            self.run_id, status, outputs, {name: self._result(step) for name, step in self._state.steps.items()},
+            self.run_id, status, outputs, {name: self._result(step) for name, step in every_step.items()},
             tuple(self.events), tuple(self._dispatcher.rows), spent, self._started_ns, ended, self._observer_error,
+            self._compiled,
         )  # fmt: skip
         self._over.set()
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from catp.runtime.commands import Call, Command
 from catp.runtime.events import RunStatus, StepStatus
 from catp.runtime.program import Program, StepInfo
+from catp.runtime.repairs import Failures
 
 __all__ = ["TERMINAL", "Phase", "Problem", "RunState", "StepRun", "Unit", "Waiting"]
 
@@ -116,6 +117,8 @@ class RunState:
     status: RunStatus = "running"
     started: bool = False
     concluding: bool = False
+    failures: Failures = field(default_factory=Failures)
+    retired: dict[str, StepRun] = field(default_factory=dict)
     stopped: str = ""
     held: bool = False
     asking: int = 0

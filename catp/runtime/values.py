@@ -70,6 +70,16 @@ class Values:
         """Make the elements that are there the step's result, in order."""
         self._values[name] = [value for value in self._elements.get(name, ()) if value is not DROP]
 
+    def reset(self, name: str) -> None:
+        """Forget what a step's earlier calls were made with and gave: another plan has another step of that name."""
+        self._values.pop(name, None)
+        self._elements.pop(name, None)
+        self._mapped = {key: items for key, items in self._mapped.items() if key[0] != name}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Every value there is, by name."""
+        return dict(self._values)
+
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
