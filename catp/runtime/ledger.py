@@ -2,28 +2,44 @@
 
     reserve ──> Reservation ──> settle   rows are written, the difference goes back
        │                   └──> release  nothing was used, everything goes back
-       └─────> BudgetRefused             the cap would not hold; `wait` says whether a running call may still free money
+       └─────> BudgetRefused             a cap would not hold; `wait` says whether the money may still come back
 
 Checking and reserving is one step under a lock, so parallel calls cannot all pass the same check. Totals are sums of
 rows and nothing else. Amounts are integer nano-USD. An actual price above the reservation is charged in full, marked
 `overrun`, and counts against every later reservation.
+
+Besides the run's own cap a reservation has to fit every limit of its agent and project in this process (`within`) and,
+through `SharedLimits`, the budgets that several processes share.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from catp.planlang.money import Money, format_usd
+from catp.planlang.registry_view import PriceRange
+from catp.runtime.limits import BudgetRefused, LevelReached, Limit, why_refused
 from catp.tools.usage import Charge
 
-__all__ = ["BudgetRefused", "CallKey", "Ledger", "LedgerRow", "Limit", "Reservation", "RowSource", "Settlement"]
+__all__ = [
+    "BudgetRefused", "CallKey", "Ledger", "LedgerRow", "Limit", "Reservation", "ReserveAt", "RowSource", "Settlement",
+    "SharedLimits", "upper_price",
+]  # fmt: skip
 
 RowSource: TypeAlias = Literal["measured", "declared", "provider", "estimated"]
+
+ReserveAt: TypeAlias = Literal["expected", "p95", "p99"]
+"""Which price is held for a call that runs: the higher, the rarer an overrun and the fewer calls at once."""
+
+_P99_OVER_P95 = 1.4142
+"""How far the 99th percentile of a normal distribution lies above the mean, in units of the 95th (2.326 / 1.645)."""
 
 _SOURCES: dict[str, RowSource] = {
     "compute": "measured", "cold_start": "measured", "unit": "measured", "provider": "provider",
 }  # fmt: skip
+
+_LOCK = Lock()
+"""One for all ledgers of the process: they share limits, and nobody holds it for longer than a microsecond."""
 
 
 class CallKey(NamedTuple):
@@ -75,41 +91,6 @@ class LedgerRow(NamedTuple):
         return {key: value for key, value in full.items() if value is not None}
 
 
-class Limit:
-    """A cap that several ledgers or steps may share: `committed` is what was spent plus what is reserved.
-
-    A reservation has to fit every limit it is made within. Not thread-safe by itself; its ledger's lock guards it.
-    """
-
-    __slots__ = ("cap", "name", "reserved", "spent")
-
-    def __init__(self, cap: Money | None, name: str) -> None:
-        if cap is not None and cap <= 0:
-            raise ValueError(
-                f"{name} must be more than zero, not ${format_usd(cap)}; leave it out to run without a limit"
-            )
-        self.cap = cap
-        self.name = name
-        self.spent = Money(0)
-        self.reserved = Money(0)
-
-    @property
-    def available(self) -> Money | None:
-        """What may still be reserved (negative after an overrun), or None without a cap."""
-        return None if self.cap is None else Money(self.cap - self.spent - self.reserved)
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetRefused:
-    """Why a reservation was not made. `wait` is True if money held by running calls could still make it fit."""
-
-    reason: str
-    limit: str
-    needed: Money | None
-    available: Money | None
-    wait: bool = False
-
-
 class Reservation:
     """Money held for one call until it is settled or released."""
 
@@ -128,11 +109,37 @@ class Reservation:
 
 
 class Settlement(NamedTuple):
-    """The outcome of a call in money: the rows written, their sum (None if no row is priced), and the overrun."""
+    """The outcome of a call in money: the rows written, their sum (None if no row is priced), by how much it exceeds
+    the reservation, and the warn levels it made some limits reach."""
 
     rows: tuple[LedgerRow, ...]
     amount: Money | None
     overrun: Money = Money(0)
+    reached: tuple[LevelReached, ...] = ()
+
+
+class SharedLimits(Protocol):
+    """Budgets that several processes draw on, as the ledger sees them; `catp.budgets` keeps them in the run store.
+
+    Calls return at once, with an answer; they never raise. Amounts are nano-USD.
+    """
+
+    @property
+    def capped(self) -> bool:
+        """True if there is a budget to hold, as far as is known."""
+        ...
+
+    def reserve(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
+        """Hold `amount` in every budget if it fits beside `kept`; else change nothing and say why."""
+        ...
+
+    def settle(self, key: CallKey, amount: Money) -> tuple[LevelReached, ...]:
+        """The call cost `amount`: what it held becomes spent once its rows are stored. Returns warn levels reached."""
+        ...
+
+    def release(self, key: CallKey) -> None:
+        """The call cost nothing."""
+        ...
 
 
 class Ledger:
@@ -140,18 +147,38 @@ class Ledger:
 
     Args:
         cap: The most that may be spent; None for no limit.
+        within: Further limits that every call has to fit: of the agent, of the project, by the day.
+        shared: Budgets shared with other processes.
         unpriced: What to do under a cap with a call whose price nobody can predict: `"refuse"` it, or assume this
             amount and reserve that. Without a cap there is nothing to protect and such calls simply run.
+        reserve_at: Which price of a call is held while it runs.
+        warn: Shares of the cap to be told of when they are reached, such as `(0.5, 0.8)`.
+        before: Rows of an earlier life of the run: they count as spent, and further rows are numbered after them.
 
     Raises:
-        ValueError: The cap is zero or negative.
+        ValueError: The cap is zero or negative, or a warn level is not a share.
     """
 
-    def __init__(self, cap: Money | None = None, *, unpriced: Literal["refuse"] | Money = "refuse") -> None:
-        self._limit = Limit(cap, "the budget")
+    def __init__(
+        self,
+        cap: Money | None = None,
+        *,
+        within: Sequence[Limit] = (),
+        shared: SharedLimits | None = None,
+        unpriced: Literal["refuse"] | Money = "refuse",
+        reserve_at: ReserveAt = "p95",
+        warn: Sequence[float] = (),
+        before: Iterable[LedgerRow] = (),
+    ) -> None:
+        self._limit = Limit(cap, "the budget", warn=warn)
+        self._limits = (self._limit, *within)
+        self._shared = shared
         self.unpriced: Literal["refuse"] | Money = unpriced
-        self._rows: list[LedgerRow] = []
-        self._lock = Lock()
+        self.reserve_at: ReserveAt = reserve_at
+        self._rows: list[LedgerRow] = list(before)
+        self._seq = max((row.seq for row in self._rows), default=0)
+        self._limit.pay(Money(sum(row.amount for row in self._rows if row.amount is not None)))
+        self._limit.reached()  # told in the earlier life
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -190,29 +217,47 @@ class Ledger:
         return lambda: self._watchers.remove(callback)
 
     def reserve(
-        self, key: CallKey, amount: Money | None, *, estimate: Money | None = None, within: Sequence[Limit] = ()
+        self,
+        key: CallKey,
+        amount: Money | None,
+        *,
+        estimate: Money | None = None,
+        within: Sequence[Limit] = (),
+        kept: Money = Money(0),
     ) -> Reservation | BudgetRefused:
-        """Hold `amount` (an upper estimate, None if unknown) for a call, in the cap and in every limit of `within`."""
-        limits = (self._limit, *within) if within else (self._limit,)
+        """Hold `amount` (an upper estimate, None if unknown) for a call in every limit: the ledger's and `within`.
+
+        `kept` must stay free beside it in all but the limits of single steps: money that others need more.
+        """
+        limits = (*self._limits, *within) if within else self._limits
         capped = [limit for limit in limits if limit.cap is not None]
         bounded = amount is not None
         if amount is None:
-            if not capped:
+            if not capped and not (self._shared is not None and self._shared.capped):
                 amount = Money(0)
             elif self.unpriced == "refuse":
-                return BudgetRefused(
-                    f"the price of {key.tool} is unknown; give it a price, measure it with `catp tools bench`, or say "
-                    "what to assume for unpriced tools",
-                    capped[0].name, None, capped[0].available,
-                )  # fmt: skip
+                return _unpriced(key, capped)
             else:
                 amount = self.unpriced
-        with self._lock:
+        with _LOCK:
             for limit in capped:
-                if limit.cap is not None and limit.spent + limit.reserved + amount > limit.cap:
-                    return _refusal(limit, amount, key)
+                limit.roll()
+                assert limit.cap is not None
+                if limit.spent + limit.reserved + amount + kept > limit.cap:
+                    beside = Money(0) if limit.scope == "step" else kept
+                    refused = why_refused(
+                        key.tool, amount,
+                        name=limit.name, cap=limit.cap, spent=limit.spent, reserved=limit.reserved, kept=beside,
+                    )  # fmt: skip
+                    if refused is not None:
+                        return refused
             for limit in limits:
                 limit.reserved = Money(limit.reserved + amount)
+        if self._shared is not None and amount > 0:
+            refused = self._shared.reserve(key, amount, kept)
+            if refused is not None:
+                self._give_back(limits, amount)
+                return refused
         return Reservation(key, amount, bounded, estimate, limits)
 
     def settle(
@@ -224,7 +269,7 @@ class Ledger:
         row with `note` as its reason, or, if nothing was reserved either, the row is left without an amount.
         `estimated` says that the charges themselves only stand in for an amount nobody knows.
         """
-        with self._lock:
+        with _LOCK:
             if not reservation.open:
                 return Settlement((), None)
             reservation.open = False
@@ -232,26 +277,61 @@ class Ledger:
                 rows = self._estimated(reservation, note)
             else:
                 rows = self._charged(reservation, charges, note, estimated)
-            self._rows.extend(rows)
             amounts = [row.amount for row in rows if row.amount is not None]
             total = Money(sum(amounts))
-            for limit in reservation.limits:
-                limit.reserved = Money(limit.reserved - reservation.amount)
-                limit.spent = Money(limit.spent + total)
+            reached = self._book(rows, total, reservation.limits, reservation.amount)
+        if self._shared is not None:
+            reached += self._shared.settle(reservation.key, total)
         self._notify()
         known = charges is not None or bool(amounts)
         over = max(0, total - reservation.amount) if reservation.bounded else 0
-        return Settlement(rows, total if known else None, Money(over))
+        return Settlement(rows, total if known else None, Money(over), reached)
 
     def release(self, reservation: Reservation) -> None:
         """Give everything back; nothing happens if the reservation is settled or released already."""
-        with self._lock:
+        with _LOCK:
             if not reservation.open:
                 return
             reservation.open = False
-            for limit in reservation.limits:
-                limit.reserved = Money(limit.reserved - reservation.amount)
+        if self._shared is not None and reservation.amount > 0:
+            self._shared.release(reservation.key)
+        self._give_back(reservation.limits, reservation.amount)
         self._notify()
+
+    def charge(self, key: CallKey, charges: Sequence[Charge] | None, *, note: str = "") -> Settlement:
+        """Write rows for what was paid without a reservation, such as a planner's model (step `"plan"`).
+
+        None means that nobody knows what it cost. Nothing is refused: the money is gone already.
+        """
+        return self.settle(Reservation(key, Money(0), False, None, self._limits), charges, note=note)
+
+    def orphan(self, key: CallKey, amount: Money | None, note: str) -> Settlement:
+        """Charge a call that was under way when its process died: nobody knows what it cost, `amount` was held."""
+        with _LOCK:
+            for limit in self._limits:
+                limit.reserved = Money(limit.reserved + (amount or 0))
+        held = Reservation(key, amount or Money(0), amount is not None, None, self._limits)
+        return self.settle(held, None, note=note)
+
+    def _book(
+        self, rows: tuple[LedgerRow, ...], total: Money, limits: Sequence[Limit], held: Money
+    ) -> tuple[LevelReached, ...]:
+        """Append rows, and count them in every limit."""
+        self._rows.extend(rows)
+        self._seq += len(rows)
+        reached: list[LevelReached] = []
+        for limit in limits:
+            limit.roll()
+            limit.reserved = Money(limit.reserved - held)
+            limit.pay(total)
+            if limit.warn:
+                reached += limit.reached()
+        return tuple(reached)
+
+    def _give_back(self, limits: Sequence[Limit], amount: Money) -> None:
+        with _LOCK:
+            for limit in limits:
+                limit.reserved = Money(limit.reserved - amount)
 
     def _notify(self) -> None:
         for watcher in tuple(self._watchers):
@@ -260,7 +340,7 @@ class Ledger:
     def _charged(
         self, reservation: Reservation, charges: Sequence[Charge], note: str, estimated: bool
     ) -> tuple[LedgerRow, ...]:
-        key, seq = reservation.key, len(self._rows)
+        key, seq = reservation.key, self._seq
         over = reservation.bounded and sum(charge.amount for charge in charges) > reservation.amount
         return tuple(
             LedgerRow(
@@ -277,17 +357,30 @@ class Ledger:
         amount = reservation.amount if reservation.amount > 0 else None
         return (
             LedgerRow(
-                len(self._rows) + 1, key.run_id, key.step, key.attempt, key.element, key.tool, "estimate", 1.0, "call",
+                self._seq + 1, key.run_id, key.step, key.attempt, key.element, key.tool, "estimate", 1.0, "call",
                 None, amount, "estimated", False, reservation.estimate, False, note,
             ),
         )  # fmt: skip
 
 
-def _refusal(limit: Limit, amount: Money, key: CallKey) -> BudgetRefused:
-    available = limit.available
-    could_fit = limit.cap is not None and limit.spent + amount <= limit.cap
-    left = "nothing" if available is None or available <= 0 else f"${format_usd(available)}"
+def upper_price(price: PriceRange, at: ReserveAt) -> Money | None:
+    """Return what to hold for a call with this price, or None if it is unknown.
+
+    The 99th percentile is not measured: it is taken as far above the 95th as in a normal distribution.
+    """
+    if price.expected is None or price.p95 is None:
+        return None
+    if at == "p95":
+        return price.p95
+    if at == "expected":
+        return price.expected
+    return Money(price.expected + round(_P99_OVER_P95 * (price.p95 - price.expected)))
+
+
+def _unpriced(key: CallKey, capped: Sequence[Limit]) -> BudgetRefused:
+    name, available = (capped[0].name, capped[0].available) if capped else ("the shared budget", None)
     return BudgetRefused(
-        f"{key.tool} may cost ${format_usd(amount)}, but {limit.name} has {left} left", limit.name, amount, available,
-        wait=could_fit and limit.reserved > 0,
+        f"the price of {key.tool} is unknown; give it a price, measure it with `catp tools bench`, or say "
+        "what to assume for unpriced tools",
+        name, None, available, "unpriced",
     )  # fmt: skip
