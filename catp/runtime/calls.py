@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Size
 from catp.runtime.clock import Clock, TimerHandle
+from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
 from catp.runtime.hooks import Journal, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
@@ -350,6 +351,8 @@ class ToolCall:
             "ms": (now - self.started_ns) / 1e6,
             "rows": [row.to_json() for row in settlement.rows],
         }
+        if result in ("error", "timeout", "rejected"):
+            data["arguments"] = digest_arguments(self.spec.name, self.spec.version, self.args)
         if self.usage is not None and self.usage != _NO_USAGE:
             data["usage"] = usage_json(self.usage)
         if self.size is not None:

@@ -15,10 +15,12 @@ from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
 from catp.runtime.calls import CallRecord, ToolCall
 from catp.runtime.clock import Clock
+from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
 from catp.runtime.hooks import Journal
 from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.program import AttemptInfo, StepInfo
+from catp.runtime.repairs import Failures
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
 from catp.tools.errors import ToolUnavailable
@@ -44,6 +46,7 @@ class Dispatcher:
         post: Takes what becomes of the calls.
         on_call: Told about every call that taught something; must not raise.
         journal: Where the run is kept; a step that writes waits for it before it acts.
+        failures: What went wrong so far, so that nothing is tried the same way forever.
         pools: Where steps with `@pin` run, by name; the pool `default` takes every other tool it can run.
     """
 
@@ -62,6 +65,7 @@ class Dispatcher:
         post: Callable[[Event], None],
         on_call: Callable[[CallRecord], None] | None,
         journal: Journal | None,
+        failures: Failures,
         pools: Mapping[str, Pool],
     ) -> None:
         self.run_id = run_id
@@ -76,6 +80,7 @@ class Dispatcher:
         self.estimates: dict[str, Money] = {}
         self.stopping: set[asyncio.Task[None]] = set()
         self._tools = dict(tools)
+        self._failures = failures
         self._pools = pools
         self._estimator = estimator
         self._values = values
@@ -134,11 +139,21 @@ class Dispatcher:
         except ToolUnavailable as error:
             self.post(CallEnded(self.clock.now_ns(), call.id, "error", error.message, error.error_type, permanent=True))
             return
+        blocked = self._blocked(spec, args)
+        if blocked is not None:
+            self.post(CallEnded(self.clock.now_ns(), call.id, "refused", blocked, "Blocked"))
+            return
         self._calls[call.id] = tool_call = ToolCall(
             self, call, info, spec, backend, args, self.estimate(attempt, args), self._limits_of(info),
             self._timeout(info, spec), key,
         )  # fmt: skip
         self._submit(tool_call)
+
+    def _blocked(self, spec: ToolSpec, args: Mapping[str, Any]) -> str | None:
+        """Why this call is not made again: it failed the same way too often."""
+        if not self._failures.suspects(spec.name):
+            return None
+        return self._failures.blocked(spec.name, digest_arguments(spec.name, spec.version, args))
 
     def _backend(self, spec: ToolSpec, pin: str | None) -> ToolBackend:
         pool = self._pools.get(pin or "default")

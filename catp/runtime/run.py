@@ -167,7 +167,7 @@ class Run:
             self.run_id, tools, catalogue.estimator(), self._values, ledger=ledger, clock=self.clock, slots=self.slots,
             limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
-            journal=journal, pools=pools or {},
+            journal=journal, pools=pools or {}, failures=self._state.failures,
         )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
