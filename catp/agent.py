@@ -23,9 +23,11 @@ from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
 from catp.planners.search import SearchPlanner
 from catp.quoting import estimator_for, make_quote, money_of
+from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.run import Approver
+from catp.telemetry import observed_planning, observed_run, telemetry_for
 from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
 from catp.tools.pools import Pool, check_pools
@@ -33,6 +35,7 @@ from catp.typed_inputs import check_inputs
 
 if TYPE_CHECKING:
     from catp.store.store import RunStore
+    from catp.telemetry.telemetry import Telemetry
     from catp.tools.decorator import Tool
     from catp.tools.spec import ToolSpec
 
@@ -59,6 +62,8 @@ class Agent:
         pools: Other places where tools can run, by name; see `catp.tools.pools`. The agent closes them.
         project: What the agent's runs are booked under.
         name: The agent's own name in the record.
+        repair: How often a run in which steps failed may be planned anew (`2`), or a `Repair` with a limit on money.
+        telemetry: True sends spans and metrics as OpenTelemetry is configured; see docs/telemetry.md.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Agent:
         pools: Mapping[str, Pool] | None = None,
         project: str = "default",
         name: str = "",
+        repair: int | Repair = 0,
+        telemetry: "bool | Telemetry" = False,
     ) -> None:
         self.catalogue = _catalogue(tools)
         self.planner: Planner = planner if planner is not None else SearchPlanner()
@@ -91,9 +98,12 @@ class Agent:
         self.pools = dict(pools or {})
         self.project = project
         self.name = name
+        self.repair = repair if isinstance(repair, Repair) else Repair(repair)
+        self.telemetry = telemetry_for(telemetry)
         check_pools(self.pools)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
 
+    @observed_planning
     async def plan(
         self,
         task: str,
@@ -157,6 +167,7 @@ class Agent:
         title = task.doc or task.name or "a given plan"
         return self._quote(title, task, facts, self._objective(alpha, budget, deadline_s), "given")
 
+    @observed_run
     async def run(
         self,
         task: str | Plan | Quote,
@@ -195,7 +206,14 @@ class Agent:
         check_inputs(quote.compiled, inputs)
         if not quote.verdict.expected_ok:
             raise RunRefused(quote)
-        return await self._execution().run(quote, inputs, objective, approve=approve or self.approve, on_event=on_event)
+        return await self._execution().run(
+            quote,
+            inputs,
+            objective,
+            approve=approve or self.approve,
+            on_event=on_event,
+            repair=self._repairs(quote, objective),
+        )
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """`run` for code without an event loop; takes the same options."""
@@ -232,12 +250,20 @@ class Agent:
             await pool.close()
         if self.store is not None:
             self.store.close()
+        if self.telemetry is not None:
+            await self.telemetry.close()
 
     async def __aenter__(self) -> "Agent":
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
+
+    def _repairs(self, quote: Quote, objective: Objective) -> Repairs | None:
+        if not self.repair.rounds:
+            return None
+        estimator = estimator_for(self.catalogue, objective, self.assume_price)
+        return Repairs(self.repair, self.planner, quote.task, objective, self.catalogue.view(), estimator)
 
     def _objective(self, alpha: float | None, budget: str | Money | None, deadline_s: float | None) -> Objective:
         seconds = deadline_s if deadline_s is not None else self.deadline_s
@@ -256,6 +282,7 @@ class Agent:
         return Execution(
             self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
             assume_price=self.assume_price, pools=self.pools, project=self.project, agent=self.name,
+            telemetry=self.telemetry,
         )  # fmt: skip
 
 

@@ -46,6 +46,10 @@ class Settings:
     """Calls running at once; None means 64."""
     assume_price: Money | None = None
     """What an unpriced call is assumed to cost, nano-USD; None refuses unpriced calls under a budget."""
+    repair: int = 0
+    """How often a run in which steps failed may be planned anew."""
+    telemetry: bool = False
+    """Whether runs are sent to OpenTelemetry; where to is what the `OTEL_*` variables say."""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -144,6 +148,23 @@ def _count(raw: Any) -> int:
     return value
 
 
+def _flag(raw: Any) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if isinstance(raw, bool):
+        return raw
+    try:
+        return words[str(raw).strip().lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _rounds(raw: Any) -> int:
+    value = int(raw)
+    if not 0 <= value <= 100:
+        raise ValueError("must be a whole number between 0 and 100")
+    return value
+
+
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "alpha": _fraction,
     "budget": _money,
@@ -153,4 +174,6 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "profiles": lambda raw: Path(raw).expanduser(),
     "workers": _count,
     "assume_price": _money,
+    "repair": _rounds,
+    "telemetry": _flag,
 }

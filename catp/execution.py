@@ -16,6 +16,7 @@ from catp.result import Quote, RunCancelled, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger
+from catp.runtime.repairs import Repairer
 from catp.runtime.run import Approver, Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
@@ -25,6 +26,7 @@ from catp.tools.pools import Pool
 
 if TYPE_CHECKING:
     from catp.store.store import RunStore
+    from catp.telemetry.telemetry import Telemetry
 
 __all__ = ["Execution", "about_run"]
 
@@ -42,6 +44,7 @@ class Execution:
         pools: Where steps with `@pin` run, by name.
         project: What the run is booked under.
         agent: The name of the agent.
+        telemetry: Told of every run; None for nobody.
     """
 
     catalogue: Catalogue
@@ -52,6 +55,7 @@ class Execution:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     project: str = "default"
     agent: str = ""
+    telemetry: "Telemetry | None" = None
 
     async def run(
         self,
@@ -61,15 +65,17 @@ class Execution:
         *,
         approve: Approver | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
+        repair: Repairer | None = None,
     ) -> RunResult:
         """Run a quote to its end; see `Agent.run`. Cancelling raises `RunCancelled` with the result."""
         log = CallLog()
         saving = Saving(self.store, quote, objective.budget, new_run_id())
-        observers = [observer for observer in (saving.recorder, on_event) if observer is not None]
+        telling = self.telemetry.observer(quote.compiled, self.catalogue) if self.telemetry is not None else None
+        observers = [observer for observer in (saving.recorder, telling, on_event) if observer is not None]
         run = Run(
             quote.compiled,
             inputs,
-            self.catalogue,
+            self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
             ledger=Ledger(objective.budget, unpriced="refuse" if self.assume_price is None else self.assume_price),
             deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,
             slots=Slots(self.workers) if self.workers is not None else None,
@@ -79,6 +85,7 @@ class Execution:
             approve=approve,
             about=about_run(quote, objective, project=self.project, agent=self.agent),
             pools=self.pools,
+            repair=repair,
         )
         try:
             await run.wait()
@@ -92,7 +99,7 @@ class Execution:
     def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
         warnings = [*saving.finish(outcome)]
         if outcome.observer_error is not None:
-            warnings.append(f"on_event raised {outcome.observer_error!r}")
+            warnings.append(f"an observer or a repair raised {outcome.observer_error!r}")
         if self.profiles is not None:
             try:
                 log.save(self.profiles)
@@ -101,6 +108,7 @@ class Execution:
         return RunResult(
             outcome.run_id, quote.task, outcome.status, quote, outcome.outputs, outcome.steps, tuple(outcome.rows),
             tuple(outcome.events), outcome.spent, outcome.wall_ms, saving.saved, tuple(warnings),
+            outcome.compiled,
         )  # fmt: skip
 
 

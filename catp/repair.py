@@ -5,6 +5,7 @@ agent = Agent(repair=Repair(rounds=3, budget="0.02"))      # and at most two cen
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from catp.planlang.compile import compile_plan
@@ -112,17 +113,16 @@ class Repairs:
 
 
 def _counted(calls: tuple[FailedCall, ...]) -> tuple[Failure, ...]:
-    """One entry for each way of failing, with how often it happened."""
-    times: dict[tuple[str, str, str, str | None], int] = {}
-    last: dict[tuple[str, str, str, str | None], FailedCall] = {}
-    for call in calls:
-        key = (call.step, call.tool, call.error, call.arguments)
-        times[key] = times.get(key, 0) + 1
-        last[key] = call
+    """One entry for each step and way of failing, with how often any step failed in this way."""
+    times = Counter((call.tool, call.arguments, call.error) for call in calls)
+    last = {(call.step, call.tool, call.arguments, call.error): call for call in calls}
     return tuple(
-        Failure(StepName(call.step), ToolName(call.tool), call.error, call.reason, call.arguments, times[key])
-        for key, call in last.items()
-    )
+        Failure(
+            StepName(call.step), ToolName(call.tool), call.error, call.reason, call.arguments,
+            times[call.tool, call.arguments, call.error],
+        )
+        for call in last.values()
+    )  # fmt: skip
 
 
 def _wanted(broken: Broken) -> tuple[Wanted, ...]:

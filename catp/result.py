@@ -95,6 +95,7 @@ class RunResult:
     wall_ms: float
     saved: bool = False
     warnings: tuple[str, ...] = field(default=())
+    compiled: CompiledPlan | None = None
 
     @property
     def outputs(self) -> Mapping[str, Any]:
@@ -103,8 +104,8 @@ class RunResult:
 
     @property
     def plan(self) -> CompiledPlan:
-        """The plan that ran."""
-        return self.quote.compiled
+        """The plan that ran; after a repair, the plan as it was at the end."""
+        return self.quote.compiled if self.compiled is None else self.compiled
 
     @property
     def unpriced(self) -> int:

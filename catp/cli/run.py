@@ -60,6 +60,9 @@ def run(
     ] = None,
     tools: ToolsOption = None,
     store: Annotated[Path | None, typer.Option(help="Database file of saved runs.")] = None,
+    repair: Annotated[
+        int | None, typer.Option(min=0, max=100, help="How often failed steps may be planned anew.")
+    ] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Do not save the run.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write the outputs here.")
@@ -76,7 +79,13 @@ def run(
     if approve not in MODES:
         fail(f"--approve {approve!r}: write auto, ask or never", EXIT_USAGE)
     settings = settings_or_fail(
-        alpha=alpha, budget=budget, deadline=deadline, tools=tools, store=store, assume_price=assume_price
+        alpha=alpha,
+        budget=budget,
+        deadline=deadline,
+        tools=tools,
+        store=store,
+        assume_price=assume_price,
+        repair=repair,
     )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
@@ -124,7 +133,8 @@ def exit_code(result: "RunResult") -> int:
 
 
 def _writes(result: "RunResult", step: str) -> bool:
-    tools = [attempt.tool for attempt in result.plan.plan.step(step).attempts]
+    plans = (result.plan.plan, result.quote.compiled.plan)  # a repair may have replaced the step
+    tools = [attempt.tool for plan in plans for s in plan.steps if s.name == step for attempt in s.attempts]
     return any(sig is not None and sig.effects == "write" for sig in map(result.plan.registry.get, tools))
 
 
@@ -143,7 +153,12 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
     """Build the agent the settings describe."""
     from catp.agent import Agent
     from catp.cli.catalogues import load_catalogue
+    from catp.telemetry import TelemetryError, telemetry_for
 
+    try:
+        telemetry = telemetry_for(settings.telemetry)
+    except TelemetryError as error:
+        fail(str(error), EXIT_USAGE)
     return Agent(
         load_catalogue(settings.tools, settings.profiles),
         budget=settings.budget,
@@ -153,6 +168,8 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
         profiles=settings.profiles if save else None,
         workers=settings.workers,
         assume_price=settings.assume_price,
+        telemetry=telemetry or False,
+        repair=settings.repair,
     )
 
 

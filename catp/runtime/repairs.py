@@ -67,10 +67,6 @@ class Failures:
             errors = self._counts.setdefault((call.tool, call.arguments), {})
             errors[call.error] = errors.get(call.error, 0) + 1
 
-    def times(self, call: FailedCall) -> int:
-        """How often this tool failed with these arguments and this error; 1 if the arguments have no digest."""
-        return self._counts.get((call.tool, call.arguments or ""), {}).get(call.error, 1)
-
     def suspects(self, tool: str) -> bool:
         """True if some arguments of this tool are blocked, so that a call's must be looked at."""
         return any(t == tool and max(errors.values()) >= MAX_IDENTICAL for (t, _), errors in self._counts.items())
