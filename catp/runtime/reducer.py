@@ -77,14 +77,20 @@ def reduce(state: RunState, event: Event) -> tuple[RunState, list[Command]]:
 
 def _only_waits(state: RunState) -> bool:
     """True if nothing can move before somebody decides on the plan or a step whose approval was put off."""
-    return bool(state.deferred) and not state.timers and not state.asking
+    if not state.deferred or state.timers or state.asking:
+        return False
+    return all(step.phase != "asked" for step in state.steps.values())
 
 
 def _on_started(state: RunState, event: RunStarted) -> None:
     state.started = True
     emit(state, "run.created", data=event.data)
-    state.deadline_s = event.deadline_s
-    if state.program.approve and state.steps:
+    state.deadline_s = state.left_s = event.deadline_s
+    _begin_or_ask(state)
+
+
+def _begin_or_ask(state: RunState) -> None:
+    if state.program.approve and state.open_steps:
         state.held = True
         emit(state, "run.awaiting_approval")
         state.asking += 1
@@ -95,12 +101,14 @@ def _on_started(state: RunState, event: RunStarted) -> None:
 
 def _begin(state: RunState) -> None:
     """Let the steps go; the deadline counts from here, so that a person's time to think is not the plan's."""
-    emit(state, "run.started")
-    if state.deadline_s is not None:
+    if not state.begun:
+        state.begun = True
+        emit(state, "run.started")
+    if state.left_s is not None:
         state.deadline_timer = state.next_id
         state.next_id += 1
-        state.out.append(SetTimer(state.deadline_timer, state.deadline_s))
-    state.todo.extend(state.steps.values())
+        state.out.append(SetTimer(state.deadline_timer, state.left_s))
+    state.todo.extend(step for step in state.steps.values() if step.open)
 
 
 def _advance(state: RunState, step: StepRun) -> None:
@@ -222,6 +230,7 @@ def _on_approved(state: RunState, event: Approved) -> None:
     if event.step is None:
         _on_plan_approved(state, event)
         return
+    state.deferred.discard(event.step)
     step = state.steps[event.step]
     if step.phase != "approval" or not step.open:
         return
@@ -292,12 +301,10 @@ def _on_replanned(state: RunState, event: Replanned) -> None:
     }
     state.open_steps = sum(step.open for step in state.steps.values())
     state.concluding = False
+    state.deferred &= event.keep
     emit(state, "run.replanned", data=event.data)
-    if event.left_s is not None:
-        state.deadline_timer = state.next_id
-        state.next_id += 1
-        state.out.append(SetTimer(state.deadline_timer, event.left_s))
-    state.todo.extend(step for step in state.steps.values() if step.open)
+    state.left_s = event.left_s
+    _begin_or_ask(state)  # whoever approved the plan has not seen this one
 
 
 def _on_concluded(state: RunState, event: Concluded) -> None:

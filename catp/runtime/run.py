@@ -178,6 +178,7 @@ class Run:
         self._asking: set[asyncio.Task[None]] = set()
         self._ended: tuple[dict[str, OutputResult], RunStatus, int, Money]
         self._started_ns = 0
+        self._held_ns = 0
 
     # --- the handle -------------------------------------------------------------------------------------------------
 
@@ -358,7 +359,9 @@ class Run:
         except Exception as error:
             reason = f"approval could not be had: {type(error).__name__}: {error}"
         if step is None:
-            self._dispatcher.postpone(self.clock.now_ns() - asked_ns)
+            waited_ns = self.clock.now_ns() - asked_ns
+            self._held_ns += waited_ns
+            self._dispatcher.postpone(waited_ns)
         self._post(Approved(self.clock.now_ns(), step, granted, reason))
 
     def _request(self, name: str | None) -> ApprovalRequest:
@@ -389,7 +392,7 @@ class Run:
         self._mended = len(state.failures.calls)  # each round must have learned something new
         left_s = None
         if self._deadline_s is not None:
-            left_s = self._deadline_s - (self.clock.now_ns() - self._started_ns) / 1e9
+            left_s = self._deadline_s - (self.clock.now_ns() - self._started_ns - self._held_ns) / 1e9
         return Broken(
             self._compiled, self._values.snapshot(),
             frozenset(name for name, step in state.steps.items() if step.has_value), tuple(state.failures.calls),

@@ -106,8 +106,9 @@ class StepRun:
 class RunState:
     """Everything the reducer knows of a run. Make one with `catp.runtime.reducer.new_state`.
 
-    `held` is True while the whole plan waits for approval; `asking` counts open questions, `deferred` names the steps
-    (None for the plan) whose answer will not come in this process.
+    `begun` says that the steps were let go, and `left_s` with how much of the deadline. `held` is True while the whole
+    plan waits for approval; `asking` counts open questions, `deferred` names the steps (None for the plan) whose answer
+    will not come in this process.
     """
 
     program: Program
@@ -120,11 +121,13 @@ class RunState:
     failures: Failures = field(default_factory=Failures)
     retired: dict[str, StepRun] = field(default_factory=dict)
     stopped: str = ""
+    begun: bool = False
     held: bool = False
     asking: int = 0
     deferred: set[str | None] = field(default_factory=set)
     cancelled: bool = False
     deadline_s: float | None = None
+    left_s: float | None = None
     deadline_timer: int | None = None
     now_ns: int = 0
     seq: int = 0

@@ -11,9 +11,11 @@ from catp.planlang.parser import parse
 from catp.runtime.approval import ApprovalRequest, Approver
 from catp.runtime.clock import Clock, VirtualClock
 from catp.runtime.ledger import Ledger
+from catp.runtime.repairs import Broken, Repaired
 from catp.runtime.replay import rebuild
-from catp.runtime.run import Run, RunOutcome, execute
+from catp.runtime.run import Run, RunOutcome
 from catp.runtime.testing import CENT, FakeCatalogue, compiled
+from catp.tools.errors import ToolFailed
 
 PLAN = 'plan p @approve\nin w: text\na = t(w)\nb = t(a) @approve\nc = t("c")\nout b, c'
 
@@ -42,7 +44,7 @@ async def run(
     tools: FakeCatalogue, plan: str, inputs: dict[str, Any], approve: Approver | None, **options: Any
 ) -> RunOutcome:
     options.setdefault("ledger", Ledger(usd("0.09")))
-    return await execute(compiled(plan, tools), inputs, tools, clock=tools.clock, approve=approve, **options)
+    return await Run(compiled(plan, tools), inputs, tools, clock=tools.clock, approve=approve, **options).wait()
 
 
 def kinds(outcome: RunOutcome) -> list[str]:
@@ -100,6 +102,56 @@ async def test_what_can_proceed_proceeds_before_the_run_waits(tools: FakeCatalog
     assert outcome.outputs["d"].status == "waiting"
     assert outcome.outputs["d"].reason == "`a` waits for approval"
     assert kinds(outcome)[-1] == "run.waiting"
+
+
+async def test_maps_and_guards_still_proceed_while_a_step_waits(tools: FakeCatalogue) -> None:
+    plan = """
+        in names: list[text]
+        a = t(1) @approve
+        b = t(each names)
+        c = t(b) when names[0] == "x"
+        d = t(3) when c == "no" else b
+        e = t(each b)
+        f = t(a) when c != "no"
+        out f, d, e
+    """
+    plan = plan.replace("        ", "").strip()
+    outcome = await run(tools, plan, {"names": ["x", "y"]}, Desk(tools.clock, {"a": None}).decide)
+    assert outcome.status == "waiting"
+    found = {name: step.status for name, step in outcome.steps.items()}
+    assert found == {"a": "waiting_approval", "b": "ok", "c": "ok", "d": "skipped", "e": "ok", "f": "pending"}
+
+
+async def test_a_repaired_plan_is_asked_about_anew_and_the_time_to_think_is_not_its_own(tools: FakeCatalogue) -> None:
+    tools.add("bad", script=[ToolFailed("bad", "broken", error_type="ValueError")])
+    before, after = (f"plan p @approve\na = t(1)\nb = {tool}(a)\nout b" for tool in ("bad", "t"))
+    desk = Desk(tools.clock, {None: True}, takes_s=3600)
+
+    async def mend(broken: Broken) -> Repaired:
+        assert broken.left_s == pytest.approx(4.0 - 1.01, abs=0.1)
+        return Repaired(compiled(after, tools), "another tool")
+
+    outcome = await run(tools, before, {}, desk.decide, deadline_s=4, repair=mend)
+    assert outcome.status == "complete"
+    assert [request.digest for request in desk.asked] == [digest(parse(before)), digest(parse(after))]
+    assert kinds(outcome).count("run.awaiting_approval") == 2
+    assert kinds(outcome).count("run.started") == 1
+
+
+async def test_a_repaired_plan_that_is_denied_keeps_what_is_done(tools: FakeCatalogue) -> None:
+    tools.add("bad", script=[ToolFailed("bad", "broken", error_type="ValueError")])
+    before, after = (f"plan p @approve\na = t(1)\nb = {tool}(a)\nout b" for tool in ("bad", "t"))
+
+    async def approve(request: ApprovalRequest) -> bool:
+        return request.digest == digest(parse(before))
+
+    async def mend(_broken: Broken) -> Repaired:
+        return Repaired(compiled(after, tools), "another tool")
+
+    outcome = await run(tools, before, {}, approve, repair=mend)
+    assert outcome.status == "failed"
+    assert {name: step.status for name, step in outcome.steps.items()} == {"a": "ok", "b": "refused"}
+    assert "the plan was not approved" in outcome.outputs["b"].reason
 
 
 async def test_one_put_off_does_not_end_the_run_while_another_is_being_asked(tools: FakeCatalogue) -> None:
