@@ -110,7 +110,7 @@ async def test_maps_and_guards_still_proceed_while_a_step_waits(tools: FakeCatal
         a = t(1) @approve
         b = t(each names)
         c = t(b) when names[0] == "x"
-        d = t(3) when c == "no" else b
+        d = t(3) when c == "no" else c
         e = t(each b)
         f = t(a) when c != "no"
         out f, d, e
