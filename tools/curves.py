@@ -2,15 +2,19 @@
 
 Each quantity (CPU time, latency, memory, billed units) is fitted with a fixed part and a part per unit of input, both
 at least 0, by least squares over the means of the size buckets, weighted by their calls. A bucket of n calls then moves
-the line near its own size to (n * its mean + K * line) / (n + K): one odd call cannot move it far.
+the line near its own size to (n * its mean + K * line) / (n + K): one odd call cannot move it far. That is the *shape*.
+
+The latest calls, each divided by the shape at its own size, give the level and the spread (`catp.tools.spread`): the
+expected use is the shape times their mean, pulled towards 1 as if by K more calls unless the tool has changed, and a
+quantile is the shape times theirs. Up to `OWN_SPREAD` of them are helped out by the spread of the histograms.
 
 What cannot be known is taken like this:
 - Inputs smaller than any measured use what the smallest do.
 - If all measured inputs are of about one size, what a call computes and is billed for grows in proportion beyond them,
   and the time it merely waits stays.
 - Memory stays at that of the largest measured inputs: a price per memory tier would multiply two extrapolations.
-- The spread is that of the bucket from `OWN_SPREAD` calls on, before that of all calls. As few calls do not bound the
-  next one, the p95 is at least 1 + 1/n means and the low at most its inverse, with n calls of about this size or 1.
+- As few calls do not bound the next one, the p95 is at least 1 + 1/n times the expected use and the low at most its
+  inverse, with n calls of about this size or 1.
 """
 
 import math
@@ -19,77 +23,94 @@ from dataclasses import dataclass
 
 from catp.planlang.money import Money
 from catp.tools.histogram import Histogram
-from catp.tools.profile import Bucket, Profile
+from catp.tools.spread import Spread
+from catp.tools.tool_profile import Profile
 from catp.tools.usage import Usage
 
-__all__ = ["OWN_SPREAD", "Band", "Curve", "Curves", "K"]
+__all__ = ["OWN_SPREAD", "Curve", "Curves", "K"]
 
 K = 5
 """How many calls what is generally known (the fitted line, a declared forecast) counts for."""
 OWN_SPREAD = 20
 """Calls from which on a bucket's own quantiles mean something."""
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A quantity at the low end, expected, and at the 95th percentile: always in this order."""
-
-    low: float = 0.0
-    expected: float = 0.0
-    p95: float = 0.0
+_UPPER = 0.9
+"""Quantiles from here on bound the next call, those up to 1 minus this bound it from below."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """One bucket: mean input size, mean use, calls, and the 5th and 95th percentile of use over its mean."""
+    """One bucket: mean input size, mean use and the calls behind them."""
 
     size: float
     mean: float
-    count: int
-    low: float
-    high: float
+    count: float
+    values: Histogram
+
+    def relative(self, level: float) -> float:
+        """The quantile of use over its mean."""
+        return self.values.quantile(level) / self.mean if self.mean > 0 else 1.0
 
 
 class Curve:
     """One quantity of one tool against input size."""
 
     def __init__(
-        self, samples: Sequence[tuple[float, Histogram]], *, growing: float = 1.0, steady: bool = False
-    ) -> None:
-        """Fit the (mean input size, values) of each bucket.
+        self, samples: Sequence[tuple[float, Histogram]], recent: Sequence[tuple[int, float]] = (), *,
+        growing: float = 1.0, steady: bool = False,
+    ) -> None:  # fmt: skip
+        """Fit the (mean input size, values) of each bucket, then the (input size, value) of the latest calls.
 
-        Args:
-            samples: The buckets; empty histograms are ignored.
-            growing: The share that grows with the input where the measured sizes cannot tell.
-            steady: Neither few calls nor inputs larger than any measured move it: no least spread, no extrapolation.
+        `growing` is the share of the mean that grows with the input where only one size was measured. A `steady`
+        quantity does not grow beyond the measured sizes and needs no margin for few calls.
         """
-        self._points = [_point(size, values) for size, values in samples if values.count]
+        self._points = [_Point(size, values.typical, values.count, values) for size, values in samples if values.count]
         self._steady = steady
         self._fixed, self._per_unit = _fit(self._points, growing)
         self._smallest = min((point.size for point in self._points), default=0.0)
         self._largest = max((point.size for point in self._points), default=0.0) if steady else math.inf
-        calls = sum(point.count for point in self._points) or 1
-        self._low = sum(point.low * point.count for point in self._points) / calls
-        self._high = sum(point.high * point.count for point in self._points) / calls
+        usual = [(self._shape(size), value) for size, value in recent]
+        self._spread = Spread([value / shape for shape, value in usual if shape > 0])
+        trusted = 0 if self._spread.changed else K
+        weight = self._spread.weight + trusted
+        self._level = (self._spread.total + trusted) / weight if weight else 1.0
 
     def __bool__(self) -> bool:
         return bool(self._points)
 
-    def at(self, size: float) -> Band:
-        """Return the quantity for an input of `size` units."""
-        expected, near = self._line(size), self._near(size)
-        count = near.count if near else 0
-        if near:
-            line = self._line(near.size)
-            expected *= (count * near.mean / line + K) / (count + K) if line > 0 else 1.0
-        low, high = (near.low, near.high) if near and count >= OWN_SPREAD else (self._low, self._high)
-        least = 1.0 if self._steady else 1.0 + 1.0 / max(count, 1)
-        return Band(expected * min(low, 1.0 / least), expected, expected * max(high, least))
+    def expected(self, size: float) -> float:
+        """Return the mean use of an input of `size` units."""
+        return self._shape(size) * self._level
 
-    def calls_near(self, size: float) -> int:
-        """Return how many calls of about this size were measured."""
+    def quantile(self, size: float, level: float) -> float:
+        """Return the use that the next call with an input of `size` units stays below with probability `level`."""
+        expected = self.expected(size)
+        own = min(1.0, self._spread.weight / OWN_SPREAD)
+        ratio = own * self._spread.quantile(level) + (1.0 - own) * self._relative(size, level) * self._level
+        found = self._shape(size) * ratio
+        least = 1.0 if self._steady else 1.0 + 1.0 / max(self.calls_near(size), 1.0)
+        if level >= _UPPER:
+            return max(found, expected * least)
+        return min(found, expected / least) if level <= 1.0 - _UPPER else found
+
+    def calls_near(self, size: float) -> float:
+        """Return how many calls of about this size were measured, old ones counting less."""
         near = self._near(size)
         return near.count if near else 0
+
+    def _shape(self, size: float) -> float:
+        usual, near = self._line(size), self._near(size)
+        if near:
+            line = self._line(near.size)
+            usual *= (near.count * near.mean / line + K) / (near.count + K) if line > 0 else 1.0
+        return usual
+
+    def _relative(self, size: float, level: float) -> float:
+        """The quantile over the mean, from the histograms: of the bucket from `OWN_SPREAD` calls on, else of all."""
+        near = self._near(size)
+        if near and near.count >= OWN_SPREAD:
+            return near.relative(level)
+        calls = sum(point.count for point in self._points) or 1
+        return sum(point.relative(level) * point.count for point in self._points) / calls
 
     def _line(self, size: float) -> float:
         return self._fixed + self._per_unit * min(max(size, self._smallest), self._largest)
@@ -105,56 +126,49 @@ class Curves:
     """Every quantity of one tool, fitted from its profile."""
 
     def __init__(self, profile: Profile) -> None:
-        buckets = list(profile.buckets.values())
+        buckets, recent = list(profile.buckets.values()), profile.recent
         cpu, wall = _total([b.cpu_ms for b in buckets]), _total([b.wall_ms for b in buckets])
-        self._cpu = _curve(buckets, "cpu_ms")
-        self._wall = _curve(buckets, "wall_ms", growing=min(1.0, cpu.mean / wall.mean) if wall.mean else 0.0)
-        self._peak = _curve(buckets, "peak_mb", growing=0.0, steady=True)
-        names = dict.fromkeys(name for bucket in buckets for name in bucket.other)
-        empty = Histogram()
-        self._other = {name: Curve([(b.units_in.mean, b.other.get(name, empty)) for b in buckets]) for name in names}
-        self._dearest_start = profile.cold_ms.greatest
+        growing = min(1.0, cpu.typical / wall.typical) if wall.typical else 0.0
+
+        def curve(name: str, *, growing: float = 1.0, steady: bool = False) -> Curve:
+            samples = [(bucket.units_in.mean, bucket.of(name)) for bucket in buckets]
+            return Curve(samples, recent.of(name), growing=growing, steady=steady)
+
+        self._cpu = curve("cpu_ms")
+        self._wall = curve("wall_ms", growing=growing)
+        self._peak = curve("peak_mb", growing=0.0, steady=True)
+        self._units = {name: curve(f"unit:{name}") for name in dict.fromkeys(n for b in buckets for n in b.units)}
+        self._reported = curve("reported")
 
     def __bool__(self) -> bool:
         return bool(self._cpu)
 
-    def calls_near(self, size: int) -> int:
-        """Return how many successful calls of about this size were measured."""
+    def calls_near(self, size: int) -> float:
+        """Return how many successful calls of about this size were measured, old ones counting less."""
         return self._cpu.calls_near(size)
 
-    def at(self, size: int) -> tuple[Usage, Usage, Usage]:
-        """Return low, expected and p95 use of a call with an input of `size` units; the p95 includes a cold start.
+    def expected(self, size: int) -> Usage:
+        """Return the mean use of a warm call with an input of `size` units.
 
         A tool of which only cold starts were timed is taken to need the time it computes.
         """
-        cpu, peak = self._cpu.at(size), self._peak.at(size)
-        wall = self._wall.at(size) if self._wall else cpu
-        other = {name: curve.at(size) for name, curve in self._other.items()}
+        return self._usage(size, None, None)
 
-        def usage(end: str, cold_ms: float) -> Usage:
-            amounts = {name: float(getattr(band, end)) for name, band in other.items()}
-            reported = amounts.pop("reported", None)
-            return Usage(
-                wall_ms=getattr(wall, end),
-                cpu_ms=getattr(cpu, end),
-                cold_cpu_ms=cold_ms,
-                peak_mb=getattr(peak, end),
-                units=amounts,
-                reported=None if reported is None else Money(round(reported)),
-            )
+    def quantile(self, size: int, price: float, latency: float) -> Usage:
+        """Return the use of a warm call: billed quantities at the level `price`, the time at the level `latency`."""
+        return self._usage(size, price, latency)
 
-        return usage("low", 0.0), usage("expected", 0.0), usage("p95", self._dearest_start)
+    def _usage(self, size: int, price: float | None, latency: float | None) -> Usage:
+        def at(curve: Curve, level: float | None) -> float:
+            return curve.expected(size) if level is None else curve.quantile(size, level)
 
-
-def _point(size: float, values: Histogram) -> _Point:
-    mean = values.mean
-    if mean <= 0:
-        return _Point(size, 0.0, values.count, 1.0, 1.0)
-    return _Point(size, mean, values.count, values.quantile(0.05) / mean, values.quantile(0.95) / mean)
-
-
-def _curve(buckets: Sequence[Bucket], name: str, *, growing: float = 1.0, steady: bool = False) -> Curve:
-    return Curve([(b.units_in.mean, getattr(b, name)) for b in buckets], growing=growing, steady=steady)
+        return Usage(
+            wall_ms=at(self._wall or self._cpu, latency),
+            cpu_ms=at(self._cpu, price),
+            peak_mb=at(self._peak, price),
+            units={name: at(curve, price) for name, curve in self._units.items()},
+            reported=Money(round(at(self._reported, price))) if self._reported else None,
+        )
 
 
 def _total(parts: Sequence[Histogram]) -> Histogram:

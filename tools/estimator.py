@@ -4,75 +4,118 @@ What does not depend on use (a price per call) is exact. What does, and was neve
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
 from catp.planlang.types import Type
+from catp.tools.calibration import TARGET
 from catp.tools.curves import Curves, K
 from catp.tools.errors import PriceModelError
 from catp.tools.price import needs, total
 from catp.tools.profile import Profile, ProfileBook
+from catp.tools.share import Share
 from catp.tools.sizes import input_units
 from catp.tools.spec import StartingBackend, ToolSpec
 from catp.tools.usage import Usage
 
-__all__ = ["CatalogueEstimator", "main_argument"]
+__all__ = ["LEVELS", "CatalogueEstimator", "Forecast", "main_argument"]
 
 _log = logging.getLogger("catp.tools")
 
 IMAGE = Type("image")
 
+T = TypeVar("T", int, float)
 
-Uses: TypeAlias = tuple[Usage, Usage, Usage]
-"""Usage at the low, expected and 95th-percentile end."""
+LEVELS = (0.5, 0.9, 0.95, 0.99)
+"""The quantiles a forecast gives."""
+_LOW = 0.05
+_NEVER_MEASURED = Profile()
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one call is predicted to cost and take at each of `LEVELS`, and how likely it fails.
+
+    `price` is None if the price is unknown, `latency_ms` if the time is. `calls` were measured.
+    """
+
+    price: Mapping[float, Money] | None
+    latency_ms: Mapping[float, float] | None
+    failure: Share
+    calls: int
 
 
 class CatalogueEstimator:
     """Implements `catp.planlang.registry_view.Estimator` for the tools of one catalogue.
 
-    Low and p95 are the 5th and 95th percentile of use at this input size, expected is the mean, with the mean cold
-    start if no worker is warm; p95 includes the dearest cold start seen in any case, so that reserving it is safe.
-    `catp.tools.curves` says how they follow from many calls and from few. Units a tool's author forecast count for as
-    much as `curves.K` calls of about this size.
+    Low is the 5th percentile of the price at this input size, expected follows the mean, p95 is the percentile whose
+    level `catp.tools.calibration` corrects until it covers 95 % of the calls. `catp.tools.curves` says how they follow
+    from many calls and from few. Units a tool's author forecast count for as much as `curves.K` calls of about this
+    size.
 
-    The share of calls that fail is (failures + 0.1) / (calls + 10): ten more calls than were measured, of which 1 %
-    fail, so that one failure is not taken for the end of a tool, nor one success for proof.
+    Where no warm worker waits, the expected figures include the mean cold start and the p95 the dearest. An estimator
+    keeps what it found on the first look, so that the steps of a plan are weighed alike, and its p95 includes a cold
+    start in any case: a quote may be run when the workers have gone. A `live` one, for reservations, looks each time.
     """
 
-    def __init__(self, specs: Mapping[str, ToolSpec], profiles: ProfileBook) -> None:
-        self._specs, self._profiles = specs, profiles
+    def __init__(self, specs: Mapping[str, ToolSpec], profiles: ProfileBook, *, live: bool = False) -> None:
+        self._specs, self._profiles, self._live = specs, profiles, live
         self._cold: dict[str, bool] = {}
         self._curves: dict[str, tuple[int, Curves]] = {}
 
     def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
         """Predict one call of `tool`; raise `KeyError` if the catalogue does not have it."""
-        spec = self._specs[tool]
-        profile = self._profiles.get(spec.name, spec.version) or Profile()
-        curves = self._fitted(spec.name, profile)
-        size = input_units({name: facts.size for name, facts in args.items()})
-        uses = _predict(spec, curves, size)
-        cold = profile.cold_ms.count > 0 and self._starts_cold(spec)
-        price, startup = _price(spec, uses, profile.cold_ms.mean if cold else 0.0)
-        latency = Latency(uses[1].wall_ms, uses[2].wall_ms) if uses else Latency()
-        started = profile.start_ms if profile.start_ms.count else profile.cold_ms
-        first = Latency(started.mean, started.greatest) if cold else Latency()
+        view = self._view(tool, args)
+        spec, profile = view.spec, view.profile
+        price, startup = _price_range(view)
+        latency = _latency(view)
+        first = _first_latency(profile) if view.cold else Latency()
         score = profile.accuracy_at(main_argument(args).condition if args else "")
         return CallEstimate(
             price=price,
             latency=Latency(latency.expected_ms + first.expected_ms, latency.p95_ms + first.p95_ms),
             output=ValueFacts(
-                spec.signature.returns, _output_size(spec, profile, size, args), _condition_after(spec, args)
+                spec.signature.returns, _output_size(spec, profile, view.size, args), _condition_after(spec, args)
             ),
             accuracy=score.mean if score else spec.accuracy,
-            failure=(profile.failures + 0.1) / (profile.calls + 10) if profile.calls else 0.0,
+            failure=(profile.failure.value or 0.0) if profile.calls else 0.0,
             count=profile.calls,
-            startup=Startup(startup, first, _places(spec)) if cold else Startup(),
-            timed=bool(curves) or latency.p95_ms > 0,
+            startup=Startup(startup, first, _places(spec)) if view.cold else Startup(),
+            timed=bool(view.curves) or latency.p95_ms > 0,
         )
+
+    def forecast(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> Forecast:
+        """Predict the quantiles of one call of `tool`; raise `KeyError` if the catalogue does not have it."""
+        view = self._view(tool, args)
+        prices, times = [], []
+        started = view.profile.start_ms if view.profile.start_ms.count else view.profile.cold_ms
+        for level in LEVELS:
+            used, cold_ms, start_ms = view.quantile(level), 0.0, 0.0
+            if view.cold_in(level):
+                cold_ms = view.profile.cold_ms.quantile(level) if level < TARGET else view.profile.cold_ms.top
+            if view.cold:
+                start_ms = started.quantile(level) if level < TARGET else started.top
+            prices.append(_charge(view.spec, None if used is None else replace(used, cold_cpu_ms=cold_ms)))
+            times.append(None if used is None else used.wall_ms + start_ms)
+        known = [price for price in prices if price is not None]
+        timed = [time for time in times if time is not None]
+        return Forecast(
+            dict(zip(LEVELS, _rising(known), strict=True)) if len(known) == len(prices) else None,
+            dict(zip(LEVELS, _rising(timed), strict=True)) if view.curves or any(timed) else None,
+            view.profile.failure,
+            view.profile.calls,
+        )
+
+    def _view(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> "_View":
+        spec = self._specs[tool]
+        profile = self._profiles.get(spec.name, spec.version) or _NEVER_MEASURED
+        size = input_units({name: facts.size for name, facts in args.items()})
+        cold = profile.cold_ms.count > 0 and self._starts_cold(spec)
+        return _View(spec, profile, self._fitted(spec.name, profile), size, cold, self._live)
 
     def _fitted(self, name: str, profile: Profile) -> Curves:
         """Fitting takes longer than a prediction, so it is done again only when the profile has grown."""
@@ -82,10 +125,47 @@ class CatalogueEstimator:
         return known[1]
 
     def _starts_cold(self, spec: ToolSpec) -> bool:
-        cold = self._cold.get(spec.name)
+        cold = None if self._live else self._cold.get(spec.name)
         if cold is None:
             cold = self._cold[spec.name] = isinstance(spec.backend, StartingBackend) and not spec.backend.warm()
         return cold
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the prediction of one call is made from."""
+
+    spec: ToolSpec
+    profile: Profile
+    curves: Curves
+    size: int
+    cold: bool
+    live: bool
+
+    def cold_in(self, level: float) -> bool:
+        """True if the price at this level includes a cold start."""
+        return self.cold or (level >= TARGET and not self.live)
+
+    def expected(self) -> Usage | None:
+        """The mean use of a warm call: measured, forecast, or both mixed; None if nothing is known."""
+        return self._with_declared(self.curves.expected(self.size) if self.curves else None, 1)
+
+    def quantile(self, level: float) -> Usage | None:
+        """The use a warm call stays below with probability `level`; at `TARGET` the levels are the calibrated ones."""
+        price = latency = level
+        if level == TARGET:
+            price, latency = self.profile.calibration.price.level, self.profile.calibration.latency.level
+        measured = self.curves.quantile(self.size, price, latency) if self.curves else None
+        return self._with_declared(measured, 0 if level < 0.5 else 1 if level == 0.5 else 2)
+
+    def _with_declared(self, measured: Usage | None, end: int) -> Usage | None:
+        if self.spec.forecast is None:
+            return measured
+        declared = self.spec.forecast(self.size)[end]
+        if measured is None:
+            return declared
+        calls = self.curves.calls_near(self.size)
+        return _mixed(measured, declared, calls / (calls + K))
 
 
 def main_argument(args: Mapping[str, ValueFacts]) -> ValueFacts:
@@ -100,38 +180,52 @@ def _places(spec: ToolSpec) -> int:
     return min(spec.backend.places(), spec.limits.concurrency or spec.backend.places())
 
 
-def _price(spec: ToolSpec, uses: Uses | None, cold_ms: float) -> tuple[PriceRange, Money]:
+def _rising(values: Sequence[T]) -> list[T]:
+    """The calibrated p95 bounds the lower quantiles, and is bounded by the higher ones."""
+    middle = LEVELS.index(TARGET)
+    return [min(v, values[middle]) if place < middle else max(v, values[middle]) for place, v in enumerate(values)]
+
+
+def _price_range(view: _View) -> tuple[PriceRange, Money]:
     """Return the price of a call, and how much of the expected price is its cold start."""
-    if uses is None:
-        if needs(spec.price) != frozenset():
-            return UNPRICED, Money(0)
-        uses = (Usage(), Usage(), Usage())
-    low_use, warm_use, p95_use = uses
-    start = replace(warm_use, cold_cpu_ms=cold_ms)
-    try:
-        prices = [total(spec.price.charge(usage)) for usage in (low_use, warm_use, start, p95_use)]
-    except PriceModelError as error:  # one tool's broken price must not stop plans that do without it
-        _log.warning("%s has no price: %s", spec.name, error)
+    cold_ms = view.profile.cold_ms
+    warm_use, low_use, high_use = view.expected(), view.quantile(_LOW), view.quantile(TARGET)
+    if warm_use is None or low_use is None or high_use is None:
+        warm_use = low_use = high_use = None
+    else:
+        high_use = replace(high_use, cold_cpu_ms=cold_ms.top if view.cold_in(TARGET) else 0.0)
+    low, warm, p95 = (_charge(view.spec, use) for use in (low_use, warm_use, high_use))
+    expected = _charge(view.spec, replace(warm_use, cold_cpu_ms=cold_ms.typical)) if view.cold and warm_use else warm
+    if low is None or warm is None or p95 is None or expected is None:
         return UNPRICED, Money(0)
-    known = [price for price in prices if price is not None]
-    if len(known) < len(prices):
-        return UNPRICED, Money(0)
-    low, warm, expected, p95 = known
     return PriceRange(Money(min(low, warm)), expected, Money(max(p95, expected))), Money(max(0, expected - warm))
 
 
-def _predict(spec: ToolSpec, curves: Curves, size: int) -> Uses | None:
-    """Return the use of a call: measured, forecast, or both mixed; None if nothing is known."""
-    declared = spec.forecast(size) if spec.forecast is not None else None
-    if not curves:
-        return declared
-    measured = curves.at(size)
-    if declared is None:
-        return measured
-    calls = curves.calls_near(size)
-    weight = calls / (calls + K)
-    low, expected, p95 = (_mixed(m, d, weight) for m, d in zip(measured, declared, strict=True))
-    return low, expected, p95
+def _charge(spec: ToolSpec, usage: Usage | None) -> Money | None:
+    """Return the price of some use; None if it, or the use that it depends on, is unknown."""
+    if usage is None:
+        if needs(spec.price) != frozenset():
+            return None
+        usage = Usage()
+    try:
+        return total(spec.price.charge(usage))
+    except PriceModelError as error:  # one tool's broken price must not stop plans that do without it
+        _log.warning("%s has no price: %s", spec.name, error)
+        return None
+
+
+def _latency(view: _View) -> Latency:
+    """The time of a warm call; 0 if nothing is known of it."""
+    expected, high = view.expected(), view.quantile(TARGET)
+    if expected is None or high is None:
+        return Latency()
+    return Latency(expected.wall_ms, max(expected.wall_ms, high.wall_ms))
+
+
+def _first_latency(profile: Profile) -> Latency:
+    """What a cold start adds to the time."""
+    started = profile.start_ms if profile.start_ms.count else profile.cold_ms
+    return Latency(started.typical, started.top)
 
 
 def _mixed(measured: Usage, declared: Usage, weight: float) -> Usage:

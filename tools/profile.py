@@ -1,208 +1,24 @@
-"""What is known of tools from measured calls: use by input size, failures, accuracy by condition.
-
-A `Profile` belongs to one version of one tool. A `ProfileBook` holds many, is learned from the ledger, merged with
-the one the package ships, and saved as one JSON file.
-"""
+"""Profiles of many tools: learned from the ledger, merged with those the package ships, saved as one JSON file."""
 
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from catp.planlang.registry_view import Size
+from catp.tools.buckets import Bucket, Score
 from catp.tools.call_fact import CallFact
 from catp.tools.errors import ProfileError
-from catp.tools.histogram import Histogram
+from catp.tools.tool_profile import Profile
 from catp.tools.usage import Usage
 
 __all__ = ["Bucket", "CallFact", "Profile", "ProfileBook", "ProfileError", "Score"]
 
-SCHEMA = "catp.profiles/1"
-
-
-@dataclass
-class Bucket:
-    """Calls whose input had between 2^k and 2^(k+1) units: what they used, and the latency of those that were warm."""
-
-    units_in: Histogram = field(default_factory=Histogram)
-    cpu_ms: Histogram = field(default_factory=Histogram)
-    wall_ms: Histogram = field(default_factory=Histogram)
-    peak_mb: Histogram = field(default_factory=Histogram)
-    other: dict[str, Histogram] = field(default_factory=dict)
-    """Further billed units by name (`tokens_in`), and `reported`: the provider's own price in nano-USD."""
-
-    def add(self, size: int, usage: Usage) -> None:
-        """Count one call."""
-        self.units_in.add(size)
-        self.cpu_ms.add(usage.cpu_ms)
-        if not usage.cold_cpu_ms:
-            self.wall_ms.add(usage.wall_ms)
-        self.peak_mb.add(usage.peak_mb)
-        reported = {} if usage.reported is None else {"reported": float(usage.reported)}
-        for name, amount in {**usage.units, **reported}.items():
-            self.other.setdefault(name, Histogram()).add(amount)
-
-    def merged(self, other: "Bucket") -> "Bucket":
-        """Return the calls of both."""
-        names = self.other.keys() | other.other.keys()
-        empty = Histogram()
-        return Bucket(
-            self.units_in.merged(other.units_in),
-            self.cpu_ms.merged(other.cpu_ms),
-            self.wall_ms.merged(other.wall_ms),
-            self.peak_mb.merged(other.peak_mb),
-            {name: self.other.get(name, empty).merged(other.other.get(name, empty)) for name in sorted(names)},
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the bucket as JSON values."""
-        return {
-            "units_in": self.units_in.to_json(),
-            "cpu_ms": self.cpu_ms.to_json(),
-            "wall_ms": self.wall_ms.to_json(),
-            "peak_mb": self.peak_mb.to_json(),
-            "other": {name: histogram.to_json() for name, histogram in self.other.items()},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Bucket":
-        """Read what `to_json` wrote."""
-        plain = {key: Histogram.from_json(data[key]) for key in ("units_in", "cpu_ms", "wall_ms", "peak_mb")}
-        return cls(**plain, other={str(k): Histogram.from_json(v) for k, v in data["other"].items()})
-
-
-@dataclass
-class Score:
-    """Accuracy measured on `count` examples: their mean."""
-
-    mean: float = 0.0
-    count: int = 0
-
-    def merged(self, other: "Score") -> "Score":
-        """Return the score over both sets of examples."""
-        count = self.count + other.count
-        return Score((self.mean * self.count + other.mean * other.count) / count, count) if count else Score()
-
-
-@dataclass
-class Profile:
-    """Everything measured about one version of one tool.
-
-    `cold_ms` holds the CPU time of cold starts, `start_ms` what they add to the latency: all time but the call's own
-    CPU time. `units_out` and `elements_out` describe results (units per element, elements), so that their ratio to the
-    input predicts the size of a result that does not exist yet.
-    """
-
-    calls: int = 0
-    failures: int = 0
-    buckets: dict[int, Bucket] = field(default_factory=dict)
-    accuracy: dict[str, Score] = field(default_factory=dict)
-    cold_ms: Histogram = field(default_factory=Histogram)
-    start_ms: Histogram = field(default_factory=Histogram)
-    units_out: Histogram = field(default_factory=Histogram)
-    elements_out: Histogram = field(default_factory=Histogram)
-    measured_in: Histogram = field(default_factory=Histogram)
-    """Input units of the calls whose result was measured."""
-
-    def observe(self, usage: Usage, *, size: int = 1, output: Size | None = None, failed: bool = False) -> None:
-        """Count one call. A failed call counts as a failure only: what it used says nothing about a good one."""
-        self.calls += 1
-        if usage.cold_cpu_ms:
-            self.cold_ms.add(usage.cold_cpu_ms)
-            self.start_ms.add(max(usage.cold_cpu_ms, usage.wall_ms - usage.cpu_ms))
-        if failed:
-            self.failures += 1
-            return
-        self.buckets.setdefault(max(1, size).bit_length() - 1, Bucket()).add(max(1, size), usage)
-        if output is not None:
-            self.units_out.add(output.units)
-            self.elements_out.add(output.count)
-            self.measured_in.add(max(1, size))
-
-    def score(self, condition: str, accuracy: float, count: int = 1) -> None:
-        """Add measured accuracy in [0, 1] on `count` examples of one condition."""
-        if not 0.0 <= accuracy <= 1.0 or count < 1:
-            raise ValueError(f"accuracy must lie in [0, 1] over at least one example, got {accuracy!r} over {count!r}")
-        self.accuracy[condition] = self.accuracy.get(condition, Score()).merged(Score(accuracy, count))
-
-    def accuracy_at(self, condition: str) -> Score | None:
-        """Return the accuracy at a condition.
-
-        `noisy/denoise_dct` falls back to `noisy`, an unknown condition to the mean over all, and None if none was
-        ever measured.
-        """
-        label = condition
-        while label:
-            if label in self.accuracy:
-                return self.accuracy[label]
-            label = label.rpartition("/")[0]
-        if "" in self.accuracy and not condition:
-            return self.accuracy[""]
-        overall = Score()
-        for score in self.accuracy.values():
-            overall = overall.merged(score)
-        return overall if overall.count else None
-
-    def output_size(self, size: int) -> Size | None:
-        """Predict the size of the result of an input of `size` units, or None if no result was ever measured."""
-        if not self.units_out.count or not self.measured_in.total:
-            return None
-        elements = max(1, round(self.elements_out.mean))
-        total = self.units_out.total * self.elements_out.mean / self.measured_in.total * max(1, size)
-        return Size(max(1, round(total / elements)), elements)
-
-    def merged(self, other: "Profile") -> "Profile":
-        """Return the calls of both."""
-        return Profile(
-            self.calls + other.calls,
-            self.failures + other.failures,
-            {
-                k: self.buckets.get(k, Bucket()).merged(other.buckets.get(k, Bucket()))
-                for k in sorted(self.buckets.keys() | other.buckets.keys())
-            },
-            {
-                k: self.accuracy.get(k, Score()).merged(other.accuracy.get(k, Score()))
-                for k in sorted(self.accuracy.keys() | other.accuracy.keys())
-            },
-            self.cold_ms.merged(other.cold_ms),
-            self.start_ms.merged(other.start_ms),
-            self.units_out.merged(other.units_out),
-            self.elements_out.merged(other.elements_out),
-            self.measured_in.merged(other.measured_in),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the profile as JSON values."""
-        return {
-            "calls": self.calls,
-            "failures": self.failures,
-            "buckets": {str(k): bucket.to_json() for k, bucket in sorted(self.buckets.items())},
-            "accuracy": {k: [round(s.mean, 6), s.count] for k, s in sorted(self.accuracy.items())},
-            "cold_ms": self.cold_ms.to_json(),
-            "start_ms": self.start_ms.to_json(),
-            "units_out": self.units_out.to_json(),
-            "elements_out": self.elements_out.to_json(),
-            "measured_in": self.measured_in.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Profile":
-        """Read what `to_json` wrote; raise `ValueError`, `KeyError`, `TypeError` or `AttributeError` if malformed."""
-        calls, failures = data["calls"], data["failures"]
-        if not (isinstance(calls, int) and isinstance(failures, int) and 0 <= failures <= calls):
-            raise ValueError(f"{failures!r} failures of {calls!r} calls")
-        profile = cls(calls, failures)
-        profile.buckets = {int(k): Bucket.from_json(v) for k, v in data["buckets"].items()}
-        for label, (mean, count) in data["accuracy"].items():
-            profile.score(str(label), mean, count)
-        profile.start_ms = Histogram.from_json(data.get("start_ms", {"n": 0}))  # older files do not have it
-        for name in ("cold_ms", "units_out", "elements_out", "measured_in"):
-            setattr(profile, name, Histogram.from_json(data[name]))
-        return profile
+SCHEMA = "catp.profiles/2"
+_READABLE = ("catp.profiles/1", SCHEMA)
 
 
 class ProfileBook:
@@ -225,8 +41,23 @@ class ProfileBook:
         self, tool: str, usage: Usage, *, version: str = "1", size: int = 1, output: Size | None = None,
         failed: bool = False,
     ) -> None:  # fmt: skip
-        """Count one call; `catp.tools.sizes` measures `size` (`input_units`) and `output` (`size_of`)."""
+        """Count one call; `catp.tools.sizes` measures `size` (`input_units`) and `output` (`size_of`).
+
+        Raises `ValueError`, and counts nothing, if the usage is impossible.
+        """
         self._profile(tool, version).observe(usage, size=size, output=output, failed=failed)
+
+    def learn(self, fact: CallFact) -> None:
+        """Count one call of the ledger, and how well it had been predicted.
+
+        Raises `ValueError`, and counts nothing, if its usage or its price is impossible.
+        """
+        if fact.amount is not None and fact.amount < 0:
+            raise ValueError(f"impossible price: {fact.amount!r} nano-USD")
+        profile = self._profile(fact.tool, fact.version)
+        profile.observe(fact.usage, size=fact.size, output=fact.output, failed=fact.failed)
+        if not fact.failed:
+            profile.check(fact)
 
     def score(self, tool: str, accuracy: float, *, version: str = "1", condition: str = "", count: int = 1) -> None:
         """Add measured accuracy in [0, 1] on `count` examples of one condition."""
@@ -236,7 +67,7 @@ class ProfileBook:
         return self._profiles.setdefault((tool, version), Profile())
 
     def merge(self, other: "ProfileBook") -> "ProfileBook":
-        """Return a book with the calls of both; neither is changed."""
+        """Return a book with the calls of both, those of `other` being the later ones; neither is changed."""
         keys = self._profiles.keys() | other._profiles.keys()
         empty = Profile()
         return ProfileBook({k: self._profiles.get(k, empty).merged(other._profiles.get(k, empty)) for k in keys})
@@ -257,10 +88,12 @@ class ProfileBook:
 
     @classmethod
     def from_json(cls, data: Any) -> "ProfileBook":
-        """Read the JSON values that `to_json` returns; raise `ProfileError`."""
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-            raise ProfileError(f"expected schema {SCHEMA!r}, found {found!r}; delete the file or convert it")
+        """Read the JSON values that `to_json` returns, or returned in version 1; raise `ProfileError`."""
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        if found not in _READABLE:
+            raise ProfileError(
+                f"expected schema {SCHEMA!r}, found {found!r}; delete the file, or upgrade catp if a newer one wrote it"
+            )
         book, entry = cls(), None
         try:
             for entry in data["profiles"]:
@@ -284,7 +117,7 @@ class ProfileBook:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("x", encoding="utf-8") as file:
-                json.dump(self.to_json(), file, indent=1)
+                file.writelines(_lines(self.to_json()))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -292,3 +125,11 @@ class ProfileBook:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise ProfileError(f"cannot save profiles to {path}: {error}; the earlier file is unchanged") from error
+
+
+def _lines(data: Mapping[str, Any]) -> Iterable[str]:
+    """One line of JSON for each tool: short, and a changed tool is a changed line."""
+    yield f'{{"schema": {json.dumps(data["schema"])}, "profiles": ['
+    for place, entry in enumerate(data["profiles"]):
+        yield f"{',' if place else ''}\n{json.dumps(entry)}"
+    yield "\n]}\n"

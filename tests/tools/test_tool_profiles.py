@@ -115,7 +115,7 @@ def damage(**change: Any) -> str:
     ("text", "reason"),
     [
         ("", "not valid JSON"), ("{", "not valid JSON"), ("[" * 100_000, "not valid JSON|expected schema"),
-        ("null", "expected schema"), ("{}", "expected schema 'catp.profiles/1', found None"),
+        ("null", "expected schema"), ("{}", "expected schema 'catp.profiles/2', found None"),
         ('{"schema": "catp.profiles/9", "profiles": []}', "found 'catp.profiles/9'"),
         ('{"schema": "catp.profiles/1"}', "damaged"), ('{"schema": "catp.profiles/1", "profiles": 3}', "damaged"),
         ('{"schema": "catp.profiles/1", "profiles": [null]}', "damaged"),

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from catp.tools.builtin.pixels import picture, pixels
 
-__all__ = ["DAMAGES", "Damage", "blurred", "noisy", "shrunk", "specked"]
+__all__ = ["DAMAGES", "Damage", "Random", "blurred", "noisy", "shrunk", "specked"]
 
 Random: TypeAlias = np.random.Generator
 Damage: TypeAlias = Callable[[Image.Image, Random], Image.Image]

@@ -13,7 +13,7 @@ from catp.tools.bench.metrics import boxes_f1, mended, overlap_f1
 from catp.tools.bench.pages import pages
 from catp.tools.builtin.records import Codes, Faces, ImageStats, NoiseEstimate
 
-__all__ = ["photographs", "picture_cases"]
+__all__ = ["photographs", "picture_cases", "qr_code"]
 
 _CLEANERS = (("denoise_median",), ("denoise_bilateral",), ("denoise_dct",))
 _CODE_HELPERS = (*_CLEANERS, ("upscale_bicubic",), ("upscale_backproject",))
@@ -80,7 +80,7 @@ def _code_scenes(quick: bool) -> Iterator[Case]:
     random = np.random.default_rng(5)
     for number, payload in enumerate(_PAYLOADS[: 1 if quick else None]):
         scene = photographs()[number].convert("RGB")
-        code = _qr(payload, 4 + number % 2)
+        code = qr_code(payload, 4 + number % 2)
         scene.paste(code, (40 + 30 * number, 60))
         for image in _versions(scene, random, quick):
             yield Case("codes", {IMAGE: image}, (condition_of(image),), partial(_codes, [payload]), _CODE_HELPERS)
@@ -132,7 +132,8 @@ def _skimage_data() -> Any:
     return skimage.data
 
 
-def _qr(payload: str, module: int) -> Image.Image:
+def qr_code(payload: str, module: int) -> Image.Image:
+    """Return a QR code of `payload` whose modules are `module` pixels wide."""
     import segno
 
     rows = np.array([list(row) for row in segno.make(payload, error="m").matrix_iter(scale=module, border=3)])

@@ -126,7 +126,7 @@ class BenchReport:
         if profile is None:
             return None
         estimate = self.catalogue.estimator().estimate(spec.name, typical_facts(spec))
-        used = Curves(profile).at(sum(facts.size.units for facts in typical_facts(spec).values()))[1]
+        used = Curves(profile).expected(sum(facts.size.units for facts in typical_facts(spec).values()))
         plain = {label: score for label, score in profile.accuracy.items() if "/" not in label and label}
         return ToolRow(
             capability=spec.capability,
