@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from catp.cli.output import console_err, dollars, milliseconds
+from catp.cli.output import console_err, dollars, milliseconds, printable
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.render.labels import clip
 from catp.runtime.events import RunEvent
@@ -72,9 +72,11 @@ class Progress:
 
     def on_event(self, event: RunEvent) -> None:
         """Take one event; cheap enough to be called from the event loop."""
-        if event.step is None or event.step not in self._rows:
+        if event.type == "run.replanned":
+            self._console.print(printable(str(event.data.get("reason", "planned anew"))), markup=False)
+        if event.step is None:
             return
-        row = self._rows[event.step]
+        row = self._rows.setdefault(event.step, ["○", "pending", "", "", ""])  # a repair may bring new steps
         if event.type == "node.settled":
             amount = event.data.get("amount")
             if amount is not None:

@@ -55,6 +55,7 @@ def print_result(result: "RunResult", agent: "Agent") -> None:
     lines += ["", f"{result.status.capitalize()}: {_amount(result.ledger)} in {milliseconds(result.wall_ms)}"]
     if result.saved:
         lines[-1] += f", saved as {result.run_id} (catp runs show {result.run_id})"
+    lines += [clip(str(e.data["reason"]), 4 * _REASON_COLUMNS) for e in result.trace if e.type == "run.replanned"]
     lines += [f"warning: {clip(warning, 4 * _REASON_COLUMNS)}" for warning in result.warnings]
     emit_text("\n".join(["", *lines]))
 
