@@ -1,0 +1,347 @@
+"""Values as trees of JSON with numbered binary parts. A part of a tree that JSON does not mean by itself is an object
+whose first key begins with `$`:
+
+    [1, "a"]                     [1,"a"]
+    (1, b"...")                  {"$tuple":[1,{"$bytes":0}]}                    part 0: the bytes
+    {1: True}                    {"$dict":[[1,true]]}                           keys that are no text
+    {"k": Decimal("1.10")}       {"k":{"$decimal":"1.10"}}
+    Reading("x", 0.5)            {"$record":"catp.tools.builtin.records:Reading","values":{"text":"x","confidence":0.5}}
+    Image, array                 {"$png":0}, {"$array":0}
+
+The canonical tree of a value, made to be hashed, differs in three ways: dict items are sorted, binary parts are
+replaced by their digests, and images and arrays are written as mode or type, shape and content.
+"""
+
+import datetime
+import decimal
+import hashlib
+import json
+import math
+import struct
+import sys
+import zlib
+import zoneinfo
+from collections.abc import Callable, Sequence, Sized
+from pathlib import PurePath
+from typing import Any, TypeVar, get_args
+
+from catp.runtime.codec_classes import Content, DecodeError, Inexact, Kind, put_together, take_apart
+from catp.runtime.codec_images import RawImage, decode_image, encode_image, from_raw, is_image, to_raw
+
+__all__ = ["TreeReader", "TreeWriter"]
+
+_Sized = TypeVar("_Sized", bound=Sized)
+
+_DEEPEST = 100
+"""Levels of nesting; this bounds the recursion, here and in the JSON reader, and it is what stops at a cycle."""
+
+_MOST_ITEMS = 4_000_000
+"""Values in one value; a few lists that contain each other twice would otherwise unfold into billions."""
+
+_LARGE = 1 << 63
+
+
+class TreeWriter:
+    """Writes one value; `parts` are the binary parts of the tree, in order. Raises `Inexact`, or what objects raise."""
+
+    def __init__(self, *, canonical: bool = False) -> None:
+        self.parts: list[bytes] = []
+        self._canonical = canonical
+        self._depth = 0
+        self._left = _MOST_ITEMS
+
+    def write(self, value: Any) -> Any:
+        """Return the tree of a value."""
+        self._left -= 1
+        if self._depth >= _DEEPEST or self._left < 0:
+            raise Inexact
+        write = _WRITERS.get(type(value), TreeWriter._other)
+        self._depth += 1
+        try:
+            return write(self, value)
+        finally:
+            self._depth -= 1
+
+    def _itself(self, value: Any) -> Any:
+        return value
+
+    def _text(self, value: str) -> Any:
+        if value.isascii():
+            return value
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half a surrogate pair, which JSON readers may put together
+            return {"$text": value.encode("utf-8", "surrogatepass").hex()}
+        return value
+
+    def _int(self, value: int) -> Any:
+        return value if -_LARGE < value < _LARGE else {"$int": hex(value)}
+
+    def _float(self, value: float) -> Any:
+        return value if math.isfinite(value) else {"$float": struct.pack("<d", value).hex()}
+
+    def _bytes(self, value: bytes) -> Any:
+        return {"$bytes": self._part(value)}
+
+    def _part(self, data: bytes) -> int | str:
+        if self._canonical:
+            return hashlib.sha256(data).hexdigest()
+        self.parts.append(data)
+        return len(self.parts) - 1
+
+    def _list(self, value: list[Any]) -> Any:
+        return [self.write(item) for item in value]
+
+    def _tuple(self, value: tuple[Any, ...]) -> Any:
+        return {"$tuple": [self.write(item) for item in value]}
+
+    def _dict(self, value: dict[Any, Any]) -> Any:
+        if all(type(key) is str and key[:1] != "$" and key.isascii() for key in value):
+            keys = sorted(value) if self._canonical else value
+            return {key: self.write(value[key]) for key in keys}
+        pairs = [[self.write(key), self.write(item)] for key, item in value.items()]
+        return {"$dict": sorted(pairs, key=lambda pair: _text_of(pair[0])) if self._canonical else pairs}
+
+    def _set(self, value: set[Any] | frozenset[Any]) -> Any:
+        return {f"${type(value).__name__}": sorted([self.write(item) for item in value], key=_text_of)}
+
+    def _decimal(self, value: decimal.Decimal) -> Any:
+        return {"$decimal": str(value)}
+
+    def _datetime(self, value: datetime.datetime) -> Any:
+        return {"$datetime": [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, self._zone(value.tzinfo)]}
+
+    def _time(self, value: datetime.time) -> Any:
+        return {"$time": [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, self._zone(value.tzinfo)]}
+
+    def _zone(self, zone: datetime.tzinfo | None) -> Any:
+        if zone is None:
+            return None
+        if type(zone) is datetime.timezone:
+            # (offset,) or (offset, name)
+            return [self.write(part) for part in zone.__getinitargs__()]  # type: ignore[attr-defined]
+        if type(zone) is zoneinfo.ZoneInfo and zone.key:
+            return zone.key
+        raise Inexact
+
+    def _date(self, value: datetime.date) -> Any:
+        return {"$date": value.isoformat()}
+
+    def _timedelta(self, value: datetime.timedelta) -> Any:
+        return {"$timedelta": [value.days, value.seconds, value.microseconds]}
+
+    def _other(self, value: Any) -> Any:
+        if is_image(value):
+            return self._image(value)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and type(value) is numpy.ndarray:
+            return self._array(numpy, value)
+        if numpy is not None and isinstance(value, numpy.generic):
+            return self._scalar(value)
+        if isinstance(value, PurePath) and type(value).__module__ == "pathlib":
+            if self._canonical:
+                raise Inexact  # a path says where something is, not what
+            return {"$path": [type(value).__name__, str(value)]}
+        kind, cls, values = take_apart(value)
+        if kind == "model" and self._canonical:
+            values = {**values, "__pydantic_fields_set__": None}  # models are equal whoever set their fields
+        return {f"${kind}": cls, "values": {name: self.write(part) for name, part in values.items()}}
+
+    def _image(self, image: Any) -> Any:
+        file = None if self._canonical else encode_image(image)
+        if file is not None:
+            return {f"${file.codec}": self._part(file.data)}
+        raw = to_raw(image)
+        pixels = raw.pixels if self._canonical else zlib.compress(raw.pixels, 1)
+        return {"$image": [raw.mode, *raw.size], "pixels": self._part(pixels), "facts": self.write(raw.facts)}
+
+    def _array(self, numpy: Any, array: Any) -> Any:
+        described = numpy.lib.format.dtype_to_descr(array.dtype)
+        if array.dtype.hasobject or numpy.lib.format.descr_to_dtype(described) != array.dtype:
+            raise Inexact
+        content = self._part(array.tobytes())
+        return {"$array": content, "type": self.write(described), "shape": list(array.shape)}
+
+    def _scalar(self, value: Any) -> Any:
+        if value.dtype.kind not in "biufcmMSU" or type(value) is not value.dtype.type:
+            raise Inexact
+        return {"$scalar": value.dtype.str, "bytes": value.tobytes().hex()}
+
+
+def _text_of(tree: Any) -> str:
+    """By what keys and elements are sorted: any order will do, if it is always the same."""
+    return json.dumps(tree)
+
+
+_WRITERS: dict[type, Callable[[TreeWriter, Any], Any]] = {
+    type(None): TreeWriter._itself,
+    bool: TreeWriter._itself,
+    int: TreeWriter._int,
+    float: TreeWriter._float,
+    str: TreeWriter._text,
+    bytes: TreeWriter._bytes,
+    list: TreeWriter._list,
+    tuple: TreeWriter._tuple,
+    dict: TreeWriter._dict,
+    set: TreeWriter._set,
+    frozenset: TreeWriter._set,
+    decimal.Decimal: TreeWriter._decimal,
+    datetime.datetime: TreeWriter._datetime,
+    datetime.date: TreeWriter._date,
+    datetime.time: TreeWriter._time,
+    datetime.timedelta: TreeWriter._timedelta,
+}
+
+
+class TreeReader:
+    """Reads trees with these binary parts. Raises `DecodeError`, or what damaged data raises in the library at hand."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+
+    def read(self, tree: Any) -> Any:
+        """Return the value of a tree."""
+        if type(tree) is list:
+            return [self.read(item) for item in tree]
+        if type(tree) is not dict:
+            return tree
+        tag = next(iter(tree), "")
+        if tag[:1] != "$":
+            return {key: self.read(item) for key, item in tree.items()}
+        read = _READERS.get(tag)
+        if read is None:
+            raise DecodeError(f"there is no kind of value {tag!r}; it was written by another version of catp")
+        return read(self, tree)
+
+    def _part(self, number: Any) -> bytes:
+        if type(number) is not int or number < 0:
+            raise DecodeError(f"{number!r} is not the number of a binary part")
+        return self._parts[number]
+
+    def _all(self, items: Any) -> list[Any]:
+        if type(items) is not list:
+            raise DecodeError("a list is expected where there is none")
+        return [self.read(item) for item in items]
+
+    def _text(self, tree: Any) -> str:
+        return bytes.fromhex(tree["$text"]).decode("utf-8", "surrogatepass")
+
+    def _int(self, tree: Any) -> int:
+        return int(tree["$int"], 16)
+
+    def _float(self, tree: Any) -> Any:
+        return struct.unpack("<d", bytes.fromhex(tree["$float"]))[0]
+
+    def _bytes(self, tree: Any) -> bytes:
+        return self._part(tree["$bytes"])
+
+    def _tuple(self, tree: Any) -> tuple[Any, ...]:
+        return tuple(self._all(tree["$tuple"]))
+
+    def _dict(self, tree: Any) -> dict[Any, Any]:
+        pairs = [(self.read(key), self.read(value)) for key, value in tree["$dict"]]
+        return _whole(dict(pairs), len(pairs))
+
+    def _set(self, tree: Any) -> set[Any]:
+        items = self._all(tree["$set"])
+        return _whole(set(items), len(items))
+
+    def _frozenset(self, tree: Any) -> frozenset[Any]:
+        items = self._all(tree["$frozenset"])
+        return _whole(frozenset(items), len(items))
+
+    def _decimal(self, tree: Any) -> decimal.Decimal:
+        return decimal.Decimal(tree["$decimal"])
+
+    def _datetime(self, tree: Any) -> datetime.datetime:
+        text, fold, zone = tree["$datetime"]
+        return datetime.datetime.fromisoformat(text).replace(fold=fold, tzinfo=self._zone(zone))
+
+    def _time(self, tree: Any) -> datetime.time:
+        text, fold, zone = tree["$time"]
+        return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=self._zone(zone))
+
+    def _zone(self, zone: Any) -> datetime.tzinfo | None:
+        if zone is None:
+            return None
+        return zoneinfo.ZoneInfo(zone) if isinstance(zone, str) else datetime.timezone(*self._all(zone))
+
+    def _date(self, tree: Any) -> datetime.date:
+        return datetime.date.fromisoformat(tree["$date"])
+
+    def _timedelta(self, tree: Any) -> datetime.timedelta:
+        return datetime.timedelta(*tree["$timedelta"])
+
+    def _path(self, tree: Any) -> PurePath:
+        import pathlib
+
+        name, text = tree["$path"]
+        if name not in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
+            raise DecodeError(f"{name!r} is not a class of paths")
+        made: PurePath = getattr(pathlib, name)(text)
+        return made
+
+    def _file(self, tree: Any) -> Any:
+        (tag, number), *_ = tree.items()
+        return decode_image(tag[1:], self._part(number))
+
+    def _image(self, tree: Any) -> Any:
+        mode, width, height = tree["$image"]
+        pixels = zlib.decompress(self._part(tree["pixels"]))
+        return from_raw(RawImage(mode, (width, height), pixels, self.read(tree["facts"])))
+
+    def _array(self, tree: Any) -> Any:
+        import numpy
+
+        content = bytearray(self._part(tree["$array"]))  # an array in it can be written to
+        made = self._in(numpy.lib.format.descr_to_dtype(self.read(tree["type"])), tuple(tree["shape"]), content)
+        if made.nbytes != len(content):
+            raise DecodeError(f"an array of {made.nbytes:,} bytes has {len(content):,}")
+        return made
+
+    def _scalar(self, tree: Any) -> Any:
+        import numpy
+
+        return self._in(numpy.dtype(tree["$scalar"]), (), bytearray.fromhex(tree["bytes"]))[()]
+
+    def _in(self, dtype: Any, shape: tuple[int, ...], content: bytearray) -> Any:
+        import numpy
+
+        if dtype.hasobject:  # its content would be addresses
+            raise DecodeError("an array of objects is never read")
+        return numpy.ndarray(shape, dtype, content)
+
+    def _object(self, tree: Any) -> Any:
+        (tag, cls), *_ = tree.items()
+        values = {name: self.read(part) for name, part in tree["values"].items()}
+        return put_together(Content(tag[1:], cls, values))
+
+
+def _whole(made: _Sized, count: int) -> _Sized:
+    if len(made) != count:
+        raise DecodeError(f"{count} keys or elements have become {len(made)}")
+    return made
+
+
+_READERS: dict[str, Callable[[TreeReader, Any], Any]] = {
+    "$text": TreeReader._text,
+    "$int": TreeReader._int,
+    "$float": TreeReader._float,
+    "$bytes": TreeReader._bytes,
+    "$tuple": TreeReader._tuple,
+    "$dict": TreeReader._dict,
+    "$set": TreeReader._set,
+    "$frozenset": TreeReader._frozenset,
+    "$decimal": TreeReader._decimal,
+    "$datetime": TreeReader._datetime,
+    "$date": TreeReader._date,
+    "$time": TreeReader._time,
+    "$timedelta": TreeReader._timedelta,
+    "$path": TreeReader._path,
+    "$png": TreeReader._file,
+    "$tiff": TreeReader._file,
+    "$image": TreeReader._image,
+    "$array": TreeReader._array,
+    "$scalar": TreeReader._scalar,
+    **{f"${kind}": TreeReader._object for kind in get_args(Kind)},
+}
