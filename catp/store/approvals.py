@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from catp.planlang.money import Money
 from catp.store.tables import approvals, runs
 
-__all__ = ["Approval", "ApprovalError", "decide", "get", "pending", "request", "standing"]
+__all__ = ["Approval", "ApprovalError", "decide", "get", "look", "open_question", "pending", "request", "standing"]
 
 _PLAN: Final = ""
 """What stands in the `step` column for the whole plan."""
@@ -159,7 +159,6 @@ def decide(
         raise ApprovalError(f"run {run_id} is {status or 'gone'}; nothing in it waits for an approval any more")
     if approval.expired(now_ns):
         raise ApprovalError(f"the question about {what} of run {run_id} has expired; {again}")
-    key = (*_key(run_id, approval.step), approvals.c.requested_ns == approval.requested_ns)
     values = {
         "decision": "granted" if granted else "denied",
         "decided_by": by,
@@ -167,16 +166,39 @@ def decide(
         "reason": reason or None,
         "expires_ns": approval.expires_ns if expires_ns is None else expires_ns,
     }
-    done = connection.execute(update(approvals).where(*key, approvals.c.decision.is_(None)).values(values))
-    row = connection.execute(select(approvals).where(*key)).first()
-    if row is None:
+    same = (*_key(run_id, approval.step), approvals.c.requested_ns == approval.requested_ns)
+    done = connection.execute(update(approvals).where(*same, approvals.c.decision.is_(None)).values(values))
+    found = look(connection, approval)
+    if found is None:
         raise ApprovalError(f"there is no such question about {what} of run {run_id}")
-    found = _read(row)
     if done.rowcount != 1:
-        if found.decision == "withdrawn":
-            raise ApprovalError(f"the question about {what} of run {run_id} was withdrawn: {found.reason}")
-        raise ApprovalError(f"{what} of run {run_id} was already {found.decision} by {found.decided_by}")
+        raise ApprovalError(_taken(found))
     return found
+
+
+def look(connection: Connection, approval: Approval) -> Approval | None:
+    """Return what has become of a question; None if its row is gone."""
+    key = (*_key(approval.run_id, approval.step), approvals.c.requested_ns == approval.requested_ns)
+    row = connection.execute(select(approvals).where(*key)).first()
+    return None if row is None else _read(row)
+
+
+def open_question(connection: Connection, run_id: str, step: str | None) -> Approval:
+    """Return the question about a step (None: the plan) that waits for an answer.
+
+    Raises:
+        ApprovalError: there is none; the message says what there is instead.
+    """
+    latest = next(iter(_about(connection, run_id, step)), None)
+    if latest is not None and latest.decision is None:
+        return latest
+    if latest is not None and latest.decision != "withdrawn":
+        raise ApprovalError(_taken(latest))
+    what = "the plan" if step is None else f"step {step}"
+    query = select(approvals.c.step).where(approvals.c.run_id == run_id, approvals.c.decision.is_(None))
+    others = sorted({row.step or "the plan" for row in connection.execute(query)})
+    hint = f"it is asked about {', '.join(others)}" if others else "nothing in it waits for an approval"
+    raise ApprovalError(f"run {run_id} is not asked about {what}; {hint}")
 
 
 def pending(connection: Connection, *, run_id: str | None = None, now_ns: int) -> list[Approval]:
@@ -193,6 +215,12 @@ def get(connection: Connection, run_id: str) -> list[Approval]:
     """Return every question of a run with its answer, oldest first."""
     query = select(approvals).where(approvals.c.run_id == run_id).order_by(approvals.c.requested_ns)
     return [_read(row) for row in connection.execute(query)]
+
+
+def _taken(found: Approval) -> str:
+    if found.decision == "withdrawn":
+        return f"the question about {found.what} of run {found.run_id} was withdrawn: {found.reason}"
+    return f"{found.what} of run {found.run_id} was already {found.decision} by {found.decided_by}"
 
 
 def _about(connection: Connection, run_id: str, step: str | None) -> list[Approval]:
