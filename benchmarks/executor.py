@@ -80,7 +80,7 @@ class Tool:
     def get(self, name: str) -> ToolSpec:
         return self.spec
 
-    def estimator(self) -> "Tool":
+    def estimator(self, *, live: bool = False) -> "Tool":
         return self
 
     def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from catp.planlang.errors import nearest
-from catp.planlang.registry_view import Estimator, RegistryView
+from catp.planlang.registry_view import RegistryView
 from catp.planlang.types import TypeTable
 from catp.tools.errors import CatalogueError
 from catp.tools.estimator import CatalogueEstimator
@@ -96,9 +96,9 @@ class Catalogue:
         """Return the frozen signatures and types that plans are checked against."""
         return self._view
 
-    def estimator(self) -> Estimator:
-        """Return the predictions for single calls of these tools."""
-        return CatalogueEstimator(self._specs, self.profiles)
+    def estimator(self, *, live: bool = False) -> CatalogueEstimator:
+        """Return the predictions for single calls of these tools: for quotes, or `live` ones for reservations."""
+        return CatalogueEstimator(self._specs, self.profiles, live=live)
 
     @cached_property
     def digest(self) -> str:

@@ -28,7 +28,7 @@ _log = logging.getLogger("catp.tools")
 
 IMAGE = Type("image")
 
-T = TypeVar("T", int, float)
+T = TypeVar("T", bound=float)
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 """The quantiles a forecast gives."""

@@ -45,7 +45,9 @@ class ProfileBook:
 
         Raises `ValueError`, and counts nothing, if the usage is impossible.
         """
-        self._profile(tool, version).observe(usage, size=size, output=output, failed=failed)
+        profile = self._profiles.get((tool, version)) or Profile()
+        profile.observe(usage, size=size, output=output, failed=failed)
+        self._profiles[tool, version] = profile
 
     def learn(self, fact: CallFact) -> None:
         """Count one call of the ledger, and how well it had been predicted.
@@ -54,17 +56,15 @@ class ProfileBook:
         """
         if fact.amount is not None and fact.amount < 0:
             raise ValueError(f"impossible price: {fact.amount!r} nano-USD")
-        profile = self._profile(fact.tool, fact.version)
-        profile.observe(fact.usage, size=fact.size, output=fact.output, failed=fact.failed)
+        self.observe(
+            fact.tool, fact.usage, version=fact.version, size=fact.size, output=fact.output, failed=fact.failed
+        )
         if not fact.failed:
-            profile.check(fact)
+            self._profiles[fact.tool, fact.version].check(fact)
 
     def score(self, tool: str, accuracy: float, *, version: str = "1", condition: str = "", count: int = 1) -> None:
         """Add measured accuracy in [0, 1] on `count` examples of one condition."""
-        self._profile(tool, version).score(condition, accuracy, count)
-
-    def _profile(self, tool: str, version: str) -> Profile:
-        return self._profiles.setdefault((tool, version), Profile())
+        self._profiles.setdefault((tool, version), Profile()).score(condition, accuracy, count)
 
     def merge(self, other: "ProfileBook") -> "ProfileBook":
         """Return a book with the calls of both, those of `other` being the later ones; neither is changed."""

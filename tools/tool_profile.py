@@ -52,11 +52,13 @@ class Profile:
     def observe(self, usage: Usage, *, size: int = 1, output: Size | None = None, failed: bool = False) -> None:
         """Count one call. A failed call counts as a failure only: what it used says nothing about a good one.
 
-        Raises `ValueError`, and counts nothing, if the usage is impossible: negative, infinite or not a number.
+        Raises `ValueError`, and counts nothing, if a figure is impossible: negative, infinite or not a number.
         """
         problem = unusable(usage)
         if problem is not None:
             raise ValueError(f"impossible usage: {problem}")
+        if output is not None and (output.units < 0 or output.count < 0):
+            raise ValueError(f"impossible size of a result: {output!r}")
         self.calls += 1
         self.failing = self.failing.plus(failed)
         if usage.cold_cpu_ms:

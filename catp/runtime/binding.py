@@ -21,8 +21,8 @@ class ToolSource(Protocol):
         """The tool called `name`; raise `KeyError` if there is none."""
         ...
 
-    def estimator(self) -> Estimator:
-        """Predicts single calls."""
+    def estimator(self, *, live: bool = False) -> Estimator:
+        """Predicts single calls; a `live` one looks each time whether a warm worker waits."""
         ...
 
 

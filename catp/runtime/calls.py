@@ -20,13 +20,14 @@ from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservati
 from catp.runtime.program import StepInfo
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
+from catp.tools.call_fact import CallFact
 from catp.tools.errors import Billing, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.price import needs
 from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import BackendResult, QueueingBackend, ToolBackend, ToolSpec
 from catp.tools.usage import Charge, Usage, usage_json
 
-__all__ = ["CallHost", "CallRecord", "KeyedBackend", "ToolCall"]
+__all__ = ["CallHost", "KeyedBackend", "ToolCall"]
 
 _NO_USAGE = Usage()
 _LATE_GRACE_S = 0.5
@@ -49,21 +50,6 @@ class KeyedBackend(Protocol):
     async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
         """Run one call under an idempotency key."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What a finished call teaches about its tool; one that was stopped or did not say what it used teaches nothing.
-
-    `size` is the size of the input (`catp.tools.sizes.input_units`), `output` that of the result, None if it failed.
-    """
-
-    tool: str
-    version: str
-    usage: Usage
-    size: int
-    output: Size | None
-    failed: bool
 
 
 class CallHost(Protocol):
@@ -92,7 +78,7 @@ class CallHost(Protocol):
         ...
 
     @property
-    def on_call(self) -> Callable[[CallRecord], None] | None:
+    def on_call(self) -> Callable[[CallFact], None] | None:
         """Told about every call that taught something."""
         ...
 
@@ -243,7 +229,7 @@ class ToolCall:
         self.usage = result.usage
         settlement = self._settle_usage(result.usage)
         try:
-            self._teach(result.usage, failed=False, value=result.value)
+            self._teach(result.usage, settlement, failed=False, value=result.value)
             why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
         except Exception as error:  # a list that contains itself, an object whose comparison raises
             why_not = f"its result cannot be used: {type(error).__name__}: {error}"
@@ -270,17 +256,25 @@ class ToolCall:
         else:
             settlement = self._settle_usage(usage)
         if usage is not None and usage != _NO_USAGE:
-            self._teach(usage, failed=True)
+            self._teach(usage, settlement, failed=True)
         self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
 
-    def _teach(self, usage: Usage, *, failed: bool, value: Any = None) -> None:
+    def _teach(self, usage: Usage, settlement: Settlement, *, failed: bool, value: Any = None) -> None:
+        """Tell what this call says about its tool; one that was stopped or did not say what it used says nothing."""
         observer = self.host.on_call
         if observer is None and self.host.journal is None:
             return
         self.size = input_units({name: size_of(arg) for name, arg in self.args.items()})
         self.output = None if failed else size_of(value)
         if observer is not None:
-            observer(CallRecord(self.spec.name, self.spec.version, usage, self.size, self.output, failed))
+            guess = self.estimate
+            observer(
+                CallFact(
+                    self.spec.name, self.spec.version, self.host.clock.now_ns(), self.size, self.output, usage,
+                    settlement.amount, guess.price if guess is not None and guess.price.priced else None,
+                    guess.latency if guess is not None and guess.timed else None, failed,
+                )
+            )  # fmt: skip
 
     def _stopped(self, usage: Usage | None) -> None:
         if self.over:

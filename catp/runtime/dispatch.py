@@ -13,7 +13,7 @@ from typing import Any
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
-from catp.runtime.calls import CallRecord, ToolCall
+from catp.runtime.calls import ToolCall
 from catp.runtime.clock import Clock
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
@@ -23,6 +23,7 @@ from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import Failures
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
+from catp.tools.call_fact import CallFact
 from catp.tools.errors import ToolUnavailable
 from catp.tools.pools import Pool
 from catp.tools.spec import ToolBackend, ToolSpec
@@ -63,7 +64,7 @@ class Dispatcher:
         limit: Limit | None,
         deadline_s: float | None,
         post: Callable[[Event], None],
-        on_call: Callable[[CallRecord], None] | None,
+        on_call: Callable[[CallFact], None] | None,
         journal: Journal | None,
         failures: Failures,
         pools: Mapping[str, Pool],

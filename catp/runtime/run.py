@@ -21,7 +21,6 @@ from catp.planlang.money import Money, format_usd
 from catp.planlang.printer import to_text
 from catp.runtime.approval import ApprovalRequest, Approver, plan_request, step_request
 from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
-from catp.runtime.calls import CallRecord
 from catp.runtime.clock import Clock, TimerHandle, WallClock
 from catp.runtime.commands import (
     Approved,
@@ -54,6 +53,7 @@ from catp.runtime.repairs import Broken, Repaired, Repairer
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
 from catp.runtime.values import Missing, Values
+from catp.tools.call_fact import CallFact
 from catp.tools.pools import Pool
 
 __all__ = [
@@ -78,7 +78,7 @@ async def execute(
     slots: Slots | None = None,
     clock: Clock | None = None,
     on_event: Callable[[RunEvent], None] | None = None,
-    on_call: Callable[[CallRecord], None] | None = None,
+    on_call: Callable[[CallFact], None] | None = None,
     run_id: str | None = None,
     approve: Approver | None = None,
     seed: int = 0,
@@ -128,7 +128,7 @@ class Run:
         slots: Slots | None = None,
         clock: Clock | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
-        on_call: Callable[[CallRecord], None] | None = None,
+        on_call: Callable[[CallFact], None] | None = None,
         run_id: str | None = None,
         approve: Approver | None = None,
         seed: int = 0,
@@ -164,8 +164,8 @@ class Run:
         self._approve = approve
         self._on_event = on_event
         self._dispatcher = Dispatcher(
-            self.run_id, tools, catalogue.estimator(), self._values, ledger=ledger, clock=self.clock, slots=self.slots,
-            limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
+            self.run_id, tools, catalogue.estimator(live=True), self._values, ledger=ledger, clock=self.clock,
+            slots=self.slots, limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
             journal=journal, pools=pools or {}, failures=self._state.failures,
         )  # fmt: skip
@@ -267,8 +267,8 @@ class Run:
             self._draining = False
         self.slots.pump(self.clock)
 
-    def _guarded(self, observer: Callable[[CallRecord], None]) -> Callable[[CallRecord], None]:
-        def observe(call: CallRecord) -> None:
+    def _guarded(self, observer: Callable[[CallFact], None]) -> Callable[[CallFact], None]:
+        def observe(call: CallFact) -> None:
             try:
                 observer(call)
             except Exception as error:

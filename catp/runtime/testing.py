@@ -177,7 +177,7 @@ class FakeCatalogue:
         """The tool called `name`."""
         return self.tools[name]
 
-    def estimator(self) -> "FakeCatalogue":
+    def estimator(self, *, live: bool = False) -> "FakeCatalogue":
         """The catalogue itself."""
         return self
 

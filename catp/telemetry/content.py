@@ -43,9 +43,9 @@ class WatchedTools:
         twin.__dict__ = state
         return replace(spec, backend=twin)
 
-    def estimator(self) -> Estimator:
+    def estimator(self, *, live: bool = False) -> Estimator:
         """The estimator of the tools themselves."""
-        return self._tools.estimator()
+        return self._tools.estimator(live=live)
 
 
 @lru_cache(maxsize=256)
