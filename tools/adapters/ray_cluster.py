@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "first_line", "in_ray_thread", "offers", "soon"]
+__all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "in_ray_thread", "offers", "soon"]
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ async def connect(address: str | None) -> None:
         async with asyncio.timeout(_CONNECT_S):
             await asyncio.shield(asyncio.wrap_future(connecting))
     except TimeoutError:
-        message = f"Ray at {_name(address)} did not answer within {_CONNECT_S:g} s"
+        message = f"Ray on {_name(address)} did not answer within {_CONNECT_S:g} s"
         raise PoolError(message, permanent=False) from None
 
 
@@ -117,7 +117,7 @@ def _connect(address: str | None) -> None:
     try:
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
     except (Exception, SystemExit) as error:
-        raise PoolError(f"Ray at {_name(address)} cannot be used: {first_line(error)}", permanent=False) from error
+        raise PoolError(f"Ray on {_name(address)} cannot be used: {cause(error)}", permanent=False) from error
 
 
 def _reach(address: str | None) -> None:
@@ -128,7 +128,7 @@ def _reach(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
     except OSError as error:
-        message = f"Ray at {address} cannot be reached: {error.strerror or error}; is `ray start --head` running there?"
+        message = f"Ray on {address} cannot be reached: {error.strerror or error}; is `ray start --head` running there?"
         raise PoolError(message, permanent=False) from None
 
 
@@ -164,18 +164,14 @@ def offers(names: Mapping[str, float]) -> str:
     return "; ".join(", ".join(f"{n} {node['Resources'].get(n, 0):g}" for n in names) for node in _nodes()) or "nothing"
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; Ray's go on for a page."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def cause(error: BaseException) -> str:
     """Return what an error of Ray says about its cause, without its tables of ids; at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines()]
     known = ("class_name:", "actor_id:", "pid:", "namespace:", "ip:", "name:")
-    text = " ".join(line for line in lines if line and not line.startswith(known))
+    text = " ".join(line for line in lines if line and not line.startswith(known)).partition(" Some common causes")[0]
     return f"{text[:300]}…" if len(text) > 300 else text or type(error).__name__
 
 
 def _name(address: str | None) -> str:
-    return address or os.environ.get("RAY_ADDRESS") or "this machine"
+    given = os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address
+    return given or "this machine"

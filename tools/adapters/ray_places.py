@@ -9,6 +9,7 @@ before it reports (waiting for resources, starting, installing a runtime environ
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,19 +23,21 @@ from catp.tools.adapters.ray_cluster import (
     capacity,
     cause,
     connect,
-    first_line,
     in_ray_thread,
     offers,
     soon,
 )
 from catp.tools.workers import WorkerLimits
 
-__all__ = ["Place", "Places"]
+__all__ = ["Place", "Places", "forget"]
+
+_log = logging.getLogger("catp.tools")
 
 _PING_S = 5.0
 _FRESH_S = 1.0
 """A place heard of so recently is taken to be alive; others are asked before a call is trusted to them."""
 _POLL_S = 1.0
+_QUIET_S = 30.0
 _STARTS = 3
 """Times a place whose node is lost while it starts is started elsewhere."""
 
@@ -115,7 +118,6 @@ class Places:
         """Let the next call have the place; one that was killed is replaced."""
         if place.dead:
             self._end(place)
-            self._grow()
             return
         if family in place.warm:
             place.warm.remove(family)
@@ -211,15 +213,12 @@ class Places:
         if task.cancelled():
             return
         error = task.exception()
-        place = task.result() if error is None else None
-        if isinstance(error, PoolError):
-            self._refuse(error)
-        elif error is not None:
-            self._refuse(PoolError(f"a place on Ray could not be started: {first_line(error)}", permanent=False))
-        elif place is not None:
+        if error is not None:
+            self._refuse(_told(error))
+        elif (place := task.result()) is not None:
             self._all.add(place)
             self._hand_on(place)
-        if place is None:
+        else:
             self._grow()
 
     async def _start(self) -> Place | None:
@@ -228,41 +227,49 @@ class Places:
         if self._most is None:
             self._capacity = max(1, await in_ray_thread(lambda: capacity(self._resources.wanted())))
             self._grow()
-        for attempt in range(1, _STARTS + 1):
-            actor = await in_ray_thread(self._create)
+        for _ in range(_STARTS):
             try:
-                where = await self._reported(actor)
-            except BaseException as error:
-                soon(partial(_kill, actor))
-                if not isinstance(error, Exception) or attempt == _STARTS or not _node_lost(error):
-                    raise _told(error) from None
-            else:
-                return Place(actor, where) if where is not None else None
-        raise AssertionError
+                return await self._started_once()
+            except Exception as error:
+                reason = _told(error)
+                if reason.permanent:
+                    break
+        raise reason
 
     def _create(self) -> Any:
         import ray
 
         return ray.remote(CallActor).options(**self._options).remote(self._limits)
 
-    async def _reported(self, actor: Any) -> str | None:
+    async def _started_once(self) -> Place | None:
+        actor = await in_ray_thread(self._create)
         reporting = _report(actor)
-        loop = asyncio.get_running_loop()
-        possible = loop.time()
+        place, polls = None, 0
         try:
             while not (await asyncio.wait({reporting}, timeout=_POLL_S))[0]:
                 if len(self._starting) > len(self._waiting):
-                    soon(partial(_kill, actor))
                     return None
-                if await in_ray_thread(lambda: capacity(self._resources.wanted())):
-                    possible = loop.time()
-                elif loop.time() - possible > self._patience_s:
-                    there = await in_ray_thread(lambda: offers(self._resources.wanted()))
-                    message = f"no node of the Ray cluster can offer {self._resources}; they have {there}"
-                    raise PoolError(message, permanent=True)
-            return reporting.result()
+                await self._check_possible(reporting)
+                polls += 1
+                if polls * _POLL_S == _QUIET_S:
+                    _log.warning("calls have waited %g s for a place on Ray with %s", _QUIET_S, self._resources)
+            place = Place(actor, reporting.result())
+            return place
         finally:
             reporting.cancel()
+            if place is None:
+                soon(partial(_kill, actor))
+
+    async def _check_possible(self, reporting: "asyncio.Future[str]") -> None:
+        """Raise `PoolError` if for a while there has been no node that a place could ever start on."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while not reporting.done() and not await in_ray_thread(lambda: capacity(self._resources.wanted())):
+            if loop.time() - since > self._patience_s:
+                there = await in_ray_thread(lambda: offers(self._resources.wanted()))
+                message = f"no node of the Ray cluster can offer {self._resources}; they have {there}"
+                raise PoolError(message, permanent=True)
+            await asyncio.wait({reporting}, timeout=_POLL_S)
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -271,6 +278,7 @@ class Places:
         if place in self._idle:
             self._idle.remove(place)
         place.kill()
+        self._grow()
 
     def _wake_later(self) -> None:
         if self._timer is None:
@@ -294,7 +302,15 @@ def _report(actor: Any) -> "asyncio.Future[str]":
         where: str = await actor.report.remote()
         return where
 
-    return asyncio.ensure_future(asked())
+    report = asyncio.ensure_future(asked())
+    report.add_done_callback(forget)
+    return report
+
+
+def forget(task: "asyncio.Future[Any]") -> None:
+    """Take note of the end of something nobody may be waiting for any more, so that nobody complains."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _kill(actor: Any) -> None:
@@ -304,21 +320,19 @@ def _kill(actor: Any) -> None:
         ray.kill(actor, no_restart=True)
 
 
-def _node_lost(error: Exception) -> bool:
+def _node_lost(error: BaseException) -> bool:
     """True if the place died while it started, and not by its own fault."""
-    from ray.exceptions import ActorDiedError, ActorUnavailableError, RuntimeEnvSetupError
+    from ray.exceptions import ActorDiedError, ActorUnavailableError
 
     return isinstance(error, ActorUnavailableError) or (
-        isinstance(error, ActorDiedError)
-        and not error.actor_init_failed
-        and not isinstance(error, RuntimeEnvSetupError)
+        isinstance(error, ActorDiedError) and not error.actor_init_failed
     )
 
 
-def _told(error: BaseException) -> BaseException:
-    """Return what to raise for an actor that could not be started."""
-    if isinstance(error, PoolError) or not isinstance(error, Exception):
+def _told(error: BaseException) -> PoolError:
+    """Return what an actor that could not be started means for the calls that wait for it."""
+    if isinstance(error, PoolError):
         return error
     if _node_lost(error):
-        return PoolError(f"places on Ray die while they start: {first_line(error)}", permanent=False)
+        return PoolError(f"places on Ray die while they start: {cause(error)}", permanent=False)
     return PoolError(f"a place on Ray cannot be started: {cause(error)}", permanent=True)

@@ -6,7 +6,6 @@ A pool has places: Ray actors that reserve what the pool asks for and run one ca
 """
 
 import asyncio
-import importlib.util
 import math
 import pickle
 import weakref
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 from catp.tools import frames
 from catp.tools.adapters.ray_actor import Answer, Done, RemoteCall, Stopped
 from catp.tools.adapters.ray_cluster import PoolError, Resources, cause, in_ray_thread
-from catp.tools.adapters.ray_places import Place, Places
+from catp.tools.adapters.ray_places import Place, Places, forget
 from catp.tools.backends import AsyncBackend, ProcessBackend, ThreadBackend, nobody_asked
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolCrashed, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
@@ -70,8 +69,10 @@ class RayPool:
         idle_s: float = 30.0,
         patience_s: float = 30.0,
     ) -> None:
-        if importlib.util.find_spec("ray") is None:
-            raise ModuleNotFoundError("RayPool needs Ray: pip install 'catp[ray]'", name="ray")
+        try:
+            import ray  # noqa: F401  now, not at the first call: loading its library holds up every event loop for 0.3 s
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("RayPool needs Ray: pip install 'catp[ray]'", name="ray") from error
         wanted = Resources(num_cpus, num_gpus, memory_mb, dict(resources or {}))
         _check_amounts(
             num_cpus=num_cpus, num_gpus=num_gpus, memory_mb=memory_mb or 0, idle_s=idle_s, patience_s=patience_s,
@@ -194,7 +195,7 @@ async def _run(place: Place, call: RemoteCall) -> Answer:
     finally:
         if not answering.done():
             place.kill()
-            answering.add_done_callback(_heard)
+            answering.add_done_callback(forget)
 
 
 async def _asked(place: Place, call: RemoteCall) -> Answer:
@@ -211,12 +212,6 @@ async def _stopped(place: Place, call: RemoteCall, answering: "asyncio.Future[An
         place.kill()
         return None
     return answering.result().usage
-
-
-def _heard(answering: "asyncio.Future[Answer]") -> None:
-    """Take note of the end of a call nobody waits for any more."""
-    if not answering.cancelled():
-        answering.exception()
 
 
 def _refuse(tool: str, error: PoolError) -> NoReturn:
