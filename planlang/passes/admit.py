@@ -7,16 +7,24 @@ unknown price never fits a budget. Steps whose time is unknown only may exceed a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.errors import Diagnostic, Span
 from catp.planlang.money import Money, format_usd
 from catp.planlang.nodes import StepName
 
-__all__ = ["Fit", "Verdict", "admit"]
+__all__ = ["Fit", "Room", "Verdict", "admit"]
 
 Fit = Literal["fits", "expected_fits", "does_not_fit", "unpriced"]
+
+
+class Room(NamedTuple):
+    """What a budget shared with other runs has left: `left` of its cap is not spent, `free` not even reserved."""
+
+    name: str
+    left: Money
+    free: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +53,17 @@ class Verdict:
         return self.fit in ("fits", "expected_fits")
 
 
-def admit(compiled: CompiledPlan, *, budget: Money | None = None, deadline_ms: float | None = None) -> Verdict:
-    """Compare the estimate of a plan with the caller's limits and the plan's own.
+def admit(
+    compiled: CompiledPlan,
+    *,
+    budget: Money | None = None,
+    deadline_ms: float | None = None,
+    rooms: Sequence[Room] = (),
+) -> Verdict:
+    """Compare the estimate of a plan with the caller's limits, the plan's own, and the `rooms` of shared budgets.
+
+    An expected price that exceeds what a shared budget has left does not fit; a p95 that exceeds what is free in it now
+    only may not: running calls may give money back.
 
     Raises:
         ValueError: if `budget` or `deadline_ms` is not above zero.
@@ -60,12 +77,14 @@ def admit(compiled: CompiledPlan, *, budget: Money | None = None, deadline_ms: f
     cost, cost_span = _tighter(budget, own_cost, limits.span)
     time, time_span = _tighter(deadline_ms, own_ms, limits.span)
     found: list[Diagnostic | None] = []
-    if cost is not None and estimate.unpriced:
+    if estimate.unpriced and (cost is not None or rooms):
         names = ", ".join(f"`{name}`" for name in estimate.unpriced)
         found.append(_problem("E205", f"the price of {names} is unknown, so no budget can be promised", cost_span))
-    elif cost is not None:
+    else:
         price = (float(estimate.price.expected or 0), float(estimate.price.p95 or 0))
-        found.append(_compare("E202", "price", price, cost, _dollars, cost_span))
+        if cost is not None:
+            found.append(_compare("E202", "price", price, cost, _dollars, cost_span))
+        found.extend(_in_room(price, room) for room in rooms)
     if time is not None:
         latency = estimate.latency
         found.append(_compare("E203", "latency", (latency.expected_ms, latency.p95_ms), time, _seconds, time_span))
@@ -110,6 +129,21 @@ def _compare(
         message = f"expected {what} {show(expected)} fits, {label} {show(highest)} exceeds the limit of {show(limit)}"
         return Diagnostic(code, message, span, severity="warning", path=None if span else "limits")
     return None
+
+
+def _in_room(price: tuple[float, float], room: Room) -> Diagnostic | None:
+    expected, p95 = price
+    what = f"expected price {_dollars(expected)}"
+    if expected > room.left:
+        return _problem("E202", f"{what} exceeds the {_left(room.left)} that {room.name} has left", None)
+    if p95 > room.free:
+        message = f"{what} fits, p95 {_dollars(p95)} exceeds the {_left(room.free)} that {room.name} has free now"
+        return Diagnostic("E202", message, None, severity="warning", path="limits")
+    return None
+
+
+def _left(amount: Money) -> str:
+    return _dollars(max(0, amount))
 
 
 def _untimed(steps: Sequence[StepName], limit: float, span: Span | None) -> Diagnostic | None:

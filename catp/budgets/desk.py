@@ -1,0 +1,282 @@
+"""The desk of one project and agent: reserves in every budget of theirs, atomically, against all other processes.
+
+Checking all budgets and holding the money is one transaction. What a call held is given back, and what it cost counted,
+by the transaction that stores its ledger rows (`catp.store.budget_spend`); in between the held amount stands for it. A
+call that cost more than it held, or money that others wait for, is corrected here at once.
+
+A reservation expires unless its run renews it, so that money held by a process that was killed comes back. If the store
+does not answer, nothing is granted.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from catp.budgets.transactions import Execute, StoreBusy, Transactions
+from catp.planlang.money import Money
+from catp.planlang.passes.admit import Room
+from catp.runtime.ledger import CallKey
+from catp.runtime.limits import BudgetRefused, LevelReached, crossed, why_refused
+from catp.store.budgets import STANDINGS, Standing, as_standing, moment
+from catp.store.errors import StoreError
+from catp.store.tables import NO_ELEMENT
+
+__all__ = ["BudgetDesk"]
+
+_TTL_S = 60.0
+_BUSY_FOR_GOOD_S = 10.0
+_MANY = 256
+_SHARED = "the shared budgets"
+
+_LOCK_BUDGETS = """
+SELECT id FROM budgets WHERE (scope = 'project' AND name = :project) OR (scope = 'agent' AND name = :agent)
+ORDER BY id FOR UPDATE
+"""
+_HOLD = """
+INSERT INTO reservations (budget_id, run_id, step, element, attempt, period_start, amount_nano, expires_ns)
+VALUES (:budget, :run, :step, :element, :attempt, :start, :amount, :expires)
+ON CONFLICT (budget_id, run_id, step, element, attempt)
+DO UPDATE SET amount_nano = excluded.amount_nano, expires_ns = excluded.expires_ns
+"""
+_OF_CALL = "WHERE run_id = :run AND step = :step AND element = :element AND attempt = :attempt"
+_ADJUST = f"UPDATE reservations SET amount_nano = :amount {_OF_CALL}"
+_DROP = f"DELETE FROM reservations {_OF_CALL}"
+_STILL_HELD = "SELECT DISTINCT step, element, attempt FROM reservations WHERE run_id = :run"
+_RENEW = "UPDATE reservations SET expires_ns = :expires WHERE run_id = :run"
+_FORGET = "DELETE FROM reservations WHERE expires_ns < :long_ago"
+_NOT_SO_LATE = "UPDATE reservations SET expires_ns = :expires WHERE expires_ns > :too_late"
+_FIRE = """
+INSERT INTO budget_fires (budget_id, period_start, level, fired_ns, run_id) VALUES (:budget, :start, :level, :now, :run)
+ON CONFLICT (budget_id, period_start, level) DO NOTHING RETURNING level
+"""
+
+
+class BudgetDesk:
+    """Shared limits (`catp.runtime.ledger.SharedLimits`) of one project and agent, for all runs of this process.
+
+    Args:
+        transactions: The store.
+        project: Whose budgets hold.
+        agent: A name, or "" for none.
+        ttl_s: For how long a reservation counts unless it is renewed.
+        now_ns: The time of day that all processes share, Unix nanoseconds.
+        strict: Refuse everything priced as long as it is not known whether there are budgets. By default they hold from
+            the moment they are first seen.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        project: str = "default",
+        agent: str = "",
+        *,
+        ttl_s: float = _TTL_S,
+        now_ns: Callable[[], int] = time.time_ns,
+        strict: bool = False,
+    ) -> None:
+        self._transactions = transactions
+        self._scopes = {"project": project, "agent": agent}
+        self._ttl_ns = round(ttl_s * 1e9)
+        self._now_ns = now_ns
+        self._capped = strict
+        self._held: dict[CallKey, Money] = {}
+        self._settled: dict[CallKey, Money] = {}
+        self._late: list[CallKey] = []
+        self._levels: list[tuple[int, int]] = []
+        self._told: dict[tuple[str, str], int] = {}
+        self._runs: Counter[str] = Counter()
+        self._tight = False
+        self._busy_since: float | None = None
+
+    @property
+    def capped(self) -> bool:
+        """True if there was a budget when the store was last asked, or nobody knows and the desk is strict."""
+        return self._capped
+
+    def rooms(self) -> list[Room]:
+        """Return what every budget has left, for admission; raise `StoreError` if nobody knows."""
+        found = self._transactions.look(self._standings)
+        self._capped = bool(found)
+        return [Room(s.budget.title, Money(s.budget.cap - s.spent), s.available) for s in found]
+
+    # --- the ledger's side ------------------------------------------------------------------------------------------
+
+    def reserve(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
+        """See `SharedLimits.reserve`."""
+        try:
+            if not self._capped and not self._transactions.look(self._standings):
+                return None
+            refused = self._transactions.run(lambda execute: self._hold(execute, key, amount, kept))
+        except StoreBusy as error:
+            return self._busy(amount, error)
+        except StoreError as error:
+            return _unreachable(amount, error) if self._capped else None
+        self._busy_since = None
+        self._tight = refused is not None
+        if refused is None and self._capped:
+            self._held[key] = amount
+        return refused
+
+    def settle(self, key: CallKey, amount: Money) -> tuple[LevelReached, ...]:
+        """See `SharedLimits.settle`."""
+        held = self._held.pop(key, None)
+        if not self._capped:
+            return ()
+        if held is not None and (amount > held or (self._tight and amount < held)):
+            self._try(lambda execute: execute(_ADJUST, {**_place(key), "amount": amount}))
+        if self._levels:
+            if held is not None:
+                self._settled[key] = amount
+            pending = sum(self._settled.values())
+            if len(self._settled) > _MANY or any(spent + pending >= level for spent, level in self._levels):
+                return self.reached()
+        return ()
+
+    def release(self, key: CallKey) -> None:
+        """See `SharedLimits.release`."""
+        if self._held.pop(key, None) is not None and not self._try(lambda execute: execute(_DROP, _place(key))):
+            self._late.append(key)
+
+    def reached(self) -> tuple[LevelReached, ...]:
+        """Return the warn levels that were reached since the last time and that no process has told yet."""
+        if not self._capped:
+            return ()
+        try:
+            return self._transactions.run(self._fire)
+        except StoreError:  # told by whoever settles next
+            self._told.clear()
+            return ()
+
+    # --- the life of a run ------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def alive(self, run_id: str) -> AsyncIterator[None]:
+        """Renew what a run holds for as long as the block lasts."""
+        self._runs[run_id] += 1
+        renewing = asyncio.ensure_future(self._keep_renewing())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
+            self._runs[run_id] -= 1
+            if not self._runs[run_id]:
+                del self._runs[run_id]
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_ns / 4e9)
+            self.renew()
+
+    def renew(self) -> None:
+        """Put off the expiry of what the runs of this process hold; drop what expired long ago."""
+        if not self._capped:
+            return
+        now = self._now_ns()
+        times = {"expires": now + self._ttl_ns, "long_ago": now - 10 * self._ttl_ns, "too_late": now + 2 * self._ttl_ns}
+
+        def work(execute: Execute) -> None:
+            for run_id in self._runs:
+                execute(_RENEW, {"run": run_id, "expires": times["expires"]})
+            for key in self._late:
+                execute(_DROP, _place(key))
+            execute(_FORGET, {"long_ago": times["long_ago"]})
+            # written before the clock went back: nobody may hold money for longer than others do
+            execute(_NOT_SO_LATE, {"expires": times["expires"], "too_late": times["too_late"]})
+
+        if self._try(work):
+            self._late.clear()
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._transactions.close()
+
+    # --- inside a transaction ---------------------------------------------------------------------------------------
+
+    def _standings(self, execute: Execute) -> list[Standing]:
+        return [as_standing(row) for row in execute(STANDINGS, {**moment(self._now_ns()), **self._scopes})]
+
+    def _hold(self, execute: Execute, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
+        if not self._transactions.serial:
+            execute(_LOCK_BUDGETS, self._scopes)
+        found = self._standings(execute)
+        self._capped = bool(found)
+        self._watch_levels(found)
+        for standing in found:
+            refused = why_refused(
+                key.tool, amount, name=standing.budget.title, cap=standing.budget.cap, spent=standing.spent,
+                reserved=standing.reserved, others=standing.reserved, kept=kept,
+            )  # fmt: skip
+            if refused is not None:
+                return refused
+        expires = self._now_ns() + self._ttl_ns
+        for standing in found:
+            held = {"budget": standing.budget.id, "start": standing.start, "amount": amount, "expires": expires}
+            execute(_HOLD, {**_place(key), **held})
+        return None
+
+    def _watch_levels(self, found: list[Standing]) -> None:
+        """Remember how far each budget is from its next warn level, to ask the store only when one may be reached."""
+        self._levels = []
+        for standing in found:
+            budget = standing.budget
+            ahead = [level for level in budget.warn if round(level * budget.cap) > self._told.get(_mark(standing), -1)]
+            if ahead:
+                self._levels.append((standing.spent, round(ahead[0] * budget.cap)))
+
+    def _fire(self, execute: Execute) -> tuple[LevelReached, ...]:
+        """Mark the levels that are reached as told, counting what is not stored yet; return the new ones."""
+        runs = {key.run_id for key in self._settled}
+        still = {(run, *row) for run in runs for row in execute(_STILL_HELD, {"run": run})}
+        self._settled = {key: amount for key, amount in self._settled.items() if _row(key) in still}
+        pending = sum(self._settled.values())
+        reached = []
+        found = self._standings(execute)
+        for standing in found:
+            budget, spent = standing.budget, Money(standing.spent + pending)
+            for level in crossed(budget.warn, spent, budget.cap):
+                place = {"budget": budget.id, "start": standing.start, "level": level}
+                said = {"now": self._now_ns(), "run": next(iter(self._runs), None)}
+                self._told[_mark(standing)] = round(level * budget.cap)
+                if execute(_FIRE, {**place, **said}):
+                    reached.append(LevelReached(budget.title, level, spent, budget.cap))
+        self._watch_levels(found)
+        return tuple(reached)
+
+    # --- when the store does not answer -----------------------------------------------------------------------------
+
+    def _try(self, work: Callable[[Execute], Any]) -> bool:
+        """Do what may also be done later, or by the store's writer."""
+        try:
+            self._transactions.run(work)
+        except StoreError:
+            return False
+        return True
+
+    def _busy(self, amount: Money, error: StoreError) -> BudgetRefused:
+        now = time.monotonic()
+        self._busy_since = self._busy_since or now
+        if now - self._busy_since > _BUSY_FOR_GOOD_S:
+            return _unreachable(amount, error)
+        return BudgetRefused(str(error), _SHARED, amount, None, "elsewhere")
+
+
+def _unreachable(amount: Money, error: StoreError) -> BudgetRefused:
+    reason = f"nothing may be spent while nobody knows what {_SHARED} have left: {error}"
+    return BudgetRefused(reason, _SHARED, amount, None, "unreachable")
+
+
+def _row(key: CallKey) -> tuple[str, str, int, int]:
+    return key.run_id, key.step, NO_ELEMENT if key.element is None else key.element, key.attempt
+
+
+def _mark(standing: Standing) -> tuple[str, str]:
+    return standing.budget.id, standing.start
+
+
+def _place(key: CallKey) -> Mapping[str, Any]:
+    return dict(zip(("run", "step", "element", "attempt"), _row(key), strict=True))
