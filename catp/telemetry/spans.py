@@ -6,27 +6,25 @@
      ├── chat MODEL            the same, of a tool that asks a language model
      └── step STATUS           a step, or a call, that ended without having been started: no duration
 
-Calls are siblings, whatever waited for whom: the edges of the plan are span links from the consumer's calls to those
-that gave the values.
+Calls are siblings, whatever waited for whom: the edges of the plan are span links (see `catp.telemetry.edges`).
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
-from catp.planlang.nodes import StepName
 from catp.runtime.binding import ToolSource
 from catp.runtime.events import RunEvent
 from catp.telemetry.content import CALL_SPAN
 from catp.telemetry.costs import CallCost
+from catp.telemetry.edges import PlanEdges
 from catp.telemetry.metrics import Metrics
 from catp.telemetry.models import CalledTool, called_tool
 from catp.telemetry.names import EVENT_FIELDS, SCOPE, STEP, Catp, Conventions, GenAI, Kind, Reader
@@ -35,9 +33,6 @@ from catp.telemetry.workflow import Workflow
 __all__ = ["RunSpans"]
 
 _log = logging.getLogger("catp.telemetry")
-
-_MOST_LINKS = 128
-"""Links of one span; what the SDK keeps by default. Only wide maps have more."""
 
 _ENDS = {
     "node.finished": "ok", "node.failed": "failed", "node.skipped": "skipped", "node.refused": "refused",
@@ -59,14 +54,6 @@ class _OpenCall:
     tokens: tuple[Any, Any] | None = None
 
 
-@dataclass(slots=True)
-class _Told:
-    """What a step has shown so far: the call that gave each element its value, and the last span of any kind."""
-
-    won: dict[int | None, SpanContext] = field(default_factory=dict)
-    last: SpanContext | None = None
-
-
 class RunSpans:
     """Observes the events of one run; `workflow` is its span if the agent has begun one, else the run gets its own.
 
@@ -84,13 +71,13 @@ class RunSpans:
         workflow: Workflow | None = None,
     ) -> None:
         self._tracer, self._metrics, self._tools, self._conventions = tracer, metrics, tools, conventions
-        self._compiled = compiled
+        self._compiled, self._edges = compiled, PlanEdges(compiled)
         self._workflow, self._owns = workflow, workflow is None
         self._base = otel_context.get_current()
         self._known: dict[str, CalledTool] = {}
         self._open: dict[tuple[str, int | None, int | None], _OpenCall] = {}
-        self._told: dict[str, _Told] = {}
         self._causes: dict[tuple[str, int | None, str], str] = {}
+        self._inside: set[asyncio.Task[Any]] = set()
         self._refused: set[str] = set()
         self._saved = Money(0)
         self._unpriced = False
@@ -159,6 +146,13 @@ class RunSpans:
         attributes = {name: data[key] for key, name in EVENT_FIELDS.items() if data.get(key) is not None}
         workflow.span.add_event(f"{SCOPE}.{event.type}", attributes, timestamp=event.at_ns)
 
+    def _replanned(self, workflow: Workflow, event: RunEvent) -> None:
+        """The run goes on with another plan, of which the event holds the text."""
+        self._noted(workflow, event)
+        source = event.data.get("source")
+        if source is not None:
+            self._edges.replan(source)
+
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _caused(self, workflow: Workflow, event: RunEvent) -> None:
@@ -170,10 +164,14 @@ class RunSpans:
     def _started(self, workflow: Workflow, event: RunEvent) -> None:
         call = self._start(workflow, event, event.at_ns)
         try:
-            call.task = asyncio.current_task()
-        except RuntimeError:  # events told after the run, outside any event loop
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        if task is None or task in self._inside:  # events told after the run
             return
         # the runtime tells of a started call in the very task that runs the tool: here its span becomes current
+        self._inside.add(task)
+        call.task = task
         call.tokens = (otel_context.attach(set_span_in_context(call.span)), CALL_SPAN.set(call.span))
 
     def _start(self, workflow: Workflow, event: RunEvent, at_ns: int) -> _OpenCall:
@@ -181,7 +179,7 @@ class RunSpans:
         tool = self._tool(name)
         attributes = {
             **tool.attributes,
-            **self._place(event),
+            **self._edges.place(event),
             Catp.CAUSE: self._causes.pop((step, event.element, name), "first"),
             GenAI.CALL_ID: f"{event.run_id}:{_unit(event)}#{event.attempt}",
         }
@@ -192,10 +190,10 @@ class RunSpans:
             set_span_in_context(workflow.span, self._base),
             SpanKind.INTERNAL if tool.model is None else SpanKind.CLIENT,
             attributes,
-            self._links(step, event.element),
+            self._edges.links(step, event.element),
             at_ns,
         )
-        self._tell(step).last = span.get_span_context()
+        self._edges.showed(step, span.get_span_context())
         call = self._open[step, event.element, event.attempt] = _OpenCall(span, tool, at_ns)
         return call
 
@@ -220,82 +218,46 @@ class RunSpans:
             call.span.set_attribute(GenAI.ERROR, error)
             call.span.set_status(Status(StatusCode.ERROR, str(data.get("reason", ""))))
         if outcome == "ok":
-            self._tell(key[0]).won.setdefault(event.element, call.span.get_span_context())
+            self._edges.won(key[0], event.element, call.span.get_span_context())
         self._saved = Money(self._saved + cost.saved)
         self._unpriced |= cost.amount is None
-        _leave(call)
+        self._leave(call)
         call.span.end(event.at_ns)
         self._metrics.call(call.tool, (event.at_ns - call.start_ns) / 1e9, outcome, error, cost, units)
+
+    def _leave(self, call: _OpenCall) -> None:
+        """Take the span out of the task's context; a call that ends in another task takes its context with it."""
+        if call.tokens is not None and call.task is not None and asyncio.current_task() is call.task:
+            self._inside.discard(call.task)
+            attached, marked = call.tokens
+            CALL_SPAN.reset(marked)
+            otel_context.detach(attached)
 
     def _unstarted(self, workflow: Workflow, event: RunEvent) -> None:
         """A step, or one call of it, that came to nothing without having been started still has its place."""
         step, status = str(event.step), _ENDS[event.type]
-        told = self._tell(step)
         if event.type == "node.refused" and (event.attempt is not None or step not in self._refused):
             self._refused.add(step)
             self._metrics.refused("approval" if event.attempt is None else "budget")
-        if event.attempt is None and (told.last is not None or event.element is not None):
+        if event.attempt is None and (self._edges.seen(step) or event.element is not None):
             return
-        attributes = {**self._place(event), Catp.OUTCOME: status, Reader.SPAN_KIND: Kind.STEP}
+        attributes = {**self._edges.place(event), Catp.OUTCOME: status, Reader.SPAN_KIND: Kind.STEP}
         reason = str(event.data.get("reason", ""))
         if reason:
             attributes[Catp.REASON] = reason
-        parent, links = set_span_in_context(workflow.span, self._base), self._links(step, event.element)
+        parent, links = set_span_in_context(workflow.span, self._base), self._edges.links(step, event.element)
         name = f"{STEP} {status}"
         span = self._tracer.start_span(name, parent, SpanKind.INTERNAL, attributes, links, event.at_ns)
         if status in ("failed", "refused", "poisoned"):
             span.set_attribute(GenAI.ERROR, status)
             span.set_status(Status(StatusCode.ERROR, reason))
         span.end(event.at_ns)
-        told.last = span.get_span_context()
-
-    # --- the plan ---------------------------------------------------------------------------------------------------
+        self._edges.showed(step, span.get_span_context())
 
     def _tool(self, name: str) -> CalledTool:
         if name not in self._known:
             self._known[name] = called_tool(name, self._tools)
         return self._known[name]
-
-    def _tell(self, step: str) -> _Told:
-        return self._told.setdefault(step, _Told())
-
-    def _place(self, event: RunEvent) -> dict[str, Any]:
-        """Where in the plan an event belongs; an estimate that a later plan lacks is left out."""
-        step = str(event.step)
-        found: dict[str, Any] = {Catp.NODE: step, Catp.PARENTS: [parent for parent, _ in self._parents(step)]}
-        optional = {Catp.ATTEMPT: event.attempt, Catp.ELEMENT: event.element}
-        found |= {key: value for key, value in optional.items() if value is not None}
-        estimate = self._compiled.estimate.steps.get(StepName(step))
-        if estimate is not None:
-            found |= {Catp.SLACK: estimate.slack_ms, Catp.CRITICAL: estimate.critical}
-        return found
-
-    def _parents(self, step: str) -> list[tuple[str, Mapping[str, Any]]]:
-        """The steps that a step reads, in plan order, with the attributes of the edge."""
-        graph = self._compiled.graph
-        if step not in graph:
-            return []
-        edges = graph.in_edges(step, data=True)
-        return [(parent, edge) for parent, _, edge in edges if graph.nodes[parent]["kind"] == "step"]
-
-    def _links(self, step: str, element: int | None) -> list[Link]:
-        """One link per value that came along an edge, or to the last sign of a parent that gave none."""
-        links: list[Link] = []
-        for parent, edge in self._parents(step):
-            told = self._told.get(parent)
-            if told is None:  # it ended in an earlier process
-                continue
-            sources: dict[int | None, SpanContext] = told.won
-            if edge["elementwise"] and element in told.won:
-                sources = {element: told.won[element]}
-            elif not told.won and told.last is not None:
-                sources = {None: told.last}
-            for index, source in islice(sources.items(), _MOST_LINKS - len(links)):
-                attributes: dict[str, Any] = {Catp.EDGE_NODE: parent, Catp.EDGE_PORT: ",".join(edge["slots"])}
-                if index is not None:
-                    attributes[Catp.EDGE_ELEMENT] = index
-                links.append(Link(source, attributes))
-        return links
 
 
 def _unit(event: RunEvent) -> str:
@@ -312,19 +274,11 @@ def _tokens(units: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(units[unit]) for unit, name in names if unit in units}
 
 
-def _leave(call: _OpenCall) -> None:
-    """Take the span out of the task's context; a call that ends in another task takes its context with it."""
-    if call.tokens is not None and asyncio.current_task() is call.task and CALL_SPAN.get() is call.span:
-        attached, marked = call.tokens
-        CALL_SPAN.reset(marked)
-        otel_context.detach(attached)
-
-
 _HANDLERS: Mapping[str, Callable[[RunSpans, Workflow, RunEvent], None]] = {
     "run.created": RunSpans._begun,
     "run.resumed": RunSpans._begun,
     "run.budget_warning": RunSpans._noted,
-    "run.replanned": RunSpans._noted,
+    "run.replanned": RunSpans._replanned,
     "run.waiting": RunSpans._ended,
     "run.finished": RunSpans._ended,
     "node.awaiting_approval": RunSpans._noted,

@@ -1,0 +1,259 @@
+"""What spans and metrics say of retries, hedges, maps, refusals, unknown prices, cached results and later plans."""
+
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from catp.planlang.money import Money, format_usd, parse_usd
+from catp.planlang.types import parse_type
+from catp.runtime.events import RunEvent
+from catp.runtime.ledger import Ledger
+from catp.runtime.testing import CENT, compiled
+from catp.telemetry.testing import World, attributes
+from catp.tools.errors import ToolFailed
+from catp.tools.price import Unpriced
+
+LIST = parse_type("list[text]")
+
+
+@pytest.fixture(autouse=True)
+def _default_conventions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_SEMCONV_STABILITY_OPT_IN", raising=False)
+    monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def linked(world: World, span: Any) -> list[tuple[str, Any]]:
+    """What a span's links point at: the node, and the element if there is one."""
+    ends = {other.context.span_id: attributes(other) for other in world.spans if other.context is not None}
+    found = [ends[link.context.span_id] for link in span.links]
+    return [(end["catp.node.id"], end.get("catp.node.element")) for end in found]
+
+
+async def test_the_loser_of_a_hedge_is_no_error_and_is_paid(world: World) -> None:
+    world.tools.add("slow", takes_s=10.0)
+    world.tools.add("fast", takes_s=1.0)
+    outcome = await world.run("a = slow() | fast() @hedge(2s)\nout a")
+    loser, winner = world.step("a")
+    assert [attributes(span)["catp.node.cause"] for span in (loser, winner)] == ["first", "hedge"]
+    assert attributes(loser)["catp.node.outcome"] == "cancelled"
+    assert loser.status.status_code is StatusCode.UNSET
+    assert "error.type" not in attributes(loser)
+    assert winner.start_time == (loser.start_time or 0) + 2_000_000_000
+    assert sum(parse_usd(attributes(s)["catp.cost.amount"]) for s in (loser, winner)) == outcome.spent
+
+
+async def test_a_map_is_linked_element_by_element(world: World) -> None:
+    world.tools.add("load", lambda: ["p", "q", "r"], params=(), returns=LIST)
+    world.tools.add("read", takes_s=0.1)
+    world.tools.add("sum_up")
+    await world.run("pages = load()\ntexts = read(each pages)\nmoods = read(each texts)\nall = sum_up(moods)\nout all")
+    moods = world.step("moods")
+    assert [attributes(span)["catp.node.element"] for span in moods] == [0, 1, 2]
+    assert [linked(world, span) for span in moods] == [[("texts", 0)], [("texts", 1)], [("texts", 2)]]
+    (total,) = world.step("all")
+    assert linked(world, total) == [("moods", 0), ("moods", 1), ("moods", 2)]
+    assert [link.attributes for link in total.links] == [
+        {"catp.edge.node": "moods", "catp.edge.port": "arg:x", "catp.edge.element": i} for i in range(3)
+    ]
+
+
+async def test_links_of_a_wide_map_are_bounded(world: World) -> None:
+    world.tools.add("load", lambda: list(range(300)), params=(), returns=LIST)
+    world.tools.add("read")
+    await world.run("pages = load()\ntexts = read(each pages)\nall = read(texts)\nout all")
+    (total,) = world.step("all")
+    assert len(total.links) == 128
+    assert total.dropped_links == 0
+
+
+async def test_an_unknown_price_is_absent_under_every_name(world: World) -> None:
+    world.tools.add("mystery", price=Unpriced(), p95=None)
+    world.tools.add("known")
+    await world.run("a = mystery()\nb = known(a)\nout b")
+    (mystery,) = world.step("a")
+    assert attributes(mystery)["catp.cost.unpriced"] is True
+    costs = {"catp.cost.amount", "catp.cost.currency", "gen_ai.usage.cost", "llm.cost.total", "mlflow.llm.cost"}
+    assert not costs & set(attributes(mystery))
+    assert costs <= set(attributes(world.step("b")[0]))
+    run = attributes(world.one("invoke_workflow"))
+    assert run["catp.cost.unpriced"] is True
+    assert run["catp.cost.amount"] == "0.01"
+    calls = world.metrics()["catp.calls"]
+    assert calls[("catp.cost.unpriced", True), ("catp.node.outcome", "ok"), ("catp.tool.name", "mystery")] == 1
+    assert list(world.metrics()["catp.cost"]) == [(("catp.tool.name", "known"),)]
+
+
+async def test_what_was_refused_failed_or_never_started_is_shown(world: World) -> None:
+    world.tools.add("dear", p95=Money(5 * CENT))
+    world.tools.add("bad", script=[ToolFailed("bad", "no such page", error_type="NotFound")])
+    world.tools.add("use", params=("x", "y"))
+    outcome = await world.run("a = dear()\nb = bad()\nc = use(a, b)\nout c, b?", ledger=Ledger(Money(2 * CENT)))
+    assert outcome.status == "failed"
+    (refused,) = world.named("step refused")
+    (failed,) = world.step("b")
+    (poisoned,) = world.named("step poisoned")
+    assert attributes(refused)["catp.node.attempt"] == 1
+    assert "may cost $0.05" in attributes(refused)["catp.node.reason"]
+    assert (failed.status.status_code, attributes(failed)["error.type"]) == (StatusCode.ERROR, "NotFound")
+    assert failed.status.description == "bad: no such page"
+    assert poisoned.start_time == poisoned.end_time
+    assert set(linked(world, poisoned)) <= {("a", None), ("b", None)}
+    assert linked(world, poisoned)
+    run = world.one("invoke_workflow")
+    assert (run.status.status_code, attributes(run)["error.type"]) == (StatusCode.ERROR, "failed")
+    metrics = world.metrics()
+    assert metrics["catp.refusals"] == {(("catp.refusal.kind", "budget"),): 1}
+    assert metrics["catp.failures"] == {(("catp.tool.name", "bad"), ("error.type", "NotFound")): 1}
+    assert metrics["gen_ai.workflow.duration"] == {(("error.type", "failed"),): 0.0}
+
+
+async def test_denied_approval_and_overruns_are_told(world: World) -> None:
+    world.tools.add("post", effects="write")
+    world.tools.add("more", actual=lambda args: 3 * CENT)
+
+    async def deny(_: object) -> bool:
+        return False
+
+    await world.run("a = post() @approve\nb = more()\nout b, a?", approve=deny)
+    (denied,) = world.step("a")
+    assert (denied.name, attributes(denied)["catp.node.reason"]) == ("step refused", "approval was denied")
+    assert world.metrics()["catp.refusals"] == {(("catp.refusal.kind", "approval"),): 1}
+    events = {event.name: dict(event.attributes or {}) for event in world.one("invoke_workflow").events}
+    assert events["catp.node.awaiting_approval"]["catp.node.id"] == "a"
+    warning = events["catp.run.budget_warning"]
+    assert (warning["catp.tool.name"], warning["catp.cost.overrun"]) == ("more", "0.02")
+
+
+async def test_metrics_of_calls_and_of_the_run(world: World) -> None:
+    world.tools.add("fetch", takes_s=0.25, script=[ToolFailed("fetch", "busy", error_type="Busy"), "page"])
+    world.add_model("ask")
+    outcome = await world.run("plan demo\na = fetch() @retry(1, backoff=0s)\nb = ask(a)\nout b")
+    metrics = world.metrics()
+    assert metrics["gen_ai.workflow.duration"] == {(("gen_ai.workflow.name", "demo"),): pytest.approx(1.0)}
+    tool = (("gen_ai.tool.name", "fetch"), ("gen_ai.tool.type", "function"))
+    assert metrics["gen_ai.execute_tool.duration"] == {tool: 0.25, (("error.type", "Busy"), *tool): 0.25}
+    model = (
+        ("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", "mistral_ai"), ("gen_ai.request.model", "small-1"),
+    )  # fmt: skip
+    server = (("server.address", "api.mistral.ai"), ("server.port", 443))
+    assert metrics["gen_ai.client.operation.duration"] == {(*model, *server): 0.5}
+    assert metrics["gen_ai.client.token.usage"] == {
+        (*model, ("gen_ai.token.type", "input"), *server): 120,
+        (*model, ("gen_ai.token.type", "output"), *server): 30,
+    }
+    assert sum(metrics["catp.cost"].values()) == pytest.approx(outcome.spent / 1e9)
+    assert sum(metrics["catp.calls"].values()) == 3
+
+
+# --- events that other parts of the product write: told here as they are specified ---------------------------------
+
+
+def told(world: World, source: str, *events: tuple[str, str | None, int | None, dict[str, Any]]) -> None:
+    plan = compiled(source, world.tools)
+    observe = world.telemetry.observer(plan, world.tools)
+    start = world.clock.now_ns()
+    for seq, (type_, step, attempt, data) in enumerate(events, 1):
+        at_ns = start + seq * 1_000_000
+        observe(RunEvent(seq, "01RUN", at_ns, type_, step, attempt, None, data))  # type: ignore[arg-type]
+
+
+def test_a_cached_result_has_a_span_and_its_saving(world: World) -> None:
+    world.tools.add("look")
+    row = {"kind": "cached", "quantity": 1, "unit": "call", "amount": "0.00", "saved": "0.01", "source": "measured"}
+    settled = {"tool": "look", "outcome": "ok", "amount": "0.00", "ms": 0.5, "cached": True, "rows": [row]}
+    told(
+        world,
+        "a = look()\nout a",
+        ("run.created", None, None, {}),
+        ("node.settled", "a", 1, settled),
+        ("run.finished", None, None, {"status": "complete", "spent": "0.00"}),
+    )
+    (hit,) = world.step("a")
+    assert attributes(hit)["catp.node.cached"] is True
+    assert (attributes(hit)["catp.cost.amount"], attributes(hit)["catp.cost.saved"]) == ("0.00", "0.01")
+    assert (hit.end_time or 0) - (hit.start_time or 0) == 500_000
+    assert attributes(world.one("invoke_workflow"))["catp.cost.saved"] == "0.01"
+    assert world.metrics()["catp.saved"] == {(("catp.tool.name", "look"),): 0.01}
+
+
+def test_a_resumed_run_starts_in_the_middle(world: World) -> None:
+    world.tools.add("look")
+    call = {"tool": "look", "outcome": "ok", "amount": "0.01", "ms": 1.0}
+    told(
+        world,
+        "a = look()\nb = look(a)\nout b",
+        ("run.resumed", None, None, {"project": "p"}),
+        ("something.new", "b", None, {"x": [1]}),
+        ("node.started", "b", 1, {"tool": "look", "est": "0.01"}),
+        ("node.settled", "b", 1, call),
+        ("run.waiting", None, None, {"status": "waiting", "spent": "0.02"}),
+    )
+    run, b = world.spans
+    assert (attributes(run)["catp.run.resumed"], attributes(run)["catp.project"]) == (True, "p")
+    assert attributes(run)["catp.run.status"] == "waiting"
+    assert run.status.status_code is StatusCode.UNSET
+    assert (b.start_time, b.end_time) == (world.clock.now_ns() + 3_000_000, world.clock.now_ns() + 4_000_000)
+    assert b.links == ()
+    assert attributes(b)["catp.node.parents"] == ("a",)
+
+
+def test_a_new_plan_brings_its_own_edges(world: World) -> None:
+    world.tools.add("look")
+    world.tools.add("other")
+    ok = {"outcome": "ok", "amount": "0.01", "ms": 1.0}
+    told(
+        world,
+        "a = look()\nb = look(a)\nout b",
+        ("run.created", None, None, {}),
+        ("node.started", "a", 1, {"tool": "look"}),
+        ("node.settled", "a", 1, {"tool": "look", **ok}),
+        (
+            "run.replanned",
+            None,
+            None,
+            {"plan": "abc", "source": "a = look()\nc = other(a)\nout b = c", "reason": "why"},
+        ),
+        ("node.started", "c", 1, {"tool": "other"}),
+        ("node.settled", "c", 1, {"tool": "other", **ok}),
+        ("run.finished", None, None, {"status": "complete", "spent": "0.02"}),
+    )
+    (c,) = world.step("c")
+    assert linked(world, c) == [("a", None)]
+    assert "catp.node.slack_ms" not in attributes(c)
+    assert [event.name for event in world.one("invoke_workflow").events] == ["catp.run.replanned"]
+
+
+async def test_events_told_again_give_the_same_spans(world: World) -> None:
+    world.tools.add("fetch", takes_s=0.25)
+    world.tools.add("join", params=("x", "y"))
+    source = "a = fetch(1)\nb = fetch(2)\nc = join(a, b)\nout c"
+    outcome = await world.run(source)
+    again = World()
+    again.tools = world.tools
+    observe = again.telemetry.observer(compiled(source, world.tools), world.tools)
+    for event in outcome.events:
+        observe(event)
+    assert [(s.name, s.start_time, s.end_time, dict(attributes(s))) for s in again.spans] == [
+        (s.name, s.start_time, s.end_time, dict(attributes(s))) for s in world.spans
+    ]
+    assert format_usd(outcome.spent) == "0.03"
+
+
+async def test_a_processor_that_raises_costs_the_spans_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Rogue:
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            raise RuntimeError("rogue processor")
+
+    world.tracers.add_span_processor(Rogue())  # type: ignore[arg-type]
+    world.tools.add("fetch")
+    outcome = await world.run("a = fetch(1)\nout a")
+    assert (outcome.status, outcome.observer_error) == ("complete", None)
+    assert "telemetry of run 01RUN stops" in caplog.text
