@@ -69,9 +69,10 @@ class Execution:
     ) -> RunResult:
         """Run a quote to its end; see `Agent.run`. Cancelling raises `RunCancelled` with the result."""
         log = CallLog()
-        saving = Saving(self.store, quote, objective.budget, new_run_id())
+        run_id = new_run_id()
+        saving = await Saving.begin(self.store, quote, run_id)
         telling = self.telemetry.observer(quote.compiled, self.catalogue) if self.telemetry is not None else None
-        observers = [observer for observer in (saving.recorder, telling, on_event) if observer is not None]
+        observers = [observer for observer in (telling, on_event) if observer is not None]
         run = Run(
             quote.compiled,
             inputs,
@@ -81,23 +82,24 @@ class Execution:
             slots=Slots(self.workers) if self.workers is not None else None,
             on_event=_fan_out(observers),
             on_call=log.record,
-            run_id=saving.run_id,
+            run_id=run_id,
             approve=approve,
             about=about_run(quote, objective, project=self.project, agent=self.agent),
             pools=self.pools,
             repair=repair,
+            journal=saving.journal,
         )
         try:
             await run.wait()
         except asyncio.CancelledError:
             if run.outcome is not None:
-                raise RunCancelled(self._conclude(quote, run.outcome, saving, log)) from None
+                raise RunCancelled(await self._conclude(quote, run.outcome, saving, log)) from None
             raise
         assert run.outcome is not None
-        return self._conclude(quote, run.outcome, saving, log)
+        return await self._conclude(quote, run.outcome, saving, log)
 
-    def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
-        warnings = [*saving.finish(outcome)]
+    async def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
+        warnings = await saving.finish()
         if outcome.observer_error is not None:
             warnings.append(f"an observer or a repair raised {outcome.observer_error!r}")
         if self.profiles is not None:

@@ -1,71 +1,53 @@
 """The run store's side of one run."""
 
-from collections.abc import Callable
+import asyncio
 from typing import TYPE_CHECKING
 
 from catp.planlang.jsonform import to_json
-from catp.planlang.money import Money
 from catp.planlang.printer import to_text
 from catp.result import Quote
-from catp.runtime.events import RunEvent
-from catp.runtime.run import RunOutcome
 
 if TYPE_CHECKING:
-    from catp.store.recorder import RunRecorder
+    from catp.store.journal import RunJournal
     from catp.store.store import RunStore
 
 __all__ = ["Saving"]
 
 
 class Saving:
-    """Writes a run into the store as it happens: a store that fails costs the record, never the run."""
+    """Keeps a run in the store as it happens: a store that fails costs the record, never the run.
 
-    def __init__(self, store: "RunStore | None", quote: Quote, budget: Money | None, run_id: str) -> None:
-        self.run_id = run_id
+    `journal` is for `Run`; None if there is no store, or if it cannot be written.
+    """
+
+    def __init__(self, journal: "RunJournal | None", problem: str | None = None) -> None:
+        self.journal = journal
         self.saved = False
-        self.recorder: Callable[[RunEvent], None] | None = None
-        self._store = store
-        self._problem: str | None = None
-        self._writer: RunRecorder | None = None
-        if store is not None:
-            self._begin(store, quote, budget)
+        self._problem = problem
 
-    def _begin(self, store: "RunStore", quote: Quote, budget: Money | None) -> None:
-        from catp.store.recorder import RunRecorder
-        from catp.store.store import NewRun, StoreError
+    @classmethod
+    async def begin(cls, store: "RunStore | None", quote: Quote, run_id: str) -> "Saving":
+        """Open the record of a run that is about to start."""
+        if store is None:
+            return cls(None)
+        from catp.store.errors import StoreError
+        from catp.store.records import NewRun
 
         compiled = quote.compiled
         new = NewRun(
-            self.run_id, quote.task, quote.planner, compiled.digest, to_text(compiled.source), to_json(compiled.source),
-            len(compiled.plan.steps), compiled.estimate.price, compiled.estimate.latency.expected_ms,
-            budget, quote.alpha, quote.quality,
-        )  # fmt: skip
+            run_id, compiled.digest, to_text(compiled.source), to_json(compiled.source), len(compiled.plan.steps)
+        )
         try:
-            store.begin(new)
+            return cls(await asyncio.to_thread(store.begin, new))
         except StoreError as error:
-            self._problem = f"the run is not saved: {error}"
-            return
-        self._writer = RunRecorder(store)
-        self.recorder = self._writer.record
+            return cls(None, f"the run is not saved: {error}")
 
-    def finish(self, outcome: RunOutcome) -> list[str]:
+    async def finish(self) -> list[str]:
         """Write what is left; return what went wrong, in words."""
-        if self._store is None:
-            return []
-        if self._writer is None:
-            return [self._problem] if self._problem is not None else []
-        from catp.store.store import StoreError
-
-        try:
-            self._writer.close()
-            self._store.finish(
-                self.run_id,
-                status=outcome.status,
-                latency_ms=outcome.wall_ms,
-                ledger=outcome.rows,
-                outputs=outcome.outputs,
-            )
-        except StoreError as error:
-            return [f"the run is not completely saved: {error}"]
+        if self.journal is None:
+            return [] if self._problem is None else [self._problem]
+        problem = await self.journal.close()
+        if problem is not None:
+            return [f"the run is not completely saved: {problem}"]
         self.saved = True
         return []

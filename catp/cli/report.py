@@ -17,9 +17,9 @@ from catp.cli.output import (
     printable,
 )
 from catp.cli.quotes import estimate_json, latency_text, price_text, usd_json
+from catp.cli.values import readable
 from catp.planlang.money import Money, format_usd
 from catp.planlang.render.labels import clip
-from catp.store.artifacts import encode_value
 
 if TYPE_CHECKING:
     from catp.agent import Agent
@@ -146,7 +146,7 @@ def write_outputs(result: "RunResult", folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in result.outputs.items():
-            artifact = encode_value(value)
+            artifact = readable(value)
             (folder / f"{name}{endings.get(artifact.mime, '.bin')}").write_bytes(artifact.data)
     except OSError as error:
         fail(f"cannot write the outputs to {folder}: {error.strerror or error}", EXIT_FAILED)
@@ -200,7 +200,7 @@ def _in_words(value: Any, agent: "Agent | None") -> str:
     if hasattr(value, "save") and hasattr(value, "size"):
         text = f"image {value.size[0]} x {value.size[1]}"
         if agent is not None and agent.store is not None:
-            return f"{text}: {agent.store.artifacts.path(encode_value(value).sha256)}"
+            return f"{text}: {agent.store.locate(readable(value).sha256)}"
         return text
     if isinstance(value, str):
         return value
@@ -216,11 +216,11 @@ def _short(value: Any) -> str:
         return "; ".join(_short(item) for item in value)
     if isinstance(value, str | int) or value is None:
         return str(value)
-    return encode_value(value).data.decode("utf-8", "replace")
+    return readable(value).data.decode("utf-8", "replace")
 
 
 def _value_json(value: Any) -> Any:
-    artifact = encode_value(value)
+    artifact = readable(value)
     if artifact.mime == "application/json":
         return json.loads(artifact.data)
     if artifact.mime.startswith("text/"):

@@ -1,92 +1,69 @@
-"""Values as files: content-addressed, written once, never half."""
+"""Large values by content: the SHA-256 of the bytes is the name, so that equal values are kept once.
+
+Beside a SQLite file they are files in a folder, written once and never half; in PostgreSQL they are rows, since the
+machines that share a server share no folder.
+"""
 
 import contextlib
-import dataclasses
 import hashlib
 import io
-import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-__all__ = ["INLINE_LIMIT", "Artifact", "ArtifactStore", "encode_value"]
+from catp.store.database import Database
+from catp.store.statements import query
+
+__all__ = ["INLINE_LIMIT", "Artifact", "ArtifactStore", "Artifacts", "TableArtifacts", "thumbnail"]
 
 INLINE_LIMIT = 4096
 """Texts up to this many bytes are kept in the database row itself."""
 
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-_TIFF_MODES = frozenset({"I", "F", "CMYK", "YCbCr", "LAB"})
+_THUMB_PIXELS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Artifact:
-    """An encoded value: its bytes, what they are, and for pictures how large."""
+    """Bytes, what they are, and for pictures how large in pixels."""
 
     data: bytes
     mime: str
     width: int | None = None
     height: int | None = None
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The hex digest that names the artifact."""
         return hashlib.sha256(self.data).hexdigest()
 
 
-def encode_value(value: Any) -> Artifact:
-    """Encode a plan value: text as UTF-8, images as PNG, bytes as they are, everything else as JSON. Never raises.
+class Artifacts(Protocol):
+    """Where the bytes of artefacts are. `put` comes before the rows that name them."""
 
-    Images that PNG cannot hold become TIFF, or RGB; what JSON cannot hold is written as text in it.
-    """
-    if isinstance(value, str):
-        return Artifact(value.encode("utf-8", "surrogatepass"), "text/plain; charset=utf-8")
-    if isinstance(value, bytes):
-        return Artifact(value, "application/octet-stream")
-    if hasattr(value, "save") and hasattr(value, "size"):  # a Pillow image, without importing Pillow
-        return _encode_image(value)
-    try:
-        text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
-        text = _encode_odd(value)
-    return Artifact(text, "application/json")
+    in_rows: bool
+    """True if the bytes belong into the row itself (`artifacts.content`)."""
 
+    def put(self, artifact: Artifact) -> str:
+        """Keep the bytes; return their digest. Raises `OSError` on a full disk."""
+        ...
 
-def _encode_image(image: Any) -> Artifact:
-    kind = "TIFF" if image.mode in _TIFF_MODES else "PNG"
-    buffer = io.BytesIO()
-    try:
-        (image if image.mode in _PNG_MODES | _TIFF_MODES else image.convert("RGB")).save(buffer, format=kind)
-    except Exception as error:  # no pixels, or nothing Pillow can convert
-        return Artifact(f"an image {image.size} that cannot be written: {error}".encode(), "text/plain; charset=utf-8")
-    return Artifact(buffer.getvalue(), f"image/{kind.lower()}", image.size[0], image.size[1])
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes; raise `FileNotFoundError` if they are gone, `ValueError` if they were changed."""
+        ...
 
-
-def _encode_odd(value: Any) -> bytes:
-    try:
-        return json.dumps(_spelled(value), default=_plain).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        return json.dumps(f"a {type(value).__name__} that JSON cannot hold: {error}").encode()
-
-
-def _spelled(value: Any) -> Any:
-    """Write keys that are no text, infinities and NaN as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): _spelled(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_spelled(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _spelled(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return value
+    def sync(self, digests: Iterable[str]) -> None:
+        """Make sure that artefacts put earlier are on the disk."""
+        ...
 
 
 class ArtifactStore:
     """A folder of files named by their digest, two characters of it per sub-folder."""
+
+    in_rows = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -96,10 +73,10 @@ class ArtifactStore:
         return self.folder / sha256[:2] / sha256
 
     def put(self, artifact: Artifact) -> str:
-        """Write the artifact unless it is there, atomically; return its digest. Raises `OSError` on a full disk."""
+        """Write the artifact unless it is there, atomically; see `Artifacts.put`."""
         digest = artifact.sha256
         target = self.path(digest)
-        if target.exists():
+        if target.exists() and target.stat().st_size == len(artifact.data):
             return digest
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent)
@@ -114,22 +91,62 @@ class ArtifactStore:
         return digest
 
     def get(self, sha256: str) -> bytes:
-        """Read an artifact; raise `FileNotFoundError` if it is gone and `ValueError` if its bytes were changed."""
+        """See `Artifacts.get`."""
         data = self.path(sha256).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ValueError(f"artifact {sha256} is corrupt: its content has another digest")
         return data
 
+    def sync(self, digests: Iterable[str]) -> None:
+        """See `Artifacts.sync`."""
+        paths = [self.path(digest) for digest in digests]
+        for path in dict.fromkeys([*paths, *(path.parent for path in paths)]):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    artifact = encode_value(value) if isinstance(value, bytes) or hasattr(value, "save") else None
-    if artifact is not None:
-        return {"artifact": artifact.sha256, "mime": artifact.mime, "bytes": len(artifact.data)}
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
+
+class TableArtifacts:
+    """Artefacts in the rows of the database itself."""
+
+    in_rows = True
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, artifact: Artifact) -> str:
+        """Only name the artifact: its row will hold the bytes."""
+        return artifact.sha256
+
+    def get(self, sha256: str) -> bytes:
+        """See `Artifacts.get`."""
+        rows = self._database.read(
+            lambda connection: query(connection, "SELECT content FROM artifacts WHERE sha256 = ?", sha256)
+        )
+        if not rows or rows[0].content is None:
+            raise FileNotFoundError(f"artifact {sha256} is not in {self._database.name}")
+        return bytes(rows[0].content)
+
+    def sync(self, digests: Iterable[str]) -> None:
+        """Nothing to do: the commit writes them."""
+
+
+def thumbnail(picture: Artifact) -> Artifact | None:
+    """Return a small copy of a picture (at most 256 pixels each way), itself if it is small, None if there is none."""
+    if not picture.mime.startswith("image/") or not picture.width or not picture.height:
+        return None
+    if max(picture.width, picture.height) <= _THUMB_PIXELS and picture.mime == "image/png":
+        return picture
+    from PIL import Image
+
     try:
-        return repr(value)
-    except Exception:  # somebody else's __repr__
-        return f"<{type(value).__name__}>"
+        with Image.open(io.BytesIO(picture.data)) as image:
+            small = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+        small.thumbnail((_THUMB_PIXELS, _THUMB_PIXELS))
+        buffer = io.BytesIO()
+        small.save(buffer, format="PNG")
+    except Exception:  # a picture that cannot be shown small is still kept whole
+        return None
+    return Artifact(buffer.getvalue(), "image/png", *small.size)

@@ -1,11 +1,14 @@
 """Tables of the run store. Money is integer nano-USD, times are Unix nanoseconds, digests are hex SHA-256.
 
 Truth      plans, events, node_io, artifacts, approvals, budgets: written once, kept until pruned
-Projection runs, steps, calls, costs, rollup_day, budget_periods, budget_fires: follow from the truth; `catp db rebuild`
-Passing    reservations (money held by running calls), cache (results that may be used again)
+Projection runs, steps, calls, costs, rollup_*, budget_periods: follow from the truth; `catp db rebuild`
+Passing    reservations (money held by running calls), cache (results that may be used again), who drives a run
 
 `element` and `step` are never NULL in keys: an element of -1 is a step that is not mapped, an empty step the whole run.
+A change here needs a migration (`catp/store/migrations`); a test compares what migrations make with these tables.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -24,19 +27,28 @@ from sqlalchemy import (
 
 __all__ = [
     "NO_ELEMENT", "approvals", "artifacts", "budget_fires", "budget_periods", "budgets", "cache", "calls", "costs",
-    "events", "metadata", "node_io", "plans", "reservations", "rollup_day", "runs", "steps",
+    "events", "meta", "metadata", "node_io", "plans", "reservations", "rollup_day", "rollup_ms", "runs", "steps",
 ]  # fmt: skip
 
 NO_ELEMENT = -1
 
-metadata = MetaData()
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
 
 _SEQ = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in an INTEGER key
 
 
-def _run_id(**options: bool) -> Column[str]:
+def _run_id(**options: Any) -> Column[str]:
     return Column("run_id", String(26), ForeignKey("runs.id", ondelete="CASCADE"), **options)
 
+
+meta = Table(  # `written_by`: the version of catp that made or migrated this store
+    "meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False)
+)
 
 plans = Table(
     "plans",
@@ -94,6 +106,7 @@ events = Table(
     Column("element", Integer),
     Column("data_json", Text, nullable=False),
     Index("events_by_run", "run_id", "run_seq", unique=True),
+    sqlite_autoincrement=True,  # numbers are never used twice: readers follow the table by them
 )
 
 steps = Table(
@@ -146,13 +159,13 @@ costs = Table(
     metadata,
     _run_id(primary_key=True),
     Column("seq", Integer, primary_key=True),
-    Column("ts_ns", BigInteger, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),  # when the call started: its day and its budget period
     Column("step", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("element", Integer),
     Column("tool", String, nullable=False),
     Column("kind", String, nullable=False),
-    Column("quantity", Float, nullable=False),
+    Column("quantity", Float),  # NULL if the tool reported no finite number
     Column("unit", String, nullable=False),
     Column("unit_price_usd", String),
     Column("amount_nano", BigInteger),  # NULL is unpriced; never 0 for unknown
@@ -188,6 +201,7 @@ artifacts = Table(
     Column("height", Integer),
     Column("thumb_sha256", String(64)),
     Column("created_ns", BigInteger, nullable=False),
+    Column("content", LargeBinary),  # the bytes themselves where there is no folder for them (PostgreSQL)
 )
 
 approvals = Table(
@@ -226,6 +240,7 @@ budget_periods = Table(
     Column("budget_id", ForeignKey("budgets.id", ondelete="CASCADE"), primary_key=True),
     Column("period_start", String, primary_key=True),  # ISO date (UTC); empty for `total`
     Column("spent_nano", BigInteger, nullable=False, default=0),
+    Column("pruned_nano", BigInteger, nullable=False, default=0),  # the part of it spent by runs no longer kept
 )
 
 budget_fires = Table(
@@ -278,16 +293,28 @@ cache = Table(
 rollup_day = Table(
     "rollup_day",
     metadata,
-    Column("day", String(10), primary_key=True),  # UTC day of the calls
+    Column("day", String(10), primary_key=True),  # UTC day in which the calls, or the runs, started
     Column("project", String, primary_key=True),
-    Column("kind", String, primary_key=True),  # tool, policy
+    Column("kind", String, primary_key=True),  # tool (its calls), policy (its runs)
     Column("name", String, primary_key=True),
+    Column("pruned", Boolean, primary_key=True, default=False),  # of runs that are no longer kept
     Column("n", Integer, nullable=False),
     Column("ok", Integer, nullable=False),
-    Column("cached", Integer, nullable=False, default=0),
+    Column("cached", Integer, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
-    Column("saved_nano", BigInteger, nullable=False, default=0),
-    Column("unpriced", Integer, nullable=False, default=0),
+    Column("saved_nano", BigInteger, nullable=False),
+    Column("unpriced", Integer, nullable=False),
     Column("ms_sum", Float, nullable=False),
-    Column("ms_hist", Text, nullable=False),
+)
+
+rollup_ms = Table(
+    "rollup_ms",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("project", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("pruned", Boolean, primary_key=True, default=False),
+    Column("bucket", Integer, primary_key=True),  # times grow by 2 ** (1 / 8) from bucket to bucket
+    Column("n", Integer, nullable=False),
 )

@@ -1,0 +1,75 @@
+"""The journal of one run: the runtime's `Journal` protocol over the store's writer."""
+
+import asyncio
+from concurrent.futures import Future
+from typing import Any
+
+from catp.runtime.events import RunEvent
+from catp.runtime.hooks import JournalUnavailable, ValueKind
+from catp.store.errors import StoreError, StoreUnavailable
+from catp.store.writer import Entry, JournalWriter, Track, Value
+
+__all__ = ["RunJournal"]
+
+
+class RunJournal:
+    """Keeps the events and values of one run; made by `RunStore.begin` and `RunStore.resume`.
+
+    Values are encoded in the background: they must not be changed after they were given. A run whose record cannot be
+    kept goes on; `durable` and `close` say so.
+    """
+
+    def __init__(self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False) -> None:
+        self.run_id = run_id
+        self._writer = writer
+        self._store = store
+        self._track = Track(run_id)
+        self._begun = resumed
+        self._held: list[Value] = []
+        writer.drive(self._track)
+
+    def event(self, event: RunEvent) -> None:
+        """Keep one event."""
+        if self._begun:
+            self._writer.put(Entry(self._track, (event,)))
+        else:  # the inputs come before the run's first event, but their rows refer to the run
+            self._begun = True
+            self._writer.put(Entry(self._track, (event,), tuple(self._held)))
+            self._held.clear()
+
+    def value(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
+        """Keep the value of an input, a step (or one element of a mapped step) or an output."""
+        kept = Value(kind, name, element, value)
+        if self._begun:
+            self._writer.put(Entry(self._track, (), (kept,)))
+        else:
+            self._held.append(kept)
+
+    async def durable(self) -> None:
+        """Wait until everything given so far is on the disk.
+
+        Raises:
+            JournalUnavailable: The store could not be written for as long as it may be busy, or the rest of the record
+                is lost: another process took the run over, or too much was waiting.
+        """
+        try:
+            await self._flush(durable=True)
+        except StoreError as error:
+            raise JournalUnavailable(str(error)) from error
+
+    async def close(self) -> str | None:
+        """Write the rest and stop driving the run; return None, or why the record is not complete."""
+        try:
+            await self._flush(release=True)
+        except StoreError as error:
+            return str(error)
+        return None
+
+    async def _flush(self, *, durable: bool = False, release: bool = False) -> None:
+        done: Future[None] = Future()
+        self._writer.put(Entry(self._track, done=done, durable=durable, release=release))
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(done), self._writer.patience_s)
+        except TimeoutError:
+            trouble = self._writer.trouble or StoreUnavailable(f"run store {self._store}: too slow")
+            raise trouble from None
