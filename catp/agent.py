@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catp.approvals import ApprovalMode, ApprovalPolicy, answer, open_questions, policy_of, user
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -22,7 +23,7 @@ from catp.planlang.types import parse_type
 from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
 from catp.planners.search import SearchPlanner
-from catp.quoting import estimator_for, make_quote, money_of
+from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
@@ -34,6 +35,8 @@ from catp.tools.pools import Pool, check_pools
 from catp.typed_inputs import check_inputs
 
 if TYPE_CHECKING:
+    from catp.store.approvals import Approval
+    from catp.store.database import Database
     from catp.store.store import RunStore
     from catp.telemetry.telemetry import Telemetry
     from catp.tools.decorator import Tool
@@ -54,7 +57,9 @@ class Agent:
         budget: Most one run may cost, in US dollars (`"0.01"`) or nano-USD (`Money`); None means no cap.
         deadline_s: Most one run may take, in seconds.
         alpha: Weight of quality against price, 0 (cheapest) to 1 (best).
-        approve: Decides about steps marked `@approve`; without it they are refused.
+        approve: Decides about plans and steps with `@approve`: a callable, or `"auto"`, `"never"`, `"wait"`, `"later"`
+            (see `catp.approvals`); without it they are refused.
+        approve_plan: Every plan must be approved as a whole before its first call, as if it said `@approve`.
         store: A `RunStore`, or the path of its database file; None saves nothing.
         profiles: File in which measured prices and times of this agent's own calls are kept; None keeps nothing.
         workers: Calls running at once; by default 64. Tools that compute run on one process per CPU core in any case.
@@ -74,7 +79,8 @@ class Agent:
         budget: str | Money | None = None,
         deadline_s: float | None = None,
         alpha: float = 0.8,
-        approve: Approver | None = None,
+        approve: "Approver | ApprovalMode | ApprovalPolicy | None" = None,
+        approve_plan: bool = False,
         store: "RunStore | Path | str | None" = None,
         profiles: Path | str | None = None,
         workers: int | None = None,
@@ -90,8 +96,9 @@ class Agent:
         self.budget = money_of("budget", budget)
         self.deadline_s = deadline_s
         self.alpha = alpha
-        self.approve = approve
         self.store = _store(store)
+        self.approve = policy_of(approve, stored=self.store is not None)
+        self.approve_plan = approve_plan
         self.profiles = Path(profiles) if profiles is not None else None
         self.workers = workers
         self.assume_price = money_of("assume_price", assume_price)
@@ -177,7 +184,7 @@ class Agent:
         alpha: float | None = None,
         budget: str | Money | None = None,
         deadline_s: float | None = None,
-        approve: Approver | None = None,
+        approve: "Approver | ApprovalMode | ApprovalPolicy | None" = None,
         on_event: Callable[[RunEvent], None] | None = None,
     ) -> RunResult:
         """Plan (unless a plan or quote is given), check the budget, run, save, and return everything about the run.
@@ -203,6 +210,8 @@ class Agent:
         else:
             objective = self._objective(alpha, budget, deadline_s)
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
+        policy = self.approve if approve is None else policy_of(approve, stored=self.store is not None)
+        quote = asking_first(quote) if self.approve_plan else quote
         check_inputs(quote.compiled, inputs)
         if not quote.verdict.expected_ok:
             raise RunRefused(quote)
@@ -210,7 +219,7 @@ class Agent:
             quote,
             inputs,
             objective,
-            approve=approve or self.approve,
+            approve=policy,
             on_event=on_event,
             repair=self._repairs(quote, objective),
         )
@@ -242,6 +251,34 @@ class Agent:
                 running.cancel()
                 with suppress(asyncio.CancelledError):
                     await running
+
+    async def approvals(self, run_id: str | None = None) -> "list[Approval]":
+        """Return the questions that wait for an answer, oldest first: in one run (full id), or in the whole store.
+
+        Raises:
+            ValueError: the agent has no store. StoreError: it cannot be read.
+        """
+        return await open_questions(self._database(), run_id)
+
+    async def decide(
+        self,
+        run_id: str,
+        step: str | None = None,
+        *,
+        granted: bool = True,
+        by: str | None = None,
+        reason: str = "",
+        expires_s: float | None = None,
+    ) -> "Approval":
+        """Answer the question about a step of a run (full id), or about its whole plan, whoever runs it and where.
+
+        The answer holds for `expires_s` seconds, by default as long as the question; `by` is your user name by default.
+
+        Raises:
+            ApprovalError: nothing is asked, or somebody decided before. ValueError: the agent has no store.
+        """
+        by = user() if by is None else by
+        return await answer(self._database(), run_id, step, granted=granted, by=by, reason=reason, expires_s=expires_s)
 
     async def close(self) -> None:
         """Stop worker processes and release connections; the agent can be used again afterwards."""
@@ -276,7 +313,13 @@ class Agent:
     def _quote(
         self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
     ) -> Quote:
-        return make_quote(task, plan, facts, objective, planner, self.catalogue, self.assume_price)
+        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.assume_price)
+        return asking_first(quote) if self.approve_plan else quote
+
+    def _database(self) -> "Database":
+        if self.store is None:
+            raise ValueError("the agent has no store, so no question is kept; give it one with `store=`")
+        return self.store.database
 
     def _execution(self) -> Execution:
         return Execution(

@@ -21,14 +21,27 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from catp.planlang.money import format_usd
 from catp.runtime.approval import ApprovalRequest, Approver
+from catp.runtime.hooks import JournalUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from catp.store.approvals import Approval
     from catp.store.database import Database
+    from catp.store.journal import RunJournal
+    from catp.store.store import RunStore
 
-__all__ = ["ApprovalMode", "ApprovalPolicy", "Desk", "answer", "open_questions", "policy_of", "short", "user"]
+__all__ = [
+    "ApprovalMode",
+    "ApprovalPolicy",
+    "Desk",
+    "answer",
+    "approver_for",
+    "open_questions",
+    "policy_of",
+    "short",
+    "user",
+]
 
 ApprovalMode: TypeAlias = Literal["auto", "never", "wait", "later"]
 
@@ -71,6 +84,17 @@ def policy_of(approve: "Approver | ApprovalMode | ApprovalPolicy | None", *, sto
     return policy
 
 
+def approver_for(
+    policy: ApprovalPolicy | None, store: "RunStore | None", journal: "RunJournal | None"
+) -> Approver | None:
+    """Return who answers the questions of a run; without a journal (there is no store, or it failed) none are kept."""
+    if policy is None:
+        return None
+    if store is None or journal is None:
+        return Desk(policy).decide
+    return Desk(policy, store.database, journal.durable).decide
+
+
 class Desk:
     """Takes the questions of one run to whoever decides.
 
@@ -96,10 +120,12 @@ class Desk:
         from catp.store.errors import StoreError
 
         if self._database is None:
+            if not self._here:
+                raise LookupError("the run is not in a store, so nobody could decide about it elsewhere")
             return await self._ask_here(request)
         try:
             question = await self._question(self._database, request)
-        except StoreError:
+        except (StoreError, JournalUnavailable):
             if not self._here:
                 raise
             return await self._ask_here(request)  # a store that fails costs the record, not the run

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catp.approvals import ApprovalPolicy, approver_for
 from catp.learning import CallLog
 from catp.planlang.money import Money, format_usd
 from catp.planners.protocol import Objective
@@ -17,7 +18,7 @@ from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger
 from catp.runtime.repairs import Repairer
-from catp.runtime.run import Approver, Run, RunOutcome
+from catp.runtime.run import Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
 from catp.tools.catalogue import Catalogue
@@ -63,7 +64,7 @@ class Execution:
         inputs: Mapping[str, Any],
         objective: Objective,
         *,
-        approve: Approver | None = None,
+        approve: ApprovalPolicy | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
         repair: Repairer | None = None,
     ) -> RunResult:
@@ -83,7 +84,7 @@ class Execution:
             on_event=_fan_out(observers),
             on_call=log.record,
             run_id=run_id,
-            approve=approve,
+            approve=approver_for(approve, self.store, saving.journal),
             about=about_run(quote, objective, project=self.project, agent=self.agent),
             pools=self.pools,
             repair=repair,

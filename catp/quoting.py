@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from catp.planlang.compile import compile_plan
+from catp.planlang.digest import digest
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.nodes import Plan, ToolName
 from catp.planlang.passes.admit import admit
@@ -12,7 +13,7 @@ from catp.planners.protocol import Objective
 from catp.result import Quote
 from catp.tools.catalogue import Catalogue
 
-__all__ = ["estimator_for", "make_quote", "money_of"]
+__all__ = ["asking_first", "estimator_for", "make_quote", "money_of"]
 
 
 def make_quote(
@@ -33,6 +34,16 @@ def make_quote(
         task, compiled, verdict, planner, alpha=objective.alpha, budget=objective.budget,
         deadline_ms=objective.deadline_ms, notes=notes,
     )  # fmt: skip
+
+
+def asking_first(quote: Quote) -> Quote:
+    """Return the quote with `@approve` on its plan, which makes it another plan with another digest."""
+    compiled = quote.compiled
+    if compiled.plan.approve:
+        return quote
+    source = replace(compiled.source, approve=True)
+    marked = replace(compiled, plan=replace(compiled.plan, approve=True), source=source, digest=digest(source))
+    return replace(quote, compiled=marked)
 
 
 def estimator_for(catalogue: Catalogue, objective: Objective, assume_price: Money | None) -> Estimator:
