@@ -19,6 +19,7 @@ from catp.runtime.commands import (
 )
 from catp.runtime.events import StepStatus
 from catp.runtime.repairs import FailedCall
+from catp.runtime.revive import decided_call, put_back
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 from catp.runtime.steps import emit, end_step, look_all, wake
 
@@ -31,6 +32,8 @@ _PROBLEM: dict[str, StepStatus] = {"refused": "refused", "missing": "poisoned"}
 
 def advance_unit(state: RunState, unit: Unit) -> None:
     """Start the alternative in hand if its inputs are there; skip it if one is missing for good."""
+    if unit.past is not None and _recall(state, unit):
+        return
     attempts = unit.step.info.attempts
     while unit.attempt < len(attempts):
         verdict = look_all(state, unit, attempts[unit.attempt].needs, unit.element)
@@ -49,6 +52,22 @@ def advance_unit(state: RunState, unit: Unit) -> None:
         unit.cut = unit.step.info.mapped
         unit.attempt += 1
     _give_up_if_idle(state, unit)
+
+
+def _recall(state: RunState, unit: Unit) -> bool:
+    """Take an earlier life of the unit into account; True if nothing is left to start."""
+    past, unit.past = unit.past, None
+    assert past is not None
+    put_back(unit, past)
+    if past.status is not None:
+        unit.status, unit.attempt, unit.reason = past.status, past.attempt, past.reason
+        _unit_over(state, unit, told=past.told)
+        return True
+    if past.undecided:
+        call, ended = decided_call(state, past)
+        _fail(state, unit, call, ended)
+        return True
+    return False
 
 
 def _start(state: RunState, unit: Unit, attempt: int) -> None:
@@ -92,15 +111,21 @@ def on_call_ended(state: RunState, event: CallEnded) -> None:
     """Settle the record of a call, then decide what its unit does next."""
     call, unit = state.live.pop(event.call)
     unit.calls.pop(call.id, None)
+    won = unit.open and event.result == "ok"
+    if won:  # first of all, so that whoever reads that the call is paid finds its value as well
+        state.out.append(Bind(call.step, call.element, call.id))
     if event.data:
         emit(state, "node.settled", call.step, attempt=call.number, element=call.element, data=event.data)
     if event.amount is not None:
         state.spent += event.amount
-    if not unit.open:
-        return
-    if event.result == "ok":
+    if won:
         _win(state, unit, call)
-        return
+    elif unit.open:
+        _fail(state, unit, call, event)
+
+
+def _fail(state: RunState, unit: Unit, call: Call, event: CallEnded) -> None:
+    """A call gave no value: try again, or go on to the next alternative, or give the unit up."""
     problem = Problem(_PROBLEM.get(event.result, "failed"), event.reason)
     if _retry(state, unit, call, event):
         return
@@ -164,7 +189,6 @@ def on_timer(state: RunState, event: TimerFired) -> None:
 def _win(state: RunState, unit: Unit, call: Call) -> None:
     unit.status, unit.attempt = "ok", call.attempt
     close_unit(state, unit, "another call of the step was faster")
-    state.out.append(Bind(call.step, call.element, call.id))
     _unit_over(state, unit)
 
 
@@ -189,7 +213,8 @@ def close_unit(state: RunState, unit: Unit, reason: str) -> None:
     unit.waiting.ticket += 1
 
 
-def _unit_over(state: RunState, unit: Unit) -> None:
+def _unit_over(state: RunState, unit: Unit, *, told: bool = False) -> None:
+    """Count the end of a unit and record it, unless an earlier life of the run has told it already."""
     step = unit.step
     if not step.info.mapped:
         step.has_value = unit.status == "ok"
@@ -198,17 +223,19 @@ def _unit_over(state: RunState, unit: Unit) -> None:
     step.left -= 1
     if unit.status == "ok":
         step.ok += 1
-        emit(state, "node.finished", step.info.name, element=unit.element)
+        if not told:
+            emit(state, "node.finished", step.info.name, element=unit.element)
         wake(state, unit.waiters, missing=False)
     elif unit.lost:
         step.lost += 1
         wake(state, unit.waiters, missing=True)
     else:
         step.bad += 1
-        emit(
-            state, "node.failed", step.info.name, element=unit.element,
-            data={"reason": unit.reason, "status": unit.status},
-        )  # fmt: skip
+        if not told:
+            emit(
+                state, "node.failed", step.info.name, element=unit.element,
+                data={"reason": unit.reason, "status": unit.status},
+            )  # fmt: skip
         step.problems.append(Problem(unit.status, f"element {unit.element}: {unit.reason}"))
         if unit.cut and unit.status == "poisoned":
             # the list itself is missing, not one element of it: no quorum covers that, fused or not

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from catp.planlang.money import Money
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.program import Program
+from catp.runtime.restore import LostCall, Restored
 
 __all__ = [
     "Approved",
@@ -55,11 +56,18 @@ class Call(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The run begins."""
+    """The run begins, or goes on from `restored`.
+
+    `lost` are the calls that were under way when the process stopped, with the record of what they are charged. `stop`
+    is the reason why nothing more is to be done, if so.
+    """
 
     at_ns: int
     deadline_s: float | None
     data: Mapping[str, Any]
+    restored: Restored | None = None
+    lost: tuple[tuple[LostCall, Mapping[str, Any]], ...] = ()
+    stop: str = ""
 
 
 class Prepared(NamedTuple):

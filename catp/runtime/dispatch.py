@@ -18,9 +18,10 @@ from catp.runtime.clock import Clock
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
 from catp.runtime.hooks import Journal
-from catp.runtime.ledger import Ledger, LedgerRow, Limit, Settlement
+from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import Failures
+from catp.runtime.restore import LostCall, Restored
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
 from catp.tools.call_fact import CallFact
@@ -89,6 +90,7 @@ class Dispatcher:
         self._deadline_s = deadline_s
         self._params = _param_types(tools)
         self._step_limits: dict[str, Limit] = {}
+        self._keys: dict[tuple[str, int | None], str] = {}
         self._calls: dict[int, ToolCall] = {}
         self._parked: list[tuple[tuple[float, ...], int, ToolCall]] = []
         self._started_ns = 0
@@ -104,6 +106,37 @@ class Dispatcher:
         """Know the tools of another plan as well."""
         self._tools.update(tools)
         self._params.update(_param_types(tools))
+
+    def resume(self, past: Restored, steps: Mapping[str, StepInfo]) -> None:
+        """Count what an earlier life of the run has spent, and use the keys it used."""
+        self.rows = list(past.rows)
+        self.estimates = dict(past.estimates)
+        for row in past.rows:
+            self._count(row, steps)
+        for step in past.steps.values():
+            for unit in step.units.values():
+                if unit.last is not None and unit.last.key is not None:
+                    self._keys[unit.last.step, unit.last.element] = unit.last.key
+
+    def lose(self, call: LostCall, steps: Mapping[str, StepInfo]) -> Settlement:
+        """Charge a call that was under way when the process died with what was held for it."""
+        key = CallKey(self.run_id, call.step, call.number, call.tool, call.element)
+        settlement = self.ledger.orphan(key, call.reserved, "in flight when the process stopped")
+        self.rows.extend(settlement.rows)
+        for row in settlement.rows:
+            self._count(row, steps)
+        return settlement
+
+    def _count(self, row: LedgerRow, steps: Mapping[str, StepInfo]) -> None:
+        """Count a row of an earlier life for its step and in the limits of the plan."""
+        if row.amount is None:
+            return
+        self.prices[row.step] = Money(self.prices.get(row.step, 0) + row.amount)
+        if row.step in steps:
+            for limit in self._limits_of(steps[row.step]):
+                limit.pay(row.amount)
+        elif self._limit is not None:
+            self._limit.pay(row.amount)
 
     def open(self, started_ns: int) -> None:
         """The run starts: the deadline counts from here, and calls see the context variables of now."""
@@ -240,6 +273,9 @@ class Dispatcher:
     def _key(self, info: StepInfo, call: Call) -> str | None:
         if info.key is None:
             return None
+        known = self._keys.get((info.name, call.element))
+        if known is not None:
+            return known
         key = str(self._values.resolve(info.key))
         return key if call.element is None else f"{key}#{call.element}"
 

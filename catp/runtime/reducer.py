@@ -42,6 +42,7 @@ from catp.runtime.commands import (
 )
 from catp.runtime.events import StepStatus
 from catp.runtime.program import Program
+from catp.runtime.revive import revive
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 from catp.runtime.steps import emit, end_step, look_all, poison, wake
 
@@ -84,9 +85,17 @@ def _only_waits(state: RunState) -> bool:
 
 def _on_started(state: RunState, event: RunStarted) -> None:
     state.started = True
-    emit(state, "run.created", data=event.data)
     state.deadline_s = state.left_s = event.deadline_s
-    _begin_or_ask(state)
+    if event.restored is None:
+        emit(state, "run.created", data=event.data)
+    else:
+        revive(state, event, event.restored)
+    if event.stop:
+        _on_cancel(state, CancelRun(event.at_ns, event.stop))
+    elif state.begun:
+        _begin(state)
+    else:
+        _begin_or_ask(state)
 
 
 def _begin_or_ask(state: RunState) -> None:
@@ -203,7 +212,11 @@ def _open(state: RunState, step: StepRun, width: int | None) -> None:
     tries = len(step.info.attempts)
     step.units = [Unit(step, element, step.first, [0] * tries) for element in elements]
     step.left = len(elements)
-    if step.info.approve:
+    past = state.past.pop(step.info.name, None)
+    if past is not None:
+        for unit in step.units:
+            unit.past = past.units.get(unit.element)
+    if step.info.approve and not (past is not None and past.approved):
         step.phase, step.status = "approval", "waiting_approval"
         emit(state, "node.awaiting_approval", step.info.name)
         state.asking += 1
@@ -213,7 +226,8 @@ def _open(state: RunState, step: StepRun, width: int | None) -> None:
 
 
 def _launch(state: RunState, step: StepRun) -> None:
-    step.phase, step.status, step.ready_ns = "run", "ready", state.now_ns
+    step.phase, step.status = "run", "ready"
+    step.ready_ns = state.now_ns if step.ready_ns is None else step.ready_ns
     units = step.units or []
     emit(state, "node.ready", step.info.name, data={"width": len(units)} if step.info.mapped else None)
     wake(state, step.width_waiters, missing=False)

@@ -48,8 +48,10 @@ from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
 from catp.runtime.program import build_program
+from catp.runtime.rebind import charge_lost, new_values, rebind, rebind_elements, resumed_data
 from catp.runtime.reducer import new_state, reduce
 from catp.runtime.repairs import Broken, Repaired, Repairer
+from catp.runtime.restore import LostCall, Restored
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
 from catp.runtime.values import Missing, Values
@@ -111,6 +113,8 @@ class Run:
         about: What else is known of the run (task, policy, prices), as JSON values for the record.
         pools: Where steps with `@pin` run, by name.
         repair: Asked for another plan when steps have failed and nothing else is left to do.
+        restored: An earlier life of this run that it goes on from, or the steps of another run that it takes over.
+        stop: Why nothing more is to be done: the run only ends, as cancelled.
 
     Raises:
         ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
@@ -136,6 +140,8 @@ class Run:
         about: Mapping[str, Any] | None = None,
         pools: Mapping[str, Pool] | None = None,
         repair: Repairer | None = None,
+        restored: Restored | None = None,
+        stop: str = "",
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -160,6 +166,9 @@ class Run:
         self._repair = repair
         self._mending: asyncio.Task[None] | None = None
         self._mended = 0
+        self._restored = restored
+        self._past = dict(restored.steps) if restored is not None else {}
+        self._stop = stop
         check_pools(program.steps.values(), pools or {})
         self._approve = approve
         self._on_event = on_event
@@ -186,20 +195,29 @@ class Run:
         """Begin; needs a running event loop. Starting twice is harmless."""
         if self._started_ns:
             return
-        self._started_ns = self.clock.now_ns()
+        now, past = self.clock.now_ns(), self._restored
+        resumed = past is not None and not past.fork
+        self._started_ns = now - (past.elapsed_ns if past is not None else 0)
         self._dispatcher.open(self._started_ns)
         cap, limits = self.ledger.cap, self._compiled.plan.limits
         data = {
-            **self._about,
+            **(resumed_data(past) if past is not None and resumed else self._about),
             "plan": self._compiled.digest,
             "steps": len(self._state.steps),
             "budget": None if cap is None else format_usd(cap),
             "limit": None if limits.cost is None else format_usd(limits.cost.nano),
             "deadline_ms": None if self._deadline_s is None else self._deadline_s * 1e3,
         }
-        for name, value in self._inputs.items():
+        lost: tuple[tuple[LostCall, Mapping[str, Any]], ...] = ()
+        for name, value in self._inputs.items() if not resumed else ():
             self._keep("input", name, None, value)
-        self._post(RunStarted(self._started_ns, self._deadline_s, data))
+        if past is not None:
+            rebind(self._values, past)
+            for name, element, value in new_values(past):
+                self._keep("step", name, element, value)
+            self.events += past.events
+            lost = charge_lost(self._dispatcher, past, self._state.program.steps)
+        self._post(RunStarted(now, self._deadline_s, data, past, lost, self._stop))
 
     def cancel(self, reason: str = "cancelled by the caller") -> None:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""
@@ -297,9 +315,13 @@ class Run:
             elif command.question == "width":
                 width = self._values.width(step.name, command.attempt, step.attempts[command.attempt])
                 self._values.open_map(step.name, width)
+                if step.name in self._past:
+                    rebind_elements(self._values, step.name, self._past.pop(step.name), width)
             else:
                 assert step.otherwise is not None
-                self._values.bind(step.name, self._values.read(step.otherwise))
+                value = self._values.read(step.otherwise)
+                self._keep("step", step.name, None, value)
+                self._values.bind(step.name, value)
         except Missing as error:
             yes, reason = False, str(error)
         self._post(Prepared(self.clock.now_ns(), step.name, command.question, yes, width, reason))
@@ -424,6 +446,7 @@ class Run:
         )
         for name in program.steps.keys() - kept:
             self._values.reset(name)
+            self._past.pop(name, None)
         self._dispatcher.extend(look_up(program.steps.values(), self._catalogue))
         self._compiled = repaired.compiled
         data = {

@@ -16,6 +16,7 @@ from catp.runtime.commands import Call, Command
 from catp.runtime.events import RunStatus, StepStatus
 from catp.runtime.program import Program, StepInfo
 from catp.runtime.repairs import Failures
+from catp.runtime.restore import RestoredStep, RestoredUnit
 
 __all__ = ["TERMINAL", "Phase", "Problem", "RunState", "StepRun", "Unit", "Waiting"]
 
@@ -48,6 +49,7 @@ class Unit:
 
     `attempt` is the alternative in hand and `parked` says that it waits for its inputs; `number` counts the calls made.
     `lost` marks an element given up within a quorum, here or upstream; `cut` one whose source step gave no value.
+    `past` is how far it got in an earlier life of the run, until that has been taken into account.
     """
 
     step: "StepRun"
@@ -65,6 +67,7 @@ class Unit:
     problems: list[Problem] = field(default_factory=list)
     waiters: list[tuple["StepRun | Unit", int, bool]] = field(default_factory=list)
     waiting: Waiting = field(default_factory=Waiting)
+    past: RestoredUnit | None = None
 
     @property
     def open(self) -> bool:
@@ -108,7 +111,7 @@ class RunState:
 
     `begun` says that the steps were let go, and `left_s` with how much of the deadline. `held` is True while the whole
     plan waits for approval; `asking` counts open questions, `deferred` names the steps (None for the plan) whose answer
-    will not come in this process.
+    will not come in this process. `past` holds the steps that an earlier life of the run left open.
     """
 
     program: Program
@@ -129,6 +132,7 @@ class RunState:
     deadline_s: float | None = None
     left_s: float | None = None
     deadline_timer: int | None = None
+    past: dict[str, RestoredStep] = field(default_factory=dict)
     now_ns: int = 0
     seq: int = 0
     open_steps: int = 0

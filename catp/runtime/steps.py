@@ -7,14 +7,15 @@ from catp.runtime.events import EventType, RunEvent, StepStatus
 from catp.runtime.program import Need
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 
-__all__ = ["emit", "end_step", "look_all", "poison", "wake"]
+__all__ = ["END_EVENT", "emit", "end_step", "look_all", "poison", "wake"]
 
 _NOTHING: Mapping[str, Any] = {}
 
-_END_EVENT: dict[StepStatus, EventType] = {
+END_EVENT: dict[StepStatus, EventType] = {
     "ok": "node.finished", "failed": "node.failed", "skipped": "node.skipped", "refused": "node.refused",
     "poisoned": "node.poisoned", "cancelled": "node.cancelled",
 }  # fmt: skip
+"""The event that records each end of a step."""
 
 
 def emit(
@@ -96,7 +97,7 @@ def end_step(state: RunState, step: StepRun, status: StepStatus, reason: str) ->
         data["attempts"] = step.calls
     if status == "ok" and step.info.mapped:
         data["width"], data["lost"] = len(step.units or ()), step.lost + step.bad
-    emit(state, _END_EVENT[status], step.info.name, data=data)
+    emit(state, END_EVENT[status], step.info.name, data=data)
     missing = not step.has_value
     wake(state, step.waiters, missing=missing)
     wake(state, step.width_waiters, missing=missing)

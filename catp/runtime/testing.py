@@ -33,11 +33,15 @@ from catp.planlang.registry_view import (
 )
 from catp.planlang.types import ANY, Type
 from catp.runtime.clock import Clock
+from catp.runtime.events import RunEvent
+from catp.runtime.fold import ValueKey, restore
+from catp.runtime.hooks import ValueKind
+from catp.runtime.restore import Restored
 from catp.tools.errors import ToolError, ToolFailed, ToolTimeout
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
 from catp.tools.usage import Charge, PriceModel, Usage
 
-__all__ = ["CENT", "FakeBackend", "FakeCatalogue", "FixedPrice", "compiled"]
+__all__ = ["CENT", "FakeBackend", "FakeCatalogue", "FixedPrice", "MemoryJournal", "compiled"]
 
 CENT = usd("0.01")
 _NO_LIMITS = ToolLimits()
@@ -188,6 +192,51 @@ class FakeCatalogue:
     def view(self) -> RegistryView:
         """The signatures, for the compiler."""
         return RegistryView(tuple(spec.signature for spec in self.tools.values()))
+
+
+class MemoryJournal:
+    """Keeps a run in memory, and can lose the end of it as a killed process does.
+
+    `entries` are events, and values as (key, value). `written` of them are sure to be on disk: those before the last
+    `durable`. Once it is `dead` it takes nothing more, and waits forever on `durable`.
+    """
+
+    def __init__(self, entries: "Iterable[RunEvent | tuple[ValueKey, Any]]" = (), *, die_at: int | None = None) -> None:
+        self.entries = list(entries)
+        self.written = len(self.entries)
+        self.die_at = die_at
+        self.died = asyncio.Event()
+
+    @property
+    def dead(self) -> bool:
+        """True from the moment the process is taken to be killed."""
+        return self.died.is_set()
+
+    def event(self, event: RunEvent) -> None:
+        """Keep one event."""
+        self._add(event)
+
+    def value(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
+        """Keep one value."""
+        self._add(((kind, name, element), value))
+
+    def _add(self, entry: "RunEvent | tuple[ValueKey, Any]") -> None:
+        if not self.dead:
+            self.entries.append(entry)
+            if len(self.entries) == self.die_at:
+                self.died.set()
+
+    async def durable(self) -> None:
+        """Mark everything so far as written."""
+        if self.dead:
+            await asyncio.get_running_loop().create_future()
+        self.written = len(self.entries)
+
+    def cut(self, length: int | None = None) -> Restored:
+        """What the first `length` entries tell (all by default)."""
+        entries = self.entries[:length]
+        events = [entry for entry in entries if isinstance(entry, RunEvent)]
+        return restore(events, dict(entry for entry in entries if not isinstance(entry, RunEvent)))
 
 
 def _echo(name: str) -> Callable[..., Any]:
