@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ INLINE_LIMIT = 4096
 """Texts up to this many bytes are kept in the database row itself."""
 
 _THUMB_PIXELS = 256
+_LATELY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Artifacts(Protocol):
         """Make sure that artefacts put earlier are on the disk."""
         ...
 
+    def drop(self, digests: Iterable[str]) -> None:
+        """Delete artefacts that no row names any more."""
+        ...
+
 
 class ArtifactStore:
     """A folder of files named by their digest, two characters of it per sub-folder."""
@@ -76,8 +82,10 @@ class ArtifactStore:
         """Write the artifact unless it is there, atomically; see `Artifacts.put`."""
         digest = artifact.sha256
         target = self.path(digest)
-        if target.exists() and target.stat().st_size == len(artifact.data):
-            return digest
+        with contextlib.suppress(FileNotFoundError):
+            if target.stat().st_size == len(artifact.data):
+                os.utime(target)  # wanted again: `drop` must not take it for old
+                return digest
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent)
         try:
@@ -107,6 +115,14 @@ class ArtifactStore:
             finally:
                 os.close(handle)
 
+    def drop(self, digests: Iterable[str]) -> None:
+        """Delete files, except those that were put lately: the rows that name them may not be written yet."""
+        for digest in digests:
+            path = self.path(digest)
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LATELY_S:
+                    path.unlink()
+
 
 class TableArtifacts:
     """Artefacts in the rows of the database itself."""
@@ -131,6 +147,9 @@ class TableArtifacts:
 
     def sync(self, digests: Iterable[str]) -> None:
         """Nothing to do: the commit writes them."""
+
+    def drop(self, digests: Iterable[str]) -> None:
+        """Nothing to do: they went with their rows."""
 
 
 def thumbnail(picture: Artifact) -> Artifact | None:

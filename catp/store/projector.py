@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from catp.planlang.jsonform import to_json
 from catp.planlang.money import parse_usd
+from catp.planlang.parser import parse
 from catp.runtime.events import RunEvent
 from catp.store.budget_spend import Spend, spend
-from catp.store.statements import clean, execute
+from catp.store.rollups import Roll, Rolls, apply_rolls
+from catp.store.statements import ADD_PLAN, clean, execute
 from catp.store.tables import NO_ELEMENT
 
 __all__ = ["CallId", "Changes", "fold", "project"]
@@ -68,6 +71,8 @@ class Changes:
     settled: dict[CallId, tuple[Any, ...]] = field(default_factory=dict)
     costs: list[tuple[Any, ...]] = field(default_factory=list)
     spends: list[Spend] = field(default_factory=list)
+    rolls: Rolls = field(default_factory=Rolls)
+    replanned: list[tuple[str, str, str, int]] = field(default_factory=list)
 
 
 def project(connection: Connection, events: Sequence[RunEvent]) -> None:
@@ -97,6 +102,7 @@ def _on_created(changes: Changes, event: RunEvent) -> None:
     data = event.data
     price = data.get("price") or {}
     changes.runs.pop(event.run_id, None)
+    changes.rolls.created.append(event.run_id)
     changes.created.append(
         (
             event.run_id, clean(str(data.get("project") or "default")), clean(str(data.get("agent") or "")),
@@ -125,6 +131,12 @@ def _on_run_over(changes: Changes, event: RunEvent) -> None:
     run.status = str(event.data["status"])
     run.latency_ms = event.data.get("ms")
     run.ended_ns = event.at_ns if event.type == "run.finished" else None
+    if run.ended_ns is not None:
+        changes.rolls.ended.append((event.run_id, run.status == "complete", run.latency_ms or 0.0))
+
+
+def _on_replanned(changes: Changes, event: RunEvent) -> None:
+    changes.replanned.append((event.run_id, event.data["plan"], event.data["source"], event.at_ns))
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
@@ -190,12 +202,12 @@ def _on_settled(changes: Changes, event: RunEvent) -> None:
     ms = data.get("ms")
     began = event.at_ns - round(ms * 1e6) if ms is not None else event.at_ns
     total: int | None = None
-    saved = 0
+    saved = unpriced = 0
     for row in data.get("rows", ()):
         amount = _money(row.get("amount"))
         kept = _money(row.get("saved"))
         if amount is None:
-            run.unpriced += 1
+            unpriced += 1
         else:
             total = (total or 0) + amount
         saved += kept or 0
@@ -208,12 +220,26 @@ def _on_settled(changes: Changes, event: RunEvent) -> None:
         changes.spends.append(Spend(call, began, total))
     step.saved += saved
     run.saved += saved
+    run.unpriced += unpriced
+    _roll(changes.rolls.call(event.run_id, began, str(data["tool"])), data, total or 0, saved, unpriced)
     usage, output = data.get("usage"), data.get("output")
     changes.settled[call] = (
         str(data["tool"]), data.get("outcome"), bool(data.get("cached")), began, event.at_ns, total, ms,
         data.get("size"), None if usage is None else json.dumps(usage), None if output is None else json.dumps(output),
         data.get("error"), None if "reason" not in data else clean(str(data["reason"])),
     )  # fmt: skip
+
+
+def _roll(roll: Roll, data: Mapping[str, Any], cost: int, saved: int, unpriced: int) -> None:
+    ok, cached = data.get("outcome") == "ok", bool(data.get("cached"))
+    roll.n += 1
+    roll.ok += ok
+    roll.cached += cached
+    roll.cost += cost
+    roll.saved += saved
+    roll.unpriced += unpriced
+    if ok and not cached:
+        roll.took(data.get("ms") or 0.0)
 
 
 def _cost_row(
@@ -241,6 +267,7 @@ def _money(text: str | None) -> int | None:
 _HANDLERS = {
     "run.created": _on_created,
     "run.resumed": _on_resumed,
+    "run.replanned": _on_replanned,
     "run.waiting": _on_run_over,
     "run.finished": _on_run_over,
     "node.started": _on_started,
@@ -327,6 +354,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 def _apply(connection: Connection, changes: Changes) -> None:
     execute(connection, _CREATE_RUN, changes.created)
+    _replan(connection, changes.replanned)
     changed, moved = [], []
     for run_id, run in changes.runs.items():
         if run.status is not None:
@@ -347,6 +375,15 @@ def _apply(connection: Connection, changes: Changes) -> None:
     execute(connection, _SETTLE_CALL, rest)
     execute(connection, _ADD_COST, changes.costs)
     spend(connection, changes.spends)
+    apply_rolls(connection, changes.rolls)
+
+
+def _replan(connection: Connection, replanned: Sequence[tuple[str, str, str, int]]) -> None:
+    """A repair gave these runs another plan."""
+    for run_id, digest, source, at_ns in replanned:
+        plan = parse(source)
+        execute(connection, ADD_PLAN, [(digest, source, json.dumps(to_json(plan)), len(plan.steps), at_ns)])
+        execute(connection, "UPDATE runs SET plan_hash = ? WHERE id = ?", [(digest, run_id)])
 
 
 _OPEN_CALL = (False, None, None, None, None, None, None, None, None, None)

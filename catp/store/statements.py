@@ -9,7 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-__all__ = ["clean", "execute", "placed", "query"]
+__all__ = ["ADD_PLAN", "clean", "execute", "placed", "query"]
+
+
+ADD_PLAN = """
+INSERT INTO plans (hash, source, ast_json, n_nodes, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING
+"""
 
 
 def execute(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:

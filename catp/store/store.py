@@ -27,16 +27,13 @@ from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreError
 from catp.store.journal import RunJournal
 from catp.store.records import NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
-from catp.store.statements import execute
+from catp.store.statements import ADD_PLAN, execute
 from catp.store.tables import NO_ELEMENT
 from catp.store.writer import JournalWriter
 from catp.tools.call_fact import CallFact
 
 __all__ = ["NewRun", "RunStore", "RunSummary", "StoreError", "StoredOutput", "StoredRun"]
 
-_ADD_PLAN = """
-INSERT INTO plans (hash, source, ast_json, n_nodes, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING
-"""
 _PAGE = 2_000
 
 
@@ -71,7 +68,7 @@ class RunStore:
     def begin(self, run: NewRun) -> RunJournal:
         """Keep the plan of a run that is about to start, and return the journal for `Run`."""
         plan = (run.plan_hash, run.plan_source, json.dumps(run.plan_json), run.n_nodes, time.time_ns())
-        self.database.write(partial(execute, sql=_ADD_PLAN, rows=[plan]))
+        self.database.write(partial(execute, sql=ADD_PLAN, rows=[plan]))
         return RunJournal(self._writer, run.run_id, store=self.name)
 
     def resume(self, run_id: str) -> RunJournal:

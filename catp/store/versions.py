@@ -9,7 +9,7 @@ from catp import __version__
 from catp.store.errors import StoreError
 from catp.store.tables import meta, metadata
 
-__all__ = ["HEAD", "current", "make_current"]
+__all__ = ["HEAD", "current", "current_version", "make_current"]
 
 HEAD = "0002"
 """The revision that `catp.store.tables` describes."""
@@ -25,6 +25,11 @@ def current(connection: Connection, store: str) -> bool:
         StoreError: It was written by a newer catp, or it is a database of something else.
     """
     return _revision(connection, store) == HEAD
+
+
+def current_version(connection: Connection) -> str:
+    """The layout of a store that was opened."""
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
 
 
 def make_current(connection: Connection, store: str) -> None:
