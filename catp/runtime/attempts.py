@@ -134,7 +134,8 @@ def _fail(state: RunState, unit: Unit, call: Call, event: CallEnded) -> None:
         tool, arguments = unit.step.info.attempts[call.attempt].tool, event.data.get("arguments")
         state.failures.add(FailedCall(call.step, tool, event.error_type or event.result, event.reason, arguments))
     if event.result == "refused":
-        emit(state, "node.refused", call.step, attempt=call.number, element=call.element, data={"reason": event.reason})
+        data = {"reason": event.reason, **(event.refusal or {})}
+        emit(state, "node.refused", call.step, attempt=call.number, element=call.element, data=data)
     if unit.parked:
         return  # the next alternative is already chosen and waits for its inputs
     if unit.attempt + 1 < len(unit.step.info.attempts):

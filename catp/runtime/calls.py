@@ -16,7 +16,7 @@ from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
 from catp.runtime.hooks import Journal, JournalUnavailable
-from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement
+from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement, upper_price
 from catp.runtime.program import StepInfo
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
@@ -64,8 +64,20 @@ class CallHost(Protocol):
         """Hand an event to the reducer."""
         ...
 
-    def park(self, call: "ToolCall") -> None:
-        """Keep a call until money is given back."""
+    def kept_back(self, call: "ToolCall") -> Money:
+        """Money that must stay free beside what the call reserves."""
+        ...
+
+    def reserved(self, call: "ToolCall", amount: Money) -> None:
+        """The call holds its money."""
+        ...
+
+    def park(self, call: "ToolCall", refusal: BudgetRefused) -> None:
+        """Keep a call until money may have come back."""
+        ...
+
+    def refused(self, call: "ToolCall", refusal: BudgetRefused) -> None:
+        """The call will not be made: the money is not there."""
         ...
 
     def settled(self, call: "ToolCall", settlement: Settlement) -> None:
@@ -122,20 +134,24 @@ class ToolCall:
         """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused."""
         call, price = self.call, self.estimate.price if self.estimate else None
         key = CallKey(self.host.run_id, call.step, call.number, self.spec.name, call.element)
-        upper, expected = (price.p95, price.expected) if price else (None, None)
-        held = self.host.ledger.reserve(key, upper, estimate=expected, within=self.limits)
+        ledger = self.host.ledger
+        upper, expected = (upper_price(price, ledger.reserve_at), price.expected) if price else (None, None)
+        kept = self.host.kept_back(self)
+        held = ledger.reserve(key, upper, estimate=expected, within=self.limits, kept=kept)
         if isinstance(held, BudgetRefused):
             if held.wait:
-                self.host.park(self)
+                self.host.park(self, held)
             else:
                 self.refuse(held)
             return False
         self.reservation = held
+        self.host.reserved(self, held.amount)
         return True
 
     def refuse(self, refusal: BudgetRefused) -> None:
         """End without calling: the money is not there."""
-        self._end("refused", refusal.reason, "BudgetRefused")
+        self.host.refused(self, refusal)
+        self._end("refused", refusal.reason, "BudgetRefused", refusal.to_json())
 
     def cancel_queued(self, reason: str) -> None:
         """End a call that never started."""
@@ -360,6 +376,8 @@ class ToolCall:
             data["note"] = notes[0]
         if settlement.overrun:
             self._warn(settlement, now)
+        for level in settlement.reached:
+            self.host.post(Warned(now, self.call.step, self.call.element, level.to_json()))
         self.over = True
         if result != "ok":
             self.host.forget(self)
@@ -375,10 +393,13 @@ class ToolCall:
         }  # fmt: skip
         self.host.post(Warned(now, self.call.step, self.call.element, data))
 
-    def _end(self, result: CallResult, reason: str, error_type: str = "") -> None:
+    def _end(
+        self, result: CallResult, reason: str, error_type: str = "", refusal: Mapping[str, Any] | None = None
+    ) -> None:
         self.over = True
         self.host.forget(self)
-        self.host.post(CallEnded(self.host.clock.now_ns(), self.call.id, result, reason, error_type))
+        now = self.host.clock.now_ns()
+        self.host.post(CallEnded(now, self.call.id, result, reason, error_type, refusal=refusal))
 
     def _started_data(self) -> dict[str, Any]:
         price = self.estimate.price.expected if self.estimate else None

@@ -102,7 +102,7 @@ class CallStarted(NamedTuple):
 
 
 class CallEnded(NamedTuple):
-    """A call is over and its money settled; `data` goes into the record."""
+    """A call is over and its money settled; `data` goes into the record, `refusal` says what a refused one needed."""
 
     at_ns: int
     call: int
@@ -112,6 +112,7 @@ class CallEnded(NamedTuple):
     amount: Money | None = None
     data: Mapping[str, Any] = {}
     permanent: bool = False
+    refusal: Mapping[str, Any] | None = None
 
 
 class TimerFired(NamedTuple):
@@ -129,7 +130,7 @@ class CancelRun(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """A call cost more than was reserved for it."""
+    """A call cost more than was reserved for it, or a budget reached a warn level with it."""
 
     at_ns: int
     step: str

@@ -14,11 +14,13 @@ from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
 from catp.runtime.calls import ToolCall
-from catp.runtime.clock import Clock
+from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
+from catp.runtime.funding import KeptBack, Refusal
 from catp.runtime.hooks import Journal
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
+from catp.runtime.limits import BudgetRefused
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import Failures
 from catp.runtime.restore import LostCall, Restored
@@ -30,6 +32,9 @@ from catp.tools.pools import Pool
 from catp.tools.spec import ToolBackend, ToolSpec
 
 __all__ = ["Dispatcher", "spawn"]
+
+_ASK_AGAIN_S = 0.1
+"""How often money that other processes hold is asked for again."""
 
 
 class Dispatcher:
@@ -49,6 +54,8 @@ class Dispatcher:
         on_call: Told about every call that taught something; must not raise.
         journal: Where the run is kept; a step that writes waits for it before it acts.
         failures: What went wrong so far, so that nothing is tried the same way forever.
+        kept: What required steps may still need.
+        stuck: True if nothing but a call that waits for money could move the run on.
         pools: Where steps with `@pin` run, by name; the pool `default` takes every other tool it can run.
     """
 
@@ -68,6 +75,8 @@ class Dispatcher:
         on_call: Callable[[CallFact], None] | None,
         journal: Journal | None,
         failures: Failures,
+        kept: KeptBack,
+        stuck: Callable[[], bool],
         pools: Mapping[str, Pool],
     ) -> None:
         self.run_id = run_id
@@ -83,6 +92,9 @@ class Dispatcher:
         self.stopping: set[asyncio.Task[None]] = set()
         self._tools = dict(tools)
         self._failures = failures
+        self._kept = kept
+        self._stuck = stuck
+        self.refusals: list[Refusal] = []
         self._pools = pools
         self._estimator = estimator
         self._values = values
@@ -92,7 +104,8 @@ class Dispatcher:
         self._step_limits: dict[str, Limit] = {}
         self._keys: dict[tuple[str, int | None], str] = {}
         self._calls: dict[int, ToolCall] = {}
-        self._parked: list[tuple[tuple[float, ...], int, ToolCall]] = []
+        self._parked: list[tuple[tuple[float, ...], int, ToolCall, BudgetRefused]] = []
+        self._asking_again: TimerHandle | None = None
         self._started_ns = 0
         self._context: Context
         self._unwatch: Callable[[], None] | None = None
@@ -107,13 +120,20 @@ class Dispatcher:
         self._tools.update(tools)
         self._params.update(_param_types(tools))
 
+    def step_over(self, step: str) -> None:
+        """A step has ended: what was kept back for it is there for others."""
+        if self._kept.over(step):
+            self._money_came_back()
+
     def resume(self, past: Restored, steps: Mapping[str, StepInfo]) -> None:
         """Count what an earlier life of the run has spent, and use the keys it used."""
         self.rows = list(past.rows)
         self.estimates = dict(past.estimates)
         for row in past.rows:
             self._count(row, steps)
-        for step in past.steps.values():
+        for name, step in past.steps.items():
+            if step.status is not None:
+                self._kept.over(name)
             for unit in step.units.values():
                 if unit.last is not None and unit.last.key is not None:
                     self._keys[unit.last.step, unit.last.element] = unit.last.key
@@ -153,6 +173,9 @@ class Dispatcher:
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
+        if self._asking_again is not None:
+            self._asking_again.cancel()
+            self._asking_again = None
 
     def start(self, info: StepInfo, call: Call) -> None:
         """Make a call as soon as there is a slot and money for it; every call ends in one `CallEnded`."""
@@ -225,10 +248,36 @@ class Dispatcher:
 
     # --- the host of the calls --------------------------------------------------------------------------------------
 
-    def park(self, call: ToolCall) -> None:
-        """Keep a call that does not fit into the budget as long as running calls may give money back."""
+    def kept_back(self, call: ToolCall) -> Money:
+        """What required steps may still need, if this call is not of one of them."""
+        return self._kept.beside(call.call.step)
+
+    def reserved(self, call: ToolCall, amount: Money) -> None:
+        """What a required step holds need not be kept back for it any more."""
+        self._kept.reserved(call.call.step, amount)
+
+    def park(self, call: ToolCall, refusal: BudgetRefused) -> None:
+        """Keep a call that does not fit into the budget as long as money may come back."""
         call.job = None
-        heapq.heappush(self._parked, (call.info.order, call.call.id, call))
+        heapq.heappush(self._parked, (call.info.order, call.call.id, call, refusal))
+        if refusal.cause == "elsewhere" and self._asking_again is None:
+            self._asking_again = self.clock.call_later(_ASK_AGAIN_S, self._ask_again)
+        asyncio.get_running_loop().call_soon(self.refuse_stuck)
+
+    def refused(self, call: ToolCall, refusal: BudgetRefused) -> None:
+        """Remember what a call would have taken."""
+        place = call.call
+        self.refusals.append(Refusal(place.step, place.element, place.number, call.spec.name, refusal))
+
+    def refuse_stuck(self) -> None:
+        """Refuse calls that wait for money kept back for steps which cannot go on either."""
+        waiting = [entry for entry in self._parked if not entry[2].over]
+        if not waiting or len(waiting) < len(self._calls) or not self._stuck():
+            return
+        if all(refusal.cause == "kept" for *_, refusal in waiting):
+            self._parked = []
+            for _, _, call, refusal in waiting:
+                call.refuse(refusal)
 
     def settled(self, call: ToolCall, settlement: Settlement) -> None:
         """Add what a call cost to its step."""
@@ -264,11 +313,15 @@ class Dispatcher:
 
     def _money_came_back(self) -> None:
         parked, self._parked = self._parked, []
-        for _, _, call in parked:
+        for _, _, call, _ in parked:
             if not call.over:
                 self._submit(call)
         if parked:  # not at once: the steps that the finished call makes ready compete for the same money
             asyncio.get_running_loop().call_soon(self.slots.pump, self.clock)
+
+    def _ask_again(self) -> None:
+        self._asking_again = None
+        self._money_came_back()
 
     def _key(self, info: StepInfo, call: Call) -> str | None:
         if info.key is None:
@@ -291,7 +344,9 @@ class Dispatcher:
             return () if self._limit is None else (self._limit,)
         own = self._step_limits.get(info.name)
         if own is None:
-            own = self._step_limits[info.name] = Limit(info.budget, f"the step's @budget of ${format_usd(info.budget)}")
+            own = self._step_limits[info.name] = Limit(
+                info.budget, f"the step's @budget of ${format_usd(info.budget)}", scope="step"
+            )  # fmt: skip
         return (own,) if self._limit is None else (self._limit, own)
 
 

@@ -16,6 +16,7 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money
 from catp.planlang.nodes import Output
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
+from catp.runtime.funding import Refusal
 from catp.runtime.ledger import LedgerRow
 from catp.runtime.state import RunState
 from catp.runtime.values import Missing, Values
@@ -76,8 +77,9 @@ class RunOutcome:
     """Everything a finished run leaves behind.
 
     `compiled` is the plan as it was at the end, `steps` those of every plan the run had.
-    `rows` are the ledger rows of this run and `spent` is their sum. `observer_error` is the first exception that the
-    `on_event` callback raised; the events themselves are all here whatever the callback did.
+    `rows` are the ledger rows of this run and `spent` is their sum; `refusals` are the calls that were not made because
+    the money was not there. `observer_error` is the first exception that the `on_event` callback raised; the events
+    themselves are all here whatever the callback did.
     """
 
     run_id: str
@@ -91,6 +93,7 @@ class RunOutcome:
     ended_ns: int
     observer_error: Exception | None = None
     compiled: CompiledPlan | None = None
+    refusals: Sequence[Refusal] = ()
 
     @property
     def wall_ms(self) -> float:

@@ -43,6 +43,7 @@ from catp.runtime.commands import (
 )
 from catp.runtime.dispatch import Dispatcher, spawn
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.funding import KeptBack
 from catp.runtime.hooks import Journal, ValueKind
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
@@ -113,6 +114,7 @@ class Run:
         about: What else is known of the run (task, policy, prices), as JSON values for the record.
         pools: Where steps with `@pin` run, by name.
         repair: Asked for another plan when steps have failed and nothing else is left to do.
+        given_up: Optional outputs that were asked for and are not in this plan, with the reason.
         restored: An earlier life of this run that it goes on from, or the steps of another run that it takes over.
         stop: Why nothing more is to be done: the run only ends, as cancelled.
 
@@ -140,6 +142,7 @@ class Run:
         about: Mapping[str, Any] | None = None,
         pools: Mapping[str, Pool] | None = None,
         repair: Repairer | None = None,
+        given_up: Mapping[str, str] | None = None,
         restored: Restored | None = None,
         stop: str = "",
     ) -> None:
@@ -170,13 +173,15 @@ class Run:
         self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
         check_pools(program.steps.values(), pools or {})
+        self._kept_back = KeptBack(compiled)
+        self._given_up = dict(given_up or {})
         self._approve = approve
         self._on_event = on_event
         self._dispatcher = Dispatcher(
             self.run_id, tools, catalogue.estimator(live=True), self._values, ledger=ledger, clock=self.clock,
             slots=self.slots, limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
-            journal=journal, pools=pools or {}, failures=self._state.failures,
+            journal=journal, pools=pools or {}, failures=self._state.failures, kept=self._kept_back, stuck=self._stuck,
         )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
@@ -284,6 +289,11 @@ class Run:
         finally:
             self._draining = False
         self.slots.pump(self.clock)
+        self._dispatcher.refuse_stuck()
+
+    def _stuck(self) -> bool:
+        """True if no retry is due, nobody is being asked and no plan mended: only running calls can move the run."""
+        return not self._state.timers and not self._state.asking and self._mending is None
 
     def _guarded(self, observer: Callable[[CallFact], None]) -> Callable[[CallFact], None]:
         def observe(call: CallFact) -> None:
@@ -305,6 +315,8 @@ class Run:
                 self._observer_error = self._observer_error or error
         if event.type in ("run.finished", "run.waiting"):
             self._finish()
+        elif event.type in _STEP_OVER and event.attempt is None and event.element is None and event.step is not None:
+            self._dispatcher.step_over(event.step)
 
     def _prepare(self, command: Prepare) -> None:
         step = self._state.steps[command.step].info
@@ -448,6 +460,7 @@ class Run:
             self._values.reset(name)
             self._past.pop(name, None)
         self._dispatcher.extend(look_up(program.steps.values(), self._catalogue))
+        self._kept_back.plan(repaired.compiled, again=program.steps.keys() - kept)
         self._compiled = repaired.compiled
         data = {
             "plan": repaired.compiled.digest, "source": to_text(repaired.compiled.source), "reason": repaired.reason,
@@ -456,6 +469,8 @@ class Run:
         self._post(Replanned(now, program, kept, left_s, data))
 
     def _end(self, outputs: dict[str, OutputResult]) -> None:
+        for name, reason in self._given_up.items():
+            outputs.setdefault(name, OutputResult(None, "refused", reason, optional=True))
         status = verdict(self._state, outputs)
         for name, output in outputs.items():
             if output.ok:
@@ -482,7 +497,7 @@ class Run:
         self.outcome = RunOutcome(
             self.run_id, status, outputs, {name: self._result(step) for name, step in every_step.items()},
             tuple(self.events), tuple(self._dispatcher.rows), spent, self._started_ns, ended, self._observer_error,
-            self._compiled,
+            self._compiled, tuple(self._dispatcher.refusals),
         )  # fmt: skip
         self._over.set()
 
@@ -503,6 +518,10 @@ class Run:
         step = self._state.steps.get(name)
         return f"{step.status}: {step.reason}" if step is not None else "nobody gave it a value"
 
+
+_STEP_OVER = frozenset(
+    ("node.finished", "node.failed", "node.skipped", "node.refused", "node.poisoned", "node.cancelled")
+)
 
 _ACTIONS: dict[type, Callable[[Run, Any], None]] = {
     RunEvent: Run._record,
