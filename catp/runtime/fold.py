@@ -26,6 +26,7 @@ _ENDS: dict[str, StepStatus] = {
     "node.poisoned": "poisoned", "node.cancelled": "cancelled",
 }  # fmt: skip
 _FAILED = frozenset({"error", "timeout", "rejected"})
+_CUT_SHORT = frozenset({"lost", "cancelled"})
 
 
 def restore(events: Iterable[RunEvent], values: Mapping[ValueKey, Any]) -> Restored:
@@ -185,7 +186,6 @@ class _Fold:
             event.step, event.element, number, data["tool"], data.get("version", "1"), alternative, data.get("key"),
             _money(data.get("reserved")), _money(data.get("est")), event.at_ns,
         )  # fmt: skip
-        unit.tries[alternative] = unit.tries.get(alternative, 0) + 1
         unit.number = max(unit.number, number)
         unit.in_hand = max(unit.in_hand, alternative)
         unit.open_calls[number] = unit.last = call
@@ -207,6 +207,8 @@ class _Fold:
         call = call._replace(outcome=outcome, reason=data.get("reason", ""), error=data.get("error", ""))
         if unit.last is not None and unit.last.number == call.number:
             unit.last = call
+        if outcome not in _CUT_SHORT:  # what a dying process cut short was no try of the tool
+            unit.tries[call.alternative] = unit.tries.get(call.alternative, 0) + 1
         if outcome == "ok" and unit.won is None:
             unit.won = call.alternative
         if outcome in _FAILED:
