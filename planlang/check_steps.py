@@ -5,7 +5,7 @@ from catp.planlang.check_values import Scope, Slot
 from catp.planlang.conditions import Condition
 from catp.planlang.errors import Diagnostic, Span
 from catp.planlang.nodes import Note, Ref, Step, Test
-from catp.planlang.notes import note_problems
+from catp.planlang.notes import note_problems, step_policy
 from catp.planlang.types import Type
 
 __all__ = ["check_step", "writes"]
@@ -114,6 +114,8 @@ def _placement(scope: Scope, step: Step, note: Note) -> None:
                 _earlier_step(scope, arg.value)
     elif note.name == "key":
         _key(scope, note)
+    elif note.name == "cache":
+        _cache(scope, step, note)
 
 
 def _earlier_step(scope: Scope, ref: Ref) -> None:
@@ -121,6 +123,18 @@ def _earlier_step(scope: Scope, ref: Ref) -> None:
         scope.report("E111", f"`@after` waits for steps, and `{ref.root}` is an input", ref.span)
     else:
         scope.ref_type(ref)
+
+
+def _cache(scope: Scope, step: Step, note: Note) -> None:
+    effects = {sig.effects for attempt in step.attempts if (sig := scope.registry.get(attempt.tool)) is not None}
+    if step_policy(Step(step.name, step.attempts, notes=(note,))).cache_ttl == 0:
+        return
+    if "write" in effects:
+        help_ = "leave `@cache` out: a step that writes is called for what it does"
+        scope.report("E112", f"`@cache` would leave out what `{step.name}` writes", note.span, help_)
+    elif not note.args and "read" in effects:
+        help_ = "say how long it stays true, such as `@cache(10m)`"
+        scope.report("E112", f"what `{step.name}` reads may change, so `@cache` needs a time", note.span, help_)
 
 
 def _key(scope: Scope, note: Note) -> None:

@@ -30,6 +30,7 @@ from catp.tools.annotations import Resolved, resolve, to_value
 from catp.tools.backends import AsyncBackend, ProcessBackend, ThreadBackend
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolDefinitionError
+from catp.tools.lifetime import Lifetime, check_lifetime, definition_of, lifetime
 from catp.tools.price import ComputePrice, Unpriced
 from catp.tools.spec import ToolBackend, ToolLimits, ToolSpec
 from catp.tools.target import Target
@@ -82,6 +83,7 @@ def tool(
     namespace: str = ...,
     name: str | None = ...,
     unavailable: Callable[[], str | None] | None = ...,
+    cache: Lifetime = ...,
     params: Mapping[str, str] | None = ...,
     setup: Callable[[], object] | None = ...,
     family: str | None = ...,
@@ -103,6 +105,7 @@ def tool(
     namespace: str = "",
     name: str | None = None,
     unavailable: Callable[[], str | None] | None = None,
+    cache: Lifetime = False,
     params: Mapping[str, str] | None = None,
     setup: Callable[[], object] | None = None,
     family: str | None = None,
@@ -120,10 +123,12 @@ def tool(
         concurrency: Calls at once, if limited.
         rate: Calls per second, if limited.
         placement: Default: `async` for coroutine functions, `process` otherwise.
-        version: Change it when results or cost change: profiles are kept per version.
+        version: Change it when results or cost change: profiles and cached results are kept per version.
         namespace: Prefix of the full name, `namespace.name`.
         name: Default: the function's name.
         unavailable: Returns why the tool cannot run here, or None.
+        cache: How long a result may be used again for the same arguments: `"10m"`, seconds, or True for ever, which
+            only `pure` tools may say; `write` tools may say nothing.
         params: Descriptions of parameters.
         setup: Run once per worker process before the first call (load a model there and keep it in a module-level
             cache); metered as cold start. Only for `process`.
@@ -140,6 +145,8 @@ def tool(
             full = full_name(name or str(getattr(function, "__name__", "")), namespace)
             signature, types = _signature(function, full, effects, capability, params or {})
             _check_numbers(accuracy, timeout, concurrency, rate)
+            ttl_s = lifetime(cache)
+            check_lifetime(effects, ttl_s)
             contract = Contract(signature, types)
             backend = _backend(place, contract, function, setup, family, pool)
         except (TypeError, ValueError) as error:
@@ -155,6 +162,8 @@ def tool(
             accuracy=accuracy,
             types=types,
             unavailable=unavailable or _always_available,
+            cache_ttl_s=ttl_s,
+            definition="" if ttl_s is None else _source_of(function),
         )
         return Tool(function, spec)
 
@@ -167,6 +176,14 @@ def full_name(name: str, namespace: str = "") -> ToolName:
     if not _NAME.fullmatch(full):
         raise ValueError(f"{full!r} is no tool name; use letters, digits and _ , with dots between namespaces")
     return ToolName(full)
+
+
+def _source_of(function: Callable[..., Any]) -> str:
+    """A digest of the function's own source, so that a result is not used again after its function was edited."""
+    try:
+        return definition_of(inspect.getsource(function))
+    except (OSError, TypeError):  # typed in, or made by a program
+        return ""
 
 
 def _always_available() -> None:

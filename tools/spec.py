@@ -9,6 +9,7 @@ from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import ToolSig
 from catp.planlang.types import TypeDef
 from catp.tools.errors import ToolDefinitionError
+from catp.tools.lifetime import check_lifetime
 from catp.tools.usage import PriceModel, Usage
 
 __all__ = [
@@ -96,7 +97,7 @@ class ToolLimits:
 class ToolSpec:
     """One tool of a catalogue. Built by `@tool` and the adapters; immutable.
 
-    Raises `ToolDefinitionError` if `price` is no price model.
+    Raises `ToolDefinitionError` if `price` is no price model, or if results live longer than `effects` allow.
     """
 
     signature: ToolSig
@@ -114,9 +115,17 @@ class ToolSpec:
     """Low, expected and 95th-percentile usage for an input of so many units, until there are measured calls."""
     unavailable: Callable[[], str | None] = field(default=lambda: None)
     """Why the tool cannot run here (`"needs the Debian package tesseract-ocr"`), or None if it can."""
+    cache_ttl_s: float | None = None
+    """Seconds for which a result may be used again for the same arguments: infinity for ever, None not at all."""
+    definition: str = ""
+    """What else a result depends on (a digest of a prompt, of source code): with the version, part of its key."""
 
     def __post_init__(self) -> None:
         check_price(self.name, self.price)
+        try:
+            check_lifetime(self.signature.effects, self.cache_ttl_s)
+        except ValueError as error:
+            raise ToolDefinitionError(f"tool {self.name!r}: {error}") from None
 
     @property
     def name(self) -> ToolName:

@@ -10,8 +10,9 @@ from catp.planlang.types import TypeDef
 from catp.tools.annotations import resolve, to_value
 from catp.tools.decorator import full_name
 from catp.tools.errors import ToolDefinitionError
+from catp.tools.lifetime import Lifetime, lifetime
 
-__all__ = ["declare", "fill", "fill_secrets", "missing_secrets", "placeholders"]
+__all__ = ["declare", "fill", "fill_secrets", "missing_secrets", "placeholders", "told_lifetime"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -43,6 +44,14 @@ def declare(
         raise ToolDefinitionError(f"tool {name!r}: {error}") from None
     types += [d for d in result.defs if d not in types]
     return ToolSig(full, tuple(made), result.type, effects, description, capability), tuple(types)
+
+
+def told_lifetime(name: str, cache: Lifetime) -> float | None:
+    """Return what `cache=` says in seconds; raise `ToolDefinitionError` if it is no time."""
+    try:
+        return lifetime(cache)
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(f"tool {name!r}: {error}") from None
 
 
 def placeholders(template: str) -> tuple[str, ...]:

@@ -21,9 +21,10 @@ from urllib.parse import quote
 from catp.planlang.money import Money, usd
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import Effect
-from catp.tools.adapters.declare import declare, fill, fill_secrets, missing_secrets, placeholders
+from catp.tools.adapters.declare import declare, fill, fill_secrets, missing_secrets, placeholders, told_lifetime
 from catp.tools.contract import Contract
 from catp.tools.errors import ResultTooLarge, ToolDefinitionError, ToolFailed, ToolTimeout, WrongResult
+from catp.tools.lifetime import Lifetime, definition_of
 from catp.tools.price import Unpriced
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
 from catp.tools.usage import PriceModel, Usage
@@ -58,6 +59,7 @@ def http_tool(
     concurrency: int | None = None,
     rate: float | None = None,
     max_bytes: int = _MAX_BYTES,
+    cache: Lifetime = False,
     version: str = "1",
 ) -> ToolSpec:
     """Make a tool of an HTTP endpoint.
@@ -84,7 +86,8 @@ def http_tool(
         concurrency: Calls at once, if limited.
         rate: Calls per second, if limited.
         max_bytes: Largest body accepted; a larger one is cut off while it arrives.
-        version: Version for profiles.
+        cache: How long a result may be used again, such as `"10m"` (see `catp.tools.lifetime`).
+        version: Version for profiles and cached results.
     """
     effects = effects or ("read" if method == "GET" else "write")
     signature, types = declare(
@@ -100,6 +103,7 @@ def http_tool(
     return ToolSpec(
         signature, backend, Unpriced() if price is None else price, ToolLimits(concurrency, rate, timeout), version,
         capability, accuracy, types, unavailable=missing_secrets({"url": url, **(headers or {})}),
+        cache_ttl_s=told_lifetime(name, cache), definition=definition_of(method, url, defaults),
     )  # fmt: skip
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 from catp.planlang.money import Money, usd
 from catp.planlang.registry_view import Effect
-from catp.tools.adapters.declare import declare, fill, missing_secrets, placeholders
+from catp.tools.adapters.declare import declare, fill, missing_secrets, placeholders, told_lifetime
 from catp.tools.adapters.http import HttpSender
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolDefinitionError, WrongResult
+from catp.tools.lifetime import Lifetime, definition_of
 from catp.tools.price import Unpriced
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
 from catp.tools.usage import PriceModel, Usage
@@ -53,6 +54,7 @@ def llm_tool(
     timeout: float = 60.0,
     concurrency: int | None = None,
     rate: float | None = None,
+    cache: Lifetime = False,
     version: str = "1",
 ) -> ToolSpec:
     """Make a tool of a prompt.
@@ -77,7 +79,8 @@ def llm_tool(
         timeout: Seconds per call.
         concurrency: Calls at once, if limited.
         rate: Calls per second, if limited.
-        version: Version for profiles; the model's name is appended.
+        cache: How long an answer may be used again, such as `"10m"` (see `catp.tools.lifetime`).
+        version: Version for profiles and cached answers; the model's name is appended.
     """
     signature, types = declare(
         name, params, returns, defaults=defaults or {}, effects=effects, description=description or prompt,
@@ -99,6 +102,7 @@ def llm_tool(
         signature, backend, Unpriced() if price is None else price, ToolLimits(concurrency, rate, timeout),
         f"{version}+{model}", capability, accuracy, types, unavailable=missing_secrets(headers),
         forecast=lambda size: _forecast(fixed_chars + size, max_tokens),
+        cache_ttl_s=told_lifetime(name, cache), definition=definition_of(base_url, body, system, prompt, defaults),
     )  # fmt: skip
 
 

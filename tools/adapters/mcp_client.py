@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from catp.planlang.registry_view import Effect, ToolSig
 from catp.planlang.types import Type
+from catp.tools.adapters.declare import told_lifetime
 from catp.tools.adapters.schema import params_of, type_of
 from catp.tools.contract import Contract
 from catp.tools.decorator import full_name
 from catp.tools.errors import ToolFailed, ToolTimeout, ToolUnavailable, WrongResult
+from catp.tools.lifetime import Lifetime
 from catp.tools.price import Unpriced
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec, check_price
 from catp.tools.usage import PriceModel, Usage
@@ -37,6 +39,7 @@ async def import_mcp(
     namespace: str = "",
     env: Mapping[str, str] | None = None,
     price: PriceModel | Mapping[str, PriceModel] | None = None,
+    cache: Lifetime | Mapping[str, Lifetime] = False,
     timeout: float = 60.0,
     connect_timeout: float = 30.0,
 ) -> list[ToolSpec]:
@@ -47,12 +50,13 @@ async def import_mcp(
         namespace: Prefix of the tools' names.
         env: Environment variables for a command, beside the SDK's safe defaults.
         price: One price for all tools, or prices by the server's tool names; others are unpriced.
+        cache: How long results may be used again (`"10m"`): of every tool that only reads, or by the server's names.
         timeout: Seconds per call.
         connect_timeout: Seconds to start the server and list its tools.
 
     Raises:
         ToolUnavailable: The SDK is not installed, or the server cannot be reached.
-        ToolDefinitionError: A price is no price model.
+        ToolDefinitionError: A price is no price model, or results would live longer than their tool allows.
     """
     for name, one in price.items() if isinstance(price, Mapping) else [(namespace or "mcp", price)]:
         if one is not None:
@@ -73,8 +77,15 @@ async def import_mcp(
             continue
         backend = _McpBackend(connection, tool.name, Contract(signature), _unwrap(tool))
         limits = ToolLimits(timeout_s=timeout)
-        specs.append(ToolSpec(signature, backend, prices.get(tool.name, Unpriced()), limits))
+        spec = ToolSpec(signature, backend, prices.get(tool.name, Unpriced()), limits)
+        specs.append(replace(spec, cache_ttl_s=_lifetime(tool.name, signature.effects, cache)))
     return specs
+
+
+def _lifetime(name: str, effects: Effect, cache: Lifetime | Mapping[str, Lifetime]) -> float | None:
+    if isinstance(cache, Mapping):
+        return told_lifetime(name, cache.get(name, False))
+    return None if effects == "write" else told_lifetime(name, cache)
 
 
 def _signature(tool: Any, namespace: str) -> ToolSig:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from catp.planlang.registry_view import Effect
-from catp.tools.adapters.declare import declare, fill, placeholders
+from catp.tools.adapters.declare import declare, fill, placeholders, told_lifetime
 from catp.tools.backends import ProcessBackend, nobody_asked
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolDefinitionError
+from catp.tools.lifetime import Lifetime, definition_of
 from catp.tools.meter import run_program, signal_name
 from catp.tools.price import ComputePrice
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec
@@ -51,6 +52,7 @@ def command_tool(
     accuracy: float | None = None,
     timeout: float = 60.0,
     concurrency: int | None = None,
+    cache: Lifetime = False,
     version: str = "1",
     pool: WorkerPool | None = None,
 ) -> ToolSpec:
@@ -71,7 +73,8 @@ def command_tool(
         accuracy: Declared accuracy until one is measured.
         timeout: Seconds per call.
         concurrency: Calls at once, if limited.
-        version: Version for profiles.
+        cache: How long a result may be used again, such as `"10m"` (see `catp.tools.lifetime`).
+        version: Version for profiles and cached results.
         pool: Worker processes to use instead of the shared ones.
 
     Raises:
@@ -88,6 +91,7 @@ def command_tool(
     return ToolSpec(
         signature, backend, ComputePrice() if price is None else price, ToolLimits(concurrency, None, timeout), version,
         capability, accuracy, types, unavailable=lambda: _missing(command[0]),
+        cache_ttl_s=told_lifetime(name, cache), definition=definition_of(tuple(command), stdin, defaults),
     )  # fmt: skip
 
 
