@@ -31,12 +31,14 @@ class PlanEdges:
     def __init__(self, compiled: CompiledPlan) -> None:
         self._graph, self._registry = compiled.graph, compiled.registry
         self._estimates: Mapping[StepName, StepEstimate] = compiled.estimate.steps
+        self._inputs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._won: dict[str, dict[int | None, SpanContext]] = {}
         self._last: dict[str, SpanContext] = {}
 
     def replan(self, source: str) -> None:
         """The run goes on with another plan: its edges are known from its text, its estimates are not."""
         self._graph, self._estimates = compile_plan(parse(source), self._registry).graph, {}
+        self._inputs.clear()
 
     def showed(self, step: str, span: SpanContext) -> None:
         """A step has a new span."""
@@ -81,7 +83,10 @@ class PlanEdges:
 
     def _parents(self, step: str) -> list[tuple[str, Mapping[str, Any]]]:
         """The steps that a step reads, with the attributes of the edges."""
-        if step not in self._graph:
-            return []
-        edges = self._graph.in_edges(step, data=True)
-        return [(parent, edge) for parent, _, edge in edges if self._graph.nodes[parent]["kind"] == "step"]
+        known = self._inputs.get(step)
+        if known is None:
+            edges = self._graph.in_edges(step, data=True) if step in self._graph else ()
+            nodes = self._graph.nodes
+            known = [(parent, edge) for parent, _, edge in edges if nodes[parent]["kind"] == "step"]
+            self._inputs[step] = known
+        return known

@@ -79,6 +79,12 @@ class OwnExport:
         threading.Thread(target=self._serve, name="catp-telemetry", daemon=True).start()
         atexit.register(self._at_exit)
 
+    @property
+    def endpoint(self) -> str:
+        """Where traces go, as far as the variables say."""
+        name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+        return os.environ.get(name) or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://localhost:4318"
+
     def touched(self) -> None:
         """There is something to send."""
         self._unsent = True
