@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 __all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "in_ray_thread", "offers", "soon"]
@@ -113,11 +114,25 @@ def _connect(address: str | None) -> None:
         _check_same(address)
         return
     given = os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address
-    _reach(given)
+    try:
+        _reach(given or _noted())
+    except PoolError:
+        if given or address == "auto":
+            raise
+        address = "local"  # a cluster on this machine died and left its address behind
     try:
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
     except (Exception, SystemExit) as error:
         raise PoolError(f"Ray on {_name(address)} cannot be used: {cause(error)}", permanent=False) from error
+
+
+def _noted() -> str | None:
+    """Return the address of the cluster that was last started on this machine, where Ray looks for it."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _reach(address: str | None) -> None:
