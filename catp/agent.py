@@ -27,7 +27,10 @@ from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
+from catp.runtime.ledger import ReserveAt
+from catp.runtime.limits import Limit
 from catp.runtime.run import Approver
+from catp.spending import Spending, desk_for
 from catp.telemetry import observed_planning, observed_run, telemetry_for
 from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
@@ -64,6 +67,12 @@ class Agent:
         profiles: File in which measured prices and times of this agent's own calls are kept; None keeps nothing.
         workers: Calls running at once; by default 64. Tools that compute run on one process per CPU core in any case.
         assume_price: What an unpriced call is assumed to cost when there is a budget; None refuses such calls.
+        limits: Caps that all runs of the agent share (`Limit(usd("1"), "my agent", period="day")`), and so do other
+            agents that are given the same objects. Budgets of its project and name in the store hold as well.
+        reserve: Which price is held for a running call: `"expected"`, `"p95"` or `"p99"`.
+        warn: Shares of a run's budget to be warned at, such as `(0.5, 0.8)`.
+        strict: Refuse plans whose p95 price or time does not fit; by default the expected ones have to.
+        values: What optional outputs are worth, by name, if some must be given up; 1 where nothing is said.
         pools: Other places where tools can run, by name; see `catp.tools.pools`. The agent closes them.
         project: What the agent's runs are booked under.
         name: The agent's own name in the record.
@@ -85,6 +94,11 @@ class Agent:
         profiles: Path | str | None = None,
         workers: int | None = None,
         assume_price: str | Money | None = None,
+        limits: Iterable[Limit] = (),
+        reserve: ReserveAt = "p95",
+        warn: Iterable[float] = (),
+        strict: bool = False,
+        values: Mapping[str, float] | None = None,
         pools: Mapping[str, Pool] | None = None,
         project: str = "default",
         name: str = "",
@@ -101,7 +115,10 @@ class Agent:
         self.approve_plan = approve_plan
         self.profiles = Path(profiles) if profiles is not None else None
         self.workers = workers
-        self.assume_price = money_of("assume_price", assume_price)
+        self.spending = Spending(
+            tuple(limits), desk_for(self.store, project, name), money_of("assume_price", assume_price), reserve,
+            tuple(warn), strict, dict(values or {}),
+        )  # fmt: skip
         self.pools = dict(pools or {})
         self.project = project
         self.name = name
@@ -138,7 +155,7 @@ class Agent:
             intent = read_intent(task, facts, registry)
             goals, notes = intent.wanted, tuple(intent.notes)
         objective = self._objective(alpha, budget, deadline_s)
-        estimator = estimator_for(self.catalogue, objective, self.assume_price)
+        estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         request = PlanRequest(task, facts, goals, objective, registry, estimator, candidates)
         proposal = await self.planner.plan(request)
         notes += proposal.notes
@@ -189,8 +206,8 @@ class Agent:
     ) -> RunResult:
         """Plan (unless a plan or quote is given), check the budget, run, save, and return everything about the run.
 
-        A quote runs under the budget and deadline it was made for, unless others are given here; one that
-        does not fit them stays refused.
+        A quote runs under the budget and deadline it was made for, unless others are given here: its plan is then
+        weighed again, as a whole and with what was given up before.
 
         A failed step does not raise: look at `result.status` and `result.results`. Cancelling the task stops all work,
         completes the ledger, saves the run and raises `RunCancelled` (a `CancelledError`) with the result.
@@ -207,13 +224,15 @@ class Agent:
                 quote.budget if budget is None else budget,
                 quoted_s if deadline_s is None else deadline_s,
             )
+            if (budget, deadline_s) != (None, None) or quote.strict != self.spending.strict or self.spending.rooms():
+                quote = self._weigh_again(quote, inputs, objective)
         else:
             objective = self._objective(alpha, budget, deadline_s)
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
         policy = self.approve if approve is None else policy_of(approve, stored=self.store is not None)
         quote = asking_first(quote) if self.approve_plan else quote
         check_inputs(quote.compiled, inputs)
-        if not quote.verdict.expected_ok:
+        if not quote.admitted:
             raise RunRefused(quote)
         return await self._execution().run(
             quote,
@@ -285,6 +304,8 @@ class Agent:
         await self.catalogue.close()
         for pool in self.pools.values():
             await pool.close()
+        if self.spending.desk is not None:
+            self.spending.desk.close()
         if self.store is not None:
             self.store.close()
         if self.telemetry is not None:
@@ -299,7 +320,7 @@ class Agent:
     def _repairs(self, quote: Quote, objective: Objective) -> Repairs | None:
         if not self.repair.rounds:
             return None
-        estimator = estimator_for(self.catalogue, objective, self.assume_price)
+        estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         return Repairs(self.repair, self.planner, quote.task, objective, self.catalogue.view(), estimator)
 
     def _objective(self, alpha: float | None, budget: str | Money | None, deadline_s: float | None) -> Objective:
@@ -313,8 +334,16 @@ class Agent:
     def _quote(
         self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
     ) -> Quote:
-        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.assume_price)
+        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.spending)
         return asking_first(quote) if self.approve_plan else quote
+
+    def _weigh_again(self, quote: Quote, inputs: Mapping[str, Any], objective: Objective) -> Quote:
+        """The same plan under other limits, or under the same at another time."""
+        facts = {name: describe(value) for name, value in inputs.items()}
+        plan = quote.compiled.source if quote.asked is None else quote.asked
+        again = self._quote(quote.task, plan, facts, objective, quote.planner)
+        notes = tuple(dict.fromkeys((*quote.notes, *again.notes)))
+        return replace(again, quality=quote.quality, utility=quote.utility, notes=notes)
 
     def _database(self) -> "Database":
         if self.store is None:
@@ -324,7 +353,7 @@ class Agent:
     def _execution(self) -> Execution:
         return Execution(
             self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
-            assume_price=self.assume_price, pools=self.pools, project=self.project, agent=self.name,
+            spending=self.spending, pools=self.pools, project=self.project, agent=self.name,
             telemetry=self.telemetry,
         )  # fmt: skip
 

@@ -5,22 +5,23 @@ The agent decides what to run; from there on nothing here plans, prices or asks 
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalPolicy, approver_for
 from catp.learning import CallLog
-from catp.planlang.money import Money, format_usd
+from catp.planlang.money import format_usd
 from catp.planners.protocol import Objective
 from catp.result import Quote, RunCancelled, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
-from catp.runtime.ledger import Ledger
 from catp.runtime.repairs import Repairer
 from catp.runtime.run import Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
+from catp.spending import Spending, budget_warnings
 from catp.tools.catalogue import Catalogue
 from catp.tools.errors import ProfileError
 from catp.tools.pools import Pool
@@ -41,7 +42,7 @@ class Execution:
         store: Where runs are saved; None saves nothing.
         profiles: File in which the measured use of tools is kept; None keeps nothing.
         workers: Calls running at once; None for the default of `Slots`.
-        assume_price: What an unpriced call is assumed to cost under a cap; None refuses such calls.
+        spending: How it spends.
         pools: Where steps with `@pin` run, by name.
         project: What the run is booked under.
         agent: The name of the agent.
@@ -52,7 +53,7 @@ class Execution:
     store: "RunStore | None" = None
     profiles: Path | None = None
     workers: int | None = None
-    assume_price: Money | None = None
+    spending: Spending = field(default_factory=Spending)
     pools: Mapping[str, Pool] = field(default_factory=dict)
     project: str = "default"
     agent: str = ""
@@ -78,7 +79,7 @@ class Execution:
             quote.compiled,
             inputs,
             self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
-            ledger=Ledger(objective.budget, unpriced="refuse" if self.assume_price is None else self.assume_price),
+            ledger=self.spending.ledger(objective.budget, recorded=saving.journal is not None),
             deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,
             slots=Slots(self.workers) if self.workers is not None else None,
             on_event=_fan_out(observers),
@@ -89,9 +90,12 @@ class Execution:
             pools=self.pools,
             repair=repair,
             journal=saving.journal,
+            given_up={one.output: one.reason for one in quote.given_up},
         )
+        desk = self.spending.desk
         try:
-            await run.wait()
+            async with desk.alive(run_id) if desk is not None else nullcontext():
+                await run.wait()
         except asyncio.CancelledError:
             if run.outcome is not None:
                 raise RunCancelled(await self._conclude(quote, run.outcome, saving, log)) from None
@@ -101,6 +105,9 @@ class Execution:
 
     async def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
         warnings = await saving.finish()
+        warnings += budget_warnings(outcome.events)
+        if self.spending.desk is not None:  # what others spent may have reached a level that no call of this run saw
+            warnings += [str(level) for level in self.spending.desk.reached()]
         if outcome.observer_error is not None:
             warnings.append(f"an observer or a repair raised {outcome.observer_error!r}")
         if self.profiles is not None:
@@ -111,7 +118,7 @@ class Execution:
         return RunResult(
             outcome.run_id, quote.task, outcome.status, quote, outcome.outputs, outcome.steps, tuple(outcome.rows),
             tuple(outcome.events), outcome.spent, outcome.wall_ms, saving.saved, tuple(warnings),
-            outcome.compiled,
+            outcome.compiled, tuple(outcome.refusals),
         )  # fmt: skip
 
 
@@ -136,6 +143,7 @@ def about_run(quote: Quote, objective: Objective, *, project: str, agent: str) -
         },
         "latency_ms": latency.expected_ms,
         "latency_p95_ms": latency.p95_ms,
+        "given_up": {one.output: one.reason for one in quote.given_up},
         "asked_budget": None if objective.budget is None else format_usd(objective.budget),
         "asked_deadline_ms": objective.deadline_ms,
     }

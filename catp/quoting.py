@@ -1,16 +1,22 @@
-"""Pricing a plan for somebody with limits: compile it, assume what may be assumed, weigh it against the limits."""
+"""Pricing a plan for somebody with limits: compile it, assume what may be assumed, weigh it against the limits.
 
-from collections.abc import Mapping
+A plan that is too dear is made cheaper if its optional outputs and alternatives allow it (`catp.planlang.passes.shed`).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from catp.planlang.compile import compile_plan
+from catp.planlang.compiled import CompiledPlan
 from catp.planlang.digest import digest
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.nodes import Plan, ToolName
-from catp.planlang.passes.admit import admit
+from catp.planlang.passes.admit import Room, Verdict, admit
+from catp.planlang.passes.shed import Shed, shed
 from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
 from catp.planners.protocol import Objective
 from catp.result import Quote
+from catp.spending import Spending
 from catp.tools.catalogue import Catalogue
 
 __all__ = ["asking_first", "estimator_for", "make_quote", "money_of"]
@@ -18,22 +24,65 @@ __all__ = ["asking_first", "estimator_for", "make_quote", "money_of"]
 
 def make_quote(
     task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str, catalogue: Catalogue,
-    assume_price: Money | None,
+    spending: Spending,
 ) -> Quote:  # fmt: skip
-    """Compile and price a plan; `assume_price` stands in for prices nobody knows, but only in the verdict."""
-    registry = catalogue.view()
+    """Compile and price a plan, and make it fit the limits if something may be given up for that.
+
+    The assumed price of `spending` stands in for prices nobody knows, but only in the verdict.
+    """
+    registry, rooms, assume_price = catalogue.view(), spending.rooms(), spending.assume_price
     compiled = compile_plan(plan, registry, estimator=catalogue.estimator(), facts=facts)
     weighed = compiled
+    estimator: Estimator = catalogue.estimator()
     notes: tuple[str, ...] = ()
-    if compiled.estimate.unpriced and assume_price is not None and objective.budget is not None:
-        weighed = compile_plan(plan, registry, estimator=estimator_for(catalogue, objective, assume_price), facts=facts)
+    if compiled.estimate.unpriced and assume_price is not None and (objective.budget is not None or rooms):
+        estimator = _AssumedPrices(estimator, assume_price)
+        weighed = compile_plan(plan, registry, estimator=estimator, facts=facts)
         names = ", ".join(compiled.estimate.unpriced)
         notes = (f"unpriced calls are assumed to cost ${format_usd(assume_price)} each: {names}",)
-    verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms)
+
+    def recompile(changed: Plan) -> CompiledPlan:
+        return compile_plan(changed, registry, estimator=estimator, facts=facts)
+
+    verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms)
+    cap = _tightest(weighed, objective, rooms)
+    less = None
+    if cap is not None:
+        less = shed(weighed, recompile, cap, strict=spending.strict, values=spending.values)
+        if less.fits and less.compiled is not weighed:
+            source = less.compiled.source
+            compiled = compile_plan(source, registry, estimator=catalogue.estimator(), facts=facts)
+            verdict = admit(less.compiled, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms)
+            notes += _what_changed(less)
+        elif not less.fits:
+            verdict = _with_least(verdict, less)
     return Quote(
         task, compiled, verdict, planner, alpha=objective.alpha, budget=objective.budget,
-        deadline_ms=objective.deadline_ms, notes=notes,
+        deadline_ms=objective.deadline_ms, notes=notes, given_up=() if less is None else less.given_up, asked=plan,
+        strict=spending.strict,
     )  # fmt: skip
+
+
+def _tightest(compiled: CompiledPlan, objective: Objective, rooms: Sequence[Room]) -> Money | None:
+    """The least of all caps that hold for the plan, or None if there is none or nothing is left in one."""
+    own = compiled.plan.limits.cost
+    caps = [room.left for room in rooms]
+    caps += [cap for cap in (objective.budget, own.nano if own is not None else None) if cap is not None]
+    return Money(min(caps)) if caps and min(caps) > 0 else None
+
+
+def _what_changed(less: Shed) -> tuple[str, ...]:
+    given_up = tuple(f"output `{one.output}` is {one.reason}" for one in less.given_up)
+    return given_up + tuple(f"`{change.step}`: {change.reason}" for change in less.rewrites)
+
+
+def _with_least(verdict: Verdict, less: Shed) -> Verdict:
+    """Say what the plan would cost without everything that can be given up."""
+    if less.least is None:
+        return verdict
+    told = f"the least it can be done for, without optional outputs and dear alternatives, is ${format_usd(less.least)}"
+    problems = (replace(one, help=told) if one.code == "E202" else one for one in verdict.diagnostics)
+    return replace(verdict, diagnostics=tuple(problems))
 
 
 def asking_first(quote: Quote) -> Quote:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
+from catp.planlang.nodes import Plan
 from catp.planlang.passes.admit import Verdict
+from catp.planlang.passes.shed import GivenUp
 from catp.planlang.registry_view import Latency, PriceRange
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.funding import Refusal
 from catp.runtime.ledger import LedgerRow
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ class Quote:
 
     `budget` (nano-USD) and `deadline_ms` are the caller's limits it was made for; the plan's own are in the plan.
     `notes` say what the planner assumed or cut; the plan is the best there is only if they do not say otherwise.
+    `given_up` are optional outputs that the plan does not make, because the money would not do for them; `asked` is the
+    plan with them, as it was before.
+    `strict` quotes are only run if even the p95 price and time fit.
     """
 
     task: str
@@ -37,6 +43,14 @@ class Quote:
     budget: Money | None = None
     deadline_ms: float | None = None
     notes: tuple[str, ...] = ()
+    given_up: tuple[GivenUp, ...] = ()
+    asked: Plan | None = None
+    strict: bool = False
+
+    @property
+    def admitted(self) -> bool:
+        """True if the plan may be run under its limits."""
+        return self.verdict.ok if self.strict else self.verdict.expected_ok
 
     @property
     def price(self) -> PriceRange:
@@ -79,8 +93,8 @@ class RunResult:
     """A finished run.
 
     `outputs` holds the values that were produced; `results` says of every output what became of it, and why it is
-    missing. `spent` is the sum of the ledger rows. `saved` is False if a store was given but could not be written;
-    `warnings` then says why.
+    missing. `spent` is the sum of the ledger rows; `refusals` are the calls that were not made for want of money.
+    `saved` is False if a store was given but could not be written; `warnings` then says why.
     """
 
     run_id: str
@@ -96,6 +110,7 @@ class RunResult:
     saved: bool = False
     warnings: tuple[str, ...] = field(default=())
     compiled: CompiledPlan | None = None
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def outputs(self) -> Mapping[str, Any]:

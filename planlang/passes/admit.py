@@ -134,9 +134,9 @@ def _compare(
 def _in_room(price: tuple[float, float], room: Room) -> Diagnostic | None:
     expected, p95 = price
     what = f"expected price {_dollars(expected)}"
-    if expected > room.left:
+    if expected > max(0, room.left):
         return _problem("E202", f"{what} exceeds the {_left(room.left)} that {room.name} has left", None)
-    if p95 > room.free:
+    if p95 > max(0, room.free):
         message = f"{what} fits, p95 {_dollars(p95)} exceeds the {_left(room.free)} that {room.name} has free now"
         return Diagnostic("E202", message, None, severity="warning", path="limits")
     return None
