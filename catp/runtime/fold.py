@@ -85,8 +85,6 @@ class _Step:
     reason: str = ""
     tool: str | None = None
     calls: int = 0
-    asked: bool = False
-    approved: bool = False
     otherwise: bool = False
     width: int | None = None
     ready_ns: int | None = None
@@ -111,7 +109,7 @@ class _Fold:
         self.lives = 0
         self.elapsed_ns = 0
         self.alive_since: int | None = None
-        self.approved = False
+        self.begun = False
         self.status: RunStatus | None = None
         self.stopped = ""
         self.source: str | None = None
@@ -127,7 +125,6 @@ class _Fold:
         if self.events and event.run_id != self.events[0].run_id:
             raise ValueError(f"event {event.seq} belongs to run {event.run_id}, not to {self.events[0].run_id}")
         if event.step is not None and event.type.startswith("node."):
-            self.approved = self.approved or event.type == "node.started"
             step = self.steps.setdefault(event.step, _Step())
             if event.attempt is not None:
                 _CALL.get(event.type, _nothing)(self, step, event)
@@ -148,14 +145,15 @@ class _Fold:
         if kind == "run.created":
             self.told, self.lives = dict(event.data), 1
         elif kind == "run.started":
-            self.approved, self.alive_since = True, event.at_ns
+            self.begun, self.alive_since = True, event.at_ns
         elif kind == "run.awaiting_approval":
-            self.approved = False  # once more, of a repaired plan
+            self._end_life()  # what somebody takes to decide is not the run's time
+            self.begun = False
         elif kind == "run.resumed":
             self._end_life()
             self.lives += 1
             self.status, self.stopped = None, ""
-            self.alive_since = event.at_ns if self.approved else None
+            self.alive_since = event.at_ns if self.begun else None
             for name in event.data.get("retried", ()):
                 step = self.steps.setdefault(name, _Step())
                 step.status, step.reason = None, ""
@@ -256,7 +254,7 @@ class _Fold:
             {name: _restored_step(name, step, values) for name, step in self.steps.items()},
             {name: value for (kind, name, _), value in values.items() if kind == "input"},
             len(self.events), self.lives, self.elapsed_ns, self.calls, tuple(self.rows), lost, tuple(self.failures),
-            self.estimates, tuple(self.events), self.status, self.stopped, self.approved,
+            self.estimates, tuple(self.events), self.status, self.stopped, self.begun,
             source=self.source, told=self.told,
         )  # fmt: skip
 
@@ -284,10 +282,8 @@ def _end_element(unit: _Unit, event: RunEvent) -> None:
 
 def _move_step(step: _Step, event: RunEvent) -> None:
     data = event.data
-    if event.type == "node.awaiting_approval":
-        step.asked = True
-    elif event.type == "node.ready":
-        step.approved, step.status, step.reason, step.ended_ns = step.asked, None, "", None
+    if event.type == "node.ready":
+        step.status, step.reason, step.ended_ns = None, "", None
         step.ready_ns = event.at_ns if step.ready_ns is None else step.ready_ns
         step.width = (data or {}).get("width")
     elif event.type in _ENDS:
@@ -313,7 +309,7 @@ def _restored_step(name: str, step: _Step, values: Mapping[ValueKey, Any]) -> Re
         if step.otherwise and not has_value:
             status = None  # its guard is false again, and the value of `else` is read again
     return RestoredStep(
-        status, step.reason, has_value, value, step.tool, step.calls, step.approved, step.width,
+        status, step.reason, has_value, value, step.tool, step.calls, step.width,
         step.ready_ns, step.started_ns, step.ended_ns if status is not None else None, units,
     )  # fmt: skip
 

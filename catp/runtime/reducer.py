@@ -92,15 +92,14 @@ def _on_started(state: RunState, event: RunStarted) -> None:
         revive(state, event, event.restored)
     if event.stop:
         _on_cancel(state, CancelRun(event.at_ns, event.stop))
-    elif state.begun:
-        _begin(state)
     else:
         _begin_or_ask(state)
 
 
 def _begin_or_ask(state: RunState) -> None:
+    """Let the steps go, or ask first: also when a run goes on, since an approval holds for one plan, cap and time."""
     if state.program.approve and state.open_steps:
-        state.held = True
+        state.held, state.begun = True, False
         emit(state, "run.awaiting_approval")
         state.asking += 1
         state.out.append(Ask(None))
@@ -216,7 +215,7 @@ def _open(state: RunState, step: StepRun, width: int | None) -> None:
     if past is not None:
         for unit in step.units:
             unit.past = past.units.get(unit.element)
-    if step.info.approve and not (past is not None and past.approved):
+    if step.info.approve:  # also when the run goes on: whoever remembers the answer gives it again
         step.phase, step.status = "approval", "waiting_approval"
         emit(state, "node.awaiting_approval", step.info.name)
         state.asking += 1

@@ -73,7 +73,7 @@ class RestoredStep:
     """A step of an earlier life of the run. `status` is None if it had not ended, or must be run again.
 
     `units` are by element, with None as the key of a step that is not mapped; `width` is that of a map, None if it is
-    none or never opened. `approved` is True if somebody had approved it already.
+    none or never opened.
     """
 
     status: StepStatus | None = None
@@ -82,7 +82,6 @@ class RestoredStep:
     value: Any = None
     tool: str | None = None
     calls: int = 0
-    approved: bool = False
     width: int | None = None
     ready_ns: int | None = None
     started_ns: int | None = None
@@ -96,8 +95,8 @@ class Restored:
 
     `seq` is the number of its last event, `lives` how many processes drove it, `elapsed_ns` how long they did (its
     deadline counts only that), `calls` how many calls it made, `rows` what they cost. `lost` are calls without an end.
-    `status` is how the run ended, None if it did not; `stopped` the reason if somebody stopped it. `approved` is True
-    once the plan as a whole may run. `source` is the plan a repair put in place of the first one, `told` what was said
+    `status` is how the run ended, None if it did not; `stopped` the reason if somebody stopped it. `begun` is True
+    once its steps were let go. `source` is the plan a repair put in place of the first one, `told` what was said
     about the run when it was created, `notes` what the person who resumes it should know.
     """
 
@@ -114,7 +113,7 @@ class Restored:
     events: tuple[RunEvent, ...] = ()
     status: RunStatus | None = None
     stopped: str = ""
-    approved: bool = False
+    begun: bool = False
     fork: bool = False
     source: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)

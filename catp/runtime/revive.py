@@ -23,7 +23,7 @@ def revive(state: RunState, event: RunStarted, past: Restored) -> None:
     if past.fork:
         emit(state, "run.created", data=event.data)
     else:
-        state.seq, state.calls_made, state.begun = past.seq, past.calls, past.approved
+        state.seq, state.calls_made, state.begun = past.seq, past.calls, past.begun
         if state.left_s is not None:
             state.left_s -= past.elapsed_ns / 1e9
         state.spent = sum(row.amount for row in past.rows if row.amount is not None)

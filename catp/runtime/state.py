@@ -109,7 +109,7 @@ class StepRun:
 class RunState:
     """Everything the reducer knows of a run. Make one with `catp.runtime.reducer.new_state`.
 
-    `begun` says that the steps were let go, and `left_s` with how much of the deadline. `held` is True while the whole
+    `begun` says that the steps may go, and `left_s` with how much of the deadline. `held` is True while the whole
     plan waits for approval; `asking` counts open questions, `deferred` names the steps (None for the plan) whose answer
     will not come in this process. `past` holds the steps that an earlier life of the run left open.
     """

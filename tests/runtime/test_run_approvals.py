@@ -135,7 +135,7 @@ async def test_a_repaired_plan_is_asked_about_anew_and_the_time_to_think_is_not_
     assert outcome.status == "complete"
     assert [request.digest for request in desk.asked] == [digest(parse(before)), digest(parse(after))]
     assert kinds(outcome).count("run.awaiting_approval") == 2
-    assert kinds(outcome).count("run.started") == 1
+    assert kinds(outcome).count("run.started") == 2
 
 
 async def test_a_repaired_plan_that_is_denied_keeps_what_is_done(tools: FakeCatalogue) -> None:
