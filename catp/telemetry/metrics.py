@@ -49,17 +49,13 @@ class Metrics:
         self._run.record(seconds, {key: value for key, value in labels.items() if value is not None})
 
     def call(
-        self,
-        tool: CalledTool,
-        seconds: float,
-        outcome: str,
-        error: str | None,
-        cost: CallCost,
+        self, tool: CalledTool, seconds: float | None, outcome: str, error: str | None, cost: CallCost,
         units: Mapping[str, Any],
-    ) -> None:
-        """A call has been settled."""
+    ) -> None:  # fmt: skip
+        """A call has been settled; `seconds` None means that it was not made here and now."""
         labels: dict[str, Any] = tool.labels if error is None else {**tool.labels, GenAI.ERROR: error}
-        (self._tool if tool.model is None else self._chat).record(seconds, labels)
+        if seconds is not None:
+            (self._tool if tool.model is None else self._chat).record(seconds, labels)
         by_tool = {Catp.TOOL: tool.attributes[Catp.TOOL]}
         self._calls.add(1, {**by_tool, Catp.OUTCOME: outcome, Catp.UNPRICED: cost.amount is None})
         if error is not None:

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Final
 
 __all__ = [
+    "END_FIELDS",
     "EVENT_FIELDS",
     "SCOPE",
     "STEP",
@@ -55,6 +56,9 @@ class Catp:
     RESERVED: Final = "catp.cost.reserved"
     OVERRUN: Final = "catp.cost.overrun"
     OVER_CAP: Final = "catp.budget.exceeded"
+    BUDGET_SCOPE: Final = "catp.budget.scope"
+    BUDGET_LEVEL: Final = "catp.budget.level"
+    BUDGET_SPENT: Final = "catp.budget.spent"
     COST_SOURCE: Final = "catp.cost.source"
     UNPRICED: Final = "catp.cost.unpriced"
     SAVED: Final = "catp.cost.saved"
@@ -69,19 +73,30 @@ class Catp:
     OUTCOME: Final = "catp.node.outcome"
     REASON: Final = "catp.node.reason"
     CACHED: Final = "catp.node.cached"
+    KEPT: Final = "catp.node.kept"
     TOOL: Final = "catp.tool.name"
     TOOL_VERSION: Final = "catp.tool.version"
     EDGE_NODE: Final = "catp.edge.node"
     EDGE_PORT: Final = "catp.edge.port"
     EDGE_ELEMENT: Final = "catp.edge.element"
     REFUSAL: Final = "catp.refusal.kind"
+    REFUSAL_LIMIT: Final = "catp.refusal.limit"
+    REFUSAL_CAUSE: Final = "catp.refusal.cause"
+    REFUSAL_SHORT: Final = "catp.refusal.short"
 
 
 EVENT_FIELDS: Final = {
     "step": Catp.NODE, "tool": Catp.TOOL, "reason": Catp.REASON, "reserved": Catp.RESERVED, "amount": Catp.COST,
-    "overrun": Catp.OVERRUN, "over_cap": Catp.OVER_CAP,
+    "overrun": Catp.OVERRUN, "over_cap": Catp.OVER_CAP, "scope": Catp.BUDGET_SCOPE, "level": Catp.BUDGET_LEVEL,
+    "spent": Catp.BUDGET_SPENT, "cap": Catp.BUDGET,
 }  # fmt: skip
 """What is kept of a runtime event that becomes an event on the run's span, `catp.` before its own name."""
+
+END_FIELDS: Final = {
+    "reason": Catp.REASON, "kept": Catp.KEPT, "limit": Catp.REFUSAL_LIMIT, "cause": Catp.REFUSAL_CAUSE,
+    "short": Catp.REFUSAL_SHORT,
+}  # fmt: skip
+"""What is kept of the end of a step or call that never started."""
 
 STEP: Final = "step"
 """First word of the name of a span for a step that ended without a call; its status follows."""

@@ -27,7 +27,7 @@ from catp.telemetry.costs import CallCost
 from catp.telemetry.edges import PlanEdges
 from catp.telemetry.metrics import Metrics
 from catp.telemetry.models import CalledTool, called_tool
-from catp.telemetry.names import EVENT_FIELDS, SCOPE, STEP, Catp, Conventions, GenAI, Kind, Reader
+from catp.telemetry.names import END_FIELDS, EVENT_FIELDS, SCOPE, STEP, Catp, Conventions, GenAI, Kind, Reader
 from catp.telemetry.workflow import Workflow
 
 __all__ = ["RunSpans"]
@@ -102,12 +102,13 @@ class RunSpans:
     def _begun(self, workflow: Workflow, event: RunEvent) -> None:
         estimate, data = self._compiled.estimate.price.expected, event.data
         # a planner names plans after the task: many values, and the user's words
-        policy, plan_name = data.get("policy"), self._compiled.plan.name
-        workflow.named(plan_name if policy in (None, "given") else data.get("agent") or None)
+        policy, plan_name, resumed = data.get("policy"), self._compiled.plan.name, event.type == "run.resumed"
+        given = policy == "given" or (policy is None and not resumed)
+        workflow.named(plan_name if given else data.get("agent") or None)
         workflow.describe(
             {
                 Catp.RUN_ID: event.run_id,
-                Catp.RUN_RESUMED: True if event.type == "run.resumed" else None,
+                Catp.RUN_RESUMED: resumed or None,
                 Catp.PLAN_HASH: self._compiled.digest,
                 Catp.PLAN_NODES: len(self._compiled.plan.steps),
                 Catp.POLICY: policy,
@@ -199,10 +200,10 @@ class RunSpans:
 
     def _settled(self, workflow: Workflow, event: RunEvent) -> None:
         key, data = (str(event.step), event.element, event.attempt), event.data
-        call = self._open.get(key)
-        if call is None:  # a cached result was never called for
-            call = self._start(workflow, event, event.at_ns - round(data.get("ms", 0.0) * 1e6))
-        del self._open[key]
+        called = key in self._open
+        if not called:  # a cached result was never called for, a lost call was made by an earlier process
+            self._start(workflow, event, event.at_ns - round((data.get("ms") or 0.0) * 1e6))
+        call = self._open.pop(key)
         outcome, cost = str(data.get("outcome", "ok")), CallCost.of(data)
         error = None if outcome in _NO_ERROR else _error_type(outcome, data)
         units = (data.get("usage") or {}).get("units") or {}
@@ -223,7 +224,8 @@ class RunSpans:
         self._unpriced |= cost.amount is None
         self._leave(call)
         call.span.end(event.at_ns)
-        self._metrics.call(call.tool, (event.at_ns - call.start_ns) / 1e9, outcome, error, cost, units)
+        seconds = (event.at_ns - call.start_ns) / 1e9 if called else None
+        self._metrics.call(call.tool, seconds, outcome, error, cost, units)
 
     def _leave(self, call: _OpenCall) -> None:
         """Take the span out of the task's context; a call that ends in another task takes its context with it."""
@@ -242,15 +244,13 @@ class RunSpans:
         if event.attempt is None and (self._edges.seen(step) or event.element is not None):
             return
         attributes = {**self._edges.place(event), Catp.OUTCOME: status, Reader.SPAN_KIND: Kind.STEP}
-        reason = str(event.data.get("reason", ""))
-        if reason:
-            attributes[Catp.REASON] = reason
+        attributes |= {name: event.data[key] for key, name in END_FIELDS.items() if event.data.get(key)}
         parent, links = set_span_in_context(workflow.span, self._base), self._edges.links(step, event.element)
         name = f"{STEP} {status}"
         span = self._tracer.start_span(name, parent, SpanKind.INTERNAL, attributes, links, event.at_ns)
         if status in ("failed", "refused", "poisoned"):
             span.set_attribute(GenAI.ERROR, status)
-            span.set_status(Status(StatusCode.ERROR, reason))
+            span.set_status(Status(StatusCode.ERROR, str(event.data.get("reason", ""))))
         span.end(event.at_ns)
         self._edges.showed(step, span.get_span_context())
 
@@ -277,6 +277,7 @@ def _tokens(units: Mapping[str, Any]) -> dict[str, int]:
 _HANDLERS: Mapping[str, Callable[[RunSpans, Workflow, RunEvent], None]] = {
     "run.created": RunSpans._begun,
     "run.resumed": RunSpans._begun,
+    "run.awaiting_approval": RunSpans._noted,
     "run.budget_warning": RunSpans._noted,
     "run.replanned": RunSpans._replanned,
     "run.waiting": RunSpans._ended,

@@ -18,7 +18,7 @@ from catp.planlang.registry_view import CallEstimate, Latency, Param, PriceRange
 from catp.planlang.types import ANY
 from catp.runtime.clock import VirtualClock
 from catp.runtime.ledger import Ledger
-from catp.runtime.run import RunOutcome, execute
+from catp.runtime.run import Run, RunOutcome
 from catp.runtime.testing import FakeCatalogue, compiled
 from catp.telemetry.telemetry import Telemetry
 from catp.tools.price import PerToken
@@ -127,7 +127,5 @@ class World(Recorded):
         plan = compiled(source, self.tools)
         options.setdefault("ledger", Ledger())
         options.setdefault("run_id", "01RUN")
-        return await execute(
-            plan, inputs or {}, self.tools, clock=self.clock, on_event=self.telemetry.observer(plan, self.tools),
-            **options,
-        )  # fmt: skip
+        observe = self.telemetry.observer(plan, self.tools)
+        return await Run(plan, inputs or {}, self.tools, clock=self.clock, on_event=observe, **options).wait()

@@ -9,7 +9,8 @@ from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.types import parse_type
 from catp.runtime.events import RunEvent
 from catp.runtime.ledger import Ledger
-from catp.runtime.testing import CENT, compiled
+from catp.runtime.run import Run
+from catp.runtime.testing import CENT, MemoryJournal, compiled
 from catp.telemetry.testing import World, attributes
 from catp.tools.errors import ToolFailed
 from catp.tools.price import Unpriced
@@ -100,6 +101,7 @@ async def test_what_was_refused_failed_or_never_started_is_shown(world: World) -
     (poisoned,) = world.named("step poisoned")
     assert attributes(refused)["catp.node.attempt"] == 1
     assert "may cost $0.05" in attributes(refused)["catp.node.reason"]
+    assert attributes(refused)["catp.refusal.short"] == "0.04"
     assert (failed.status.status_code, attributes(failed)["error.type"]) == (StatusCode.ERROR, "NotFound")
     assert failed.status.description == "bad: no such page"
     assert poisoned.start_time == poisoned.end_time
@@ -182,25 +184,58 @@ def test_a_cached_result_has_a_span_and_its_saving(world: World) -> None:
     assert world.metrics()["catp.saved"] == {(("catp.tool.name", "look"),): 0.01}
 
 
-def test_a_resumed_run_starts_in_the_middle(world: World) -> None:
+async def test_a_killed_run_goes_on_in_a_second_trace(world: World) -> None:
+    world.tools.add("load", takes_s=1.0)
+    world.tools.add("read", takes_s=1.0)
+    source = "a = load(1)\nb = read(a)\nc = read(b)\nout c"
+    journal = MemoryJournal()
+    await world.run(source, journal=journal)
+    whole = len(world.spans)
+    # cut after the second call has started
+    starts = [
+        i for i, entry in enumerate(journal.entries) if isinstance(entry, RunEvent) and entry.type == "node.started"
+    ]
+    past = journal.cut(starts[1] + 1)
+    after = World()
+    after.clock, after.tools = world.clock, world.tools
+    plan = compiled(source, after.tools)
+    run = Run(
+        plan, {}, after.tools, ledger=Ledger(before=past.rows), clock=after.clock, run_id="01RUN", restored=past,
+        on_event=after.telemetry.observer(plan, after.tools),
+    )  # fmt: skip
+    outcome = await run.wait()
+    assert (outcome.status, whole) == ("complete", 4)
+    root = after.spans[0]
+    assert attributes(root)["catp.run.resumed"] is True
+    assert parse_usd(attributes(root)["catp.cost.amount"]) == outcome.spent == 4 * CENT  # the lost call is paid, too
+    assert [(attributes(s)["catp.node.id"], attributes(s)["catp.node.outcome"]) for s in after.spans[1:]] == [
+        ("b", "lost"), ("b", "ok"), ("c", "ok"),
+    ]  # fmt: skip
+    lost, again, last = after.spans[1:]
+    assert attributes(lost)["error.type"] == "lost"
+    assert again.links == ()  # what gave it its input is in the first trace
+    assert linked(after, last) == [("b", None)]
+    assert after.metrics()["gen_ai.execute_tool.duration"] == {
+        (("gen_ai.tool.name", "read"), ("gen_ai.tool.type", "function")): 2.0
+    }
+
+
+def test_unknown_events_and_waiting_for_somebody(world: World) -> None:
     world.tools.add("look")
-    call = {"tool": "look", "outcome": "ok", "amount": "0.01", "ms": 1.0}
     told(
         world,
-        "a = look()\nb = look(a)\nout b",
-        ("run.resumed", None, None, {"project": "p"}),
-        ("something.new", "b", None, {"x": [1]}),
-        ("node.started", "b", 1, {"tool": "look", "est": "0.01"}),
-        ("node.settled", "b", 1, call),
-        ("run.waiting", None, None, {"status": "waiting", "spent": "0.02"}),
+        "plan mine\na = look()\nout a",
+        ("run.created", None, None, {"project": "p", "policy": "search", "agent": "clerk"}),
+        ("something.new", "a", None, {"x": [1]}),
+        ("run.awaiting_approval", None, None, {}),
+        ("run.waiting", None, None, {"status": "waiting", "spent": "0.00"}),
     )
-    run, b = world.spans
-    assert (attributes(run)["catp.run.resumed"], attributes(run)["catp.project"]) == (True, "p")
-    assert attributes(run)["catp.run.status"] == "waiting"
+    (run,) = world.spans
+    assert run.name == "invoke_workflow clerk"
+    assert (attributes(run)["catp.project"], attributes(run)["catp.run.status"]) == ("p", "waiting")
     assert run.status.status_code is StatusCode.UNSET
-    assert (b.start_time, b.end_time) == (world.clock.now_ns() + 3_000_000, world.clock.now_ns() + 4_000_000)
-    assert b.links == ()
-    assert attributes(b)["catp.node.parents"] == ("a",)
+    assert (run.end_time or 0) - (run.start_time or 0) == 3_000_000
+    assert [event.name for event in run.events] == ["catp.run.awaiting_approval"]
 
 
 def test_a_new_plan_brings_its_own_edges(world: World) -> None:
