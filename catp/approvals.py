@@ -37,9 +37,9 @@ __all__ = [
     "Desk",
     "answer",
     "approver_for",
+    "detail_of",
     "open_questions",
     "policy_of",
-    "short",
     "user",
 ]
 
@@ -216,7 +216,7 @@ def _known_or_asked(connection: "Connection", request: ApprovalRequest) -> "Appr
     about = (connection, request.run_id, request.step)
     known = approvals.standing(*about, digest=request.digest, cap=request.cap, now_ns=now_ns)
     return known or approvals.request(
-        *about, digest=request.digest, cap=request.cap, detail=_detail(request),
+        *about, digest=request.digest, cap=request.cap, detail=detail_of(request),
         expires_ns=now_ns + _VALID_S * 10**9, now_ns=now_ns,
     )  # fmt: skip
 
@@ -257,7 +257,7 @@ async def answer(
     return await database.awrite(write, durable=True)
 
 
-def short(value: object) -> str:
+def _short(value: object) -> str:
     """Return a value in at most 61 characters; images are not shown."""
     if hasattr(value, "size") and hasattr(value, "mode"):
         return "image"
@@ -265,11 +265,11 @@ def short(value: object) -> str:
     return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}…"
 
 
-def _detail(request: ApprovalRequest) -> dict[str, Any]:
-    """What is kept of a question: texts and decimal strings only, null for an unknown price."""
+def detail_of(request: ApprovalRequest) -> dict[str, Any]:
+    """Return what is kept of a question: texts and decimal strings only, null for an unknown price."""
     return {
         "tools": list(request.tools),
-        "arguments": {name: short(value) for name, value in request.arguments.items()},
+        "arguments": {name: _short(value) for name, value in request.arguments.items()},
         "width": request.width,
         "expected": None if request.estimate is None else format_usd(request.estimate),
         "p95": None if request.p95 is None else format_usd(request.p95),

@@ -9,10 +9,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from catp.planlang.errors import nearest
 from catp.planlang.money import Money, parse_usd
+from catp.runtime.ledger import ReserveAt
 
 __all__ = ["ConfigError", "Settings", "default_data_dir", "load_settings"]
 
@@ -38,18 +39,28 @@ class Settings:
     """Most a run may take, seconds (`20`, `"20s"`, `"500ms"`, `"2m"`); None means no deadline."""
     tools: str = "zoo"
     """The catalogue: `zoo`, or `package.module:attribute`."""
-    store: Path = field(default_factory=lambda: default_data_dir() / "catp.db")
-    """The run store's database file."""
+    store: Path | str = field(default_factory=lambda: default_data_dir() / "catp.db")
+    """The run store: a SQLite file, or the URL of a PostgreSQL database."""
     profiles: Path = field(default_factory=lambda: default_data_dir() / "profiles.json")
     """Measured tool profiles, learned from finished runs."""
     workers: int | None = None
     """Calls running at once; None means 64."""
     assume_price: Money | None = None
     """What an unpriced call is assumed to cost, nano-USD; None refuses unpriced calls under a budget."""
+    reserve: ReserveAt = "p95"
+    """Which price is held for a running call: `expected`, `p95` or `p99`."""
+    strict: bool = False
+    """Whether even the p95 price and time of a plan must fit; by default the expected ones."""
+    project: str = "default"
+    """What runs are booked under; its shared budgets hold."""
+    agent: str = ""
+    """The name of the agent in the record; its shared budgets hold too."""
     repair: int = 0
     """How often a run in which steps failed may be planned anew."""
     telemetry: bool = False
     """Whether runs are sent to OpenTelemetry; where to is what the `OTEL_*` variables say."""
+    approve_plan: bool = False
+    """Every plan must be approved as a whole before its first call."""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -148,6 +159,15 @@ def _count(raw: Any) -> int:
     return value
 
 
+def _store(raw: Any) -> Path | str:
+    text = str(raw)
+    if "://" not in text:
+        return Path(text).expanduser()
+    if not text.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+        raise ValueError("must be a file, or the URL of a PostgreSQL database: postgresql://user@host/database")
+    return text
+
+
 def _flag(raw: Any) -> bool:
     words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     if isinstance(raw, bool):
@@ -156,6 +176,20 @@ def _flag(raw: Any) -> bool:
         return words[str(raw).strip().lower()]
     except KeyError:
         raise ValueError("must be true or false") from None
+
+
+def _quantile(raw: Any) -> ReserveAt:
+    for known in get_args(ReserveAt):
+        if raw == known:
+            return known  # type: ignore[no-any-return]  # one of the literals
+    raise ValueError(f"must be {', '.join(get_args(ReserveAt))}")
+
+
+def _name(raw: Any) -> str:
+    text = str(raw).strip()
+    if not text or len(text) > 100 or not text.isprintable():
+        raise ValueError("must be a name of at most 100 printable characters")
+    return text
 
 
 def _rounds(raw: Any) -> int:
@@ -170,10 +204,15 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "budget": _money,
     "deadline": _seconds,
     "tools": str,
-    "store": lambda raw: Path(raw).expanduser(),
+    "store": _store,
     "profiles": lambda raw: Path(raw).expanduser(),
     "workers": _count,
     "assume_price": _money,
+    "reserve": _quantile,
+    "strict": _flag,
+    "project": _name,
+    "agent": _name,
     "repair": _rounds,
     "telemetry": _flag,
+    "approve_plan": _flag,
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from catp.cli.approval import MODES, Approver
+from catp.cli.approval import MODES, approval_policy, say_how_to_resume
 from catp.cli.config import settings_or_fail
 from catp.cli.options import (
     AlphaOption,
@@ -30,6 +30,7 @@ from catp.cli.output import (
     EXIT_SLO_MISSED,
     EXIT_UNREACHABLE,
     EXIT_USAGE,
+    EXIT_WAITING,
     console_err,
     emit_jsonl,
     fail,
@@ -59,7 +60,19 @@ def run(
         str | None, typer.Option(metavar="USD", help="What an unpriced call is taken to cost under --budget.")
     ] = None,
     tools: ToolsOption = None,
-    store: Annotated[Path | None, typer.Option(help="Database file of saved runs.")] = None,
+    store: Annotated[str | None, typer.Option(metavar="FILE|URL", help="The store of saved runs.")] = None,
+    reserve: Annotated[
+        str | None, typer.Option(metavar="expected|p95|p99", help="Which price is held for a running call; p95 if not set.")
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Refuse plans whose p95 price or time does not fit.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Book the run under this project, and hold its budgets.")
+    ] = None,
+    agent_name: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", help="Book it for this agent too, and hold its budgets.")
+    ] = None,
     repair: Annotated[
         int | None, typer.Option(min=0, max=100, help="How often failed steps may be planned anew.")
     ] = None,
@@ -68,8 +81,11 @@ def run(
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write the outputs here.")
     ] = None,
     approve: Annotated[
-        str, typer.Option(metavar="auto|ask|never", help="What to do with steps marked @approve.")
+        str, typer.Option(metavar="ask|later|auto|never", help="What to do with plans and steps marked @approve.")
     ] = "ask",
+    approve_plan: Annotated[
+        bool | None, typer.Option("--approve-plan", help="The whole plan must be approved before its first call.")
+    ] = None,
     json_: JsonOption = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")
@@ -77,7 +93,9 @@ def run(
 ) -> None:
     """Plan a task, price it, run it, and account for every cent."""
     if approve not in MODES:
-        fail(f"--approve {approve!r}: write auto, ask or never", EXIT_USAGE)
+        fail(f"--approve {approve!r}: write ask, later, auto or never", EXIT_USAGE)
+    if approve == "later" and no_save:
+        fail("--approve later: a run that is not saved cannot go on later", EXIT_USAGE, help="leave out --no-save")
     settings = settings_or_fail(
         alpha=alpha,
         budget=budget,
@@ -86,6 +104,11 @@ def run(
         store=store,
         assume_price=assume_price,
         repair=repair,
+        approve_plan=approve_plan,
+        reserve=reserve,
+        strict=strict,
+        project=project,
+        agent=agent_name,
     )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
@@ -110,6 +133,8 @@ def run(
         result_json(result, one_line=jsonl)
     else:
         print_result(result, agent)
+    if result.status == "waiting":
+        say_how_to_resume(result.run_id)
     if output is not None:  # last: paid results are shown even if the disk is full
         write_outputs(result, output)
     raise typer.Exit(exit_code(result))
@@ -118,11 +143,14 @@ def run(
 def exit_code(result: "RunResult") -> int:
     """Map a run's end to the exit code.
 
-    130 if it was cancelled. If a required output is missing or a write step failed: 5 for the deadline, 4 if something
-    was refused (budget or approval), else 1. Missing optional outputs are no failure: 0.
+    130 if it was cancelled, 7 if it waits for an approval. If a required output is missing or a write step failed: 5
+    for the deadline, 4 if something was refused (budget or approval), else 1. Missing optional outputs are no failure:
+    0.
     """
     if result.status == "cancelled":
         return EXIT_INTERRUPTED
+    if result.status == "waiting":
+        return EXIT_WAITING
     missing = [output for output in result.results.values() if output.status != "ok" and not output.optional]
     lost = [step for step in result.steps.values() if step.status not in ("ok", "skipped")]
     if result.status == "complete" or not (missing or any(_writes(result, step.name) for step in lost)):
@@ -146,7 +174,7 @@ def _check_store(agent: "Agent") -> None:
     try:
         agent.store.list(limit=1)
     except StoreError as error:
-        fail(str(error), EXIT_UNREACHABLE, help="name another file with --store, or run with --no-save")
+        fail(str(error), EXIT_UNREACHABLE, help="name another store with --store, or run with --no-save")
 
 
 def agent_from(settings: "Settings", *, save: bool) -> "Agent":
@@ -168,8 +196,13 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
         profiles=settings.profiles if save else None,
         workers=settings.workers,
         assume_price=settings.assume_price,
+        reserve=settings.reserve,
+        strict=settings.strict,
+        project=settings.project,
+        name=settings.agent,
         telemetry=telemetry or False,
         repair=settings.repair,
+        approve_plan=settings.approve_plan,
     )
 
 
@@ -231,8 +264,8 @@ async def _run_with_progress(
             if jsonl:
                 emit_jsonl("catp.event/1", event.to_json())
 
-        approver = Approver(approve, progress.paused)
-        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=approver.decide))
+        policy = approval_policy(approve, progress.paused, stored=agent.store is not None)
+        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=policy))
         with _interrupt_cancels(loop, running):
             try:
                 return await running

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
+from catp.cli.runs_approve import approve
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 
@@ -21,7 +21,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
 
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Database file of saved runs.")]
+StoreOption = Annotated[str | None, typer.Option("--store", metavar="FILE|URL", help="The store of saved runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -34,14 +34,19 @@ def group() -> None:
 def list_runs(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")] = 20,
     before: Annotated[str | None, typer.Option(help="Continue after this run id.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only runs of this project.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only runs with this status, such as interrupted.")] = None,
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
     """List saved runs, newest first."""
-    runs = _read(store, lambda s: s.list(limit=limit, before=before))
+    runs = _read(store, lambda s: s.list(limit=limit, before=before, project=project, status=status))
     if json_:
         following = runs[-1].id if len(runs) == limit else None
         emit_json("catp.runs/1", {"items": [_summary_json(run) for run in runs], "next": following})
+        return
+    if not runs and (before or project or status):
+        emit_text("no such runs")
         return
     if not runs:
         emit_text('no runs yet; try: catp run "read this page" --input page=examples/scan.png')
@@ -79,13 +84,16 @@ def show(
     emit_text("\n".join(lines))
 
 
+app.command()(approve)
+
+
 def _ledger(run: StoredRun) -> list[str]:
     table = [("step", "call", "tool", "charge", "quantity", "amount", "source", "note")]
     for row in run.costs:
         amount = dollars(None if row["amount_nano"] is None else Money(row["amount_nano"]))
         if row["amount_nano"] is not None and not row["priced"]:
             amount += " assumed"
-        quantity = f"{row['quantity']:.6g} {row['unit']}"
+        quantity = f"{'?' if row['quantity'] is None else format(row['quantity'], '.6g')} {row['unit']}"
         call = str(row["attempt"]) if row["element"] is None else f"[{row['element']}] {row['attempt']}"
         note = row["note"] or ("above its reservation" if row["overrun"] else "")
         table.append((row["step"], call, row["tool"], row["kind"], quantity, amount, row["source"], note))
@@ -93,8 +101,8 @@ def _ledger(run: StoredRun) -> list[str]:
     return columns(table, right=(4, 5))
 
 
-def _read(path: Path | None, question: "Callable[[RunStore], Any]") -> Any:
-    store = RunStore(settings_or_fail(store=path).store)
+def _read(target: str | None, question: "Callable[[RunStore], Any]") -> Any:
+    store = RunStore(settings_or_fail(store=target).store)
     try:
         return question(store)
     except StoreError as error:
@@ -106,8 +114,6 @@ def _read(path: Path | None, question: "Callable[[RunStore], Any]") -> Any:
 
 
 def _cost(run: RunSummary) -> str:
-    if run.cost is None:
-        return "-"
     if not run.unpriced:
         return dollars(run.cost)
     return f"{dollars(run.cost)} + unpriced" if run.cost else "unpriced"
@@ -137,6 +143,9 @@ def _iso(ns: int | None) -> str | None:
 def _summary_json(run: RunSummary) -> dict[str, Any]:
     return {
         "id": run.id,
+        "project": run.project,
+        "agent": run.agent,
+        "parent": run.parent,
         "task": run.task,
         "policy": run.policy,
         "plan_digest": run.plan_hash,
@@ -145,6 +154,7 @@ def _summary_json(run: RunSummary) -> dict[str, Any]:
         "ended": _iso(run.ended_ns),
         "estimate_usd": money_json(run.estimate),
         "cost_usd": usd_json(run.cost),
+        "saved_usd": usd_json(run.saved),
         "unpriced_rows": run.unpriced,
         "budget_usd": usd_json(run.budget),
         "latency_ms": run.latency_ms,
@@ -156,8 +166,9 @@ def _summary_json(run: RunSummary) -> dict[str, Any]:
 
 def _run_json(run: StoredRun, *, with_events: bool) -> dict[str, Any]:
     costs = [
-        {**{k: v for k, v in row.items() if k not in ("run_id", "amount_nano", "estimate_nano")},
-         "amount_usd": usd_json(row["amount_nano"]), "estimate_usd": usd_json(row["estimate_nano"])}
+        {**{k: v for k, v in row.items() if k not in ("run_id", "amount_nano", "estimate_nano", "saved_nano")},
+         "amount_usd": usd_json(row["amount_nano"]), "estimate_usd": usd_json(row["estimate_nano"]),
+         "saved_usd": usd_json(row["saved_nano"])}
         for row in run.costs
     ]  # fmt: skip
     document = {

@@ -100,7 +100,7 @@ def test_plan_task_compares_without_spending(project: Path) -> None:
         (("run", "x", "--input", "text=x", "--tools", "shop:NOTHING"), 2, "has no 'NOTHING'"),
         (("run", "x", "--input", "text=x", "--tools", "no_such_module:X"), 2, "cannot import"),
         (("run", "x", "--input", "text=x", "--want", "mood"), 2, "NAME=TYPE"),
-        (("run", "day.plan", "--input", "text=raise", "--approve", "maybe"), 2, "auto, ask or never"),
+        (("run", "day.plan", "--input", "text=raise", "--approve", "maybe"), 2, "ask, later, auto or never"),
         (("runs", "show", "01ZZZZ"), 2, "no run"),
         (("plan", "x", "--input", "text=x", "--want", "mood=Mod"), 1, "Mod"),
     ],
