@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ async def test_leaderboard_adds_up_over_days_and_projects(tmp_path: Path) -> Non
     assert rows["grow"].ok == rows["grow"].n == 6
     assert rows["say"].ok < rows["say"].n
     assert rows["halve"].p50_ms is not None
-    parts = [store.database.read(lambda c, p=p: leaderboard(c, project=p)) for p in "ab"]
+    parts = [store.database.read(partial(leaderboard, project=p)) for p in "ab"]
     assert sum(row.cost for part in parts for row in part) == sum(row.cost for row in rows.values())
     (policy,) = store.database.read(lambda c: leaderboard(c, "policy"))
     assert (policy.name, policy.n, policy.cost) == ("given", 6, sum(row.cost for row in rows.values()))
@@ -168,9 +169,8 @@ async def test_pruning_removes_runs_and_files_but_keeps_the_sums(tmp_path: Path)
 async def test_runs_that_have_not_ended_are_never_pruned(tmp_path: Path) -> None:
     ids = await fill(tmp_path / "catp.db", 3)
     store = RunStore(tmp_path / "catp.db")
-    store.database.write(
-        lambda c: c.exec_driver_sql(f"UPDATE runs SET status = 'waiting' WHERE id = '{ids[0]}'") and None
-    )
+    waits = f"UPDATE runs SET status = 'waiting' WHERE id = '{ids[0]}'"
+    store.database.write(lambda c: execute(c, waits, [()]))
     assert store.database.read(lambda c: doomed(c, before_ns=time.time_ns())) == ids[1:]
     assert store.database.read(lambda c: doomed(c, before_ns=time.time_ns(), project="b")) == [ids[1]]
     assert store.database.read(lambda c: doomed(c, before_ns=0)) == []
