@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catp.approvals import ApprovalMode, ApprovalPolicy, answer, open_questions, policy_of, user
+from catp.approvals import ApprovalMode, ApprovalPolicy, policy_of
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -30,6 +30,7 @@ from catp.runtime.events import RunEvent
 from catp.runtime.ledger import ReserveAt
 from catp.runtime.limits import Limit
 from catp.runtime.run import Approver
+from catp.saved_runs import SavedRuns
 from catp.spending import Spending, desk_for
 from catp.telemetry import observed_planning, observed_run, telemetry_for
 from catp.tools.builtin.facts import describe
@@ -38,8 +39,6 @@ from catp.tools.pools import Pool, check_pools
 from catp.typed_inputs import check_inputs
 
 if TYPE_CHECKING:
-    from catp.store.approvals import Approval
-    from catp.store.database import Database
     from catp.store.store import RunStore
     from catp.telemetry.telemetry import Telemetry
     from catp.tools.decorator import Tool
@@ -51,7 +50,7 @@ __all__ = ["Agent"]
 _PLAN_TEXT = re.compile(r"\n\s*out\s+[a-z_]")
 
 
-class Agent:
+class Agent(SavedRuns):
     """Plans, prices and runs tasks over a catalogue of tools.
 
     Args:
@@ -229,7 +228,6 @@ class Agent:
         else:
             objective = self._objective(alpha, budget, deadline_s)
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
-        policy = self.approve if approve is None else policy_of(approve, stored=self.store is not None)
         quote = asking_first(quote) if self.approve_plan else quote
         check_inputs(quote.compiled, inputs)
         if not quote.admitted:
@@ -238,9 +236,9 @@ class Agent:
             quote,
             inputs,
             objective,
-            approve=policy,
+            approve=self._policy(approve),
             on_event=on_event,
-            repair=self._repairs(quote, objective),
+            repair=self._repairs(quote.task, objective),
         )
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
@@ -271,34 +269,6 @@ class Agent:
                 with suppress(asyncio.CancelledError):
                     await running
 
-    async def approvals(self, run_id: str | None = None) -> "list[Approval]":
-        """Return the questions that wait for an answer, oldest first: in one run (full id), or in the whole store.
-
-        Raises:
-            ValueError: the agent has no store. StoreError: it cannot be read.
-        """
-        return await open_questions(self._database(), run_id)
-
-    async def decide(
-        self,
-        run_id: str,
-        step: str | None = None,
-        *,
-        granted: bool = True,
-        by: str | None = None,
-        reason: str = "",
-        expires_s: float | None = None,
-    ) -> "Approval":
-        """Answer the question about a step of a run (full id), or about its whole plan, whoever runs it and where.
-
-        The answer holds for `expires_s` seconds, by default as long as the question; `by` is your user name by default.
-
-        Raises:
-            ApprovalError: nothing is asked, or somebody decided before. ValueError: the agent has no store.
-        """
-        by = user() if by is None else by
-        return await answer(self._database(), run_id, step, granted=granted, by=by, reason=reason, expires_s=expires_s)
-
     async def close(self) -> None:
         """Stop worker processes and release connections; the agent can be used again afterwards."""
         await self.catalogue.close()
@@ -317,11 +287,14 @@ class Agent:
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
-    def _repairs(self, quote: Quote, objective: Objective) -> Repairs | None:
+    def _policy(self, approve: "Approver | ApprovalMode | ApprovalPolicy | None") -> ApprovalPolicy | None:
+        return self.approve if approve is None else policy_of(approve, stored=self.store is not None)
+
+    def _repairs(self, task: str, objective: Objective) -> Repairs | None:
         if not self.repair.rounds:
             return None
         estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
-        return Repairs(self.repair, self.planner, quote.task, objective, self.catalogue.view(), estimator)
+        return Repairs(self.repair, self.planner, task, objective, self.catalogue.view(), estimator)
 
     def _objective(self, alpha: float | None, budget: str | Money | None, deadline_s: float | None) -> Objective:
         seconds = deadline_s if deadline_s is not None else self.deadline_s
@@ -344,11 +317,6 @@ class Agent:
         again = self._quote(quote.task, plan, facts, objective, quote.planner)
         notes = tuple(dict.fromkeys((*quote.notes, *again.notes)))
         return replace(again, quality=quote.quality, utility=quote.utility, notes=notes)
-
-    def _database(self) -> "Database":
-        if self.store is None:
-            raise ValueError("the agent has no store, so no question is kept; give it one with `store=`")
-        return self.store.database
 
     def _execution(self) -> Execution:
         return Execution(

@@ -18,6 +18,7 @@ from catp.result import Quote, RunCancelled, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
 from catp.runtime.repairs import Repairer
+from catp.runtime.restore import Restored
 from catp.runtime.run import Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
@@ -68,28 +69,43 @@ class Execution:
         approve: ApprovalPolicy | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
         repair: Repairer | None = None,
+        run_id: str | None = None,
+        saving: Saving | None = None,
+        restored: Restored | None = None,
+        about: Mapping[str, Any] | None = None,
+        stop: str = "",
     ) -> RunResult:
-        """Run a quote to its end; see `Agent.run`. Cancelling raises `RunCancelled` with the result."""
+        """Run a quote to its end; see `Agent.run`. Cancelling raises `RunCancelled` with the result.
+
+        A run that goes on brings its `run_id`, its record (`saving`) and what was `restored`; a fork only the last.
+        `about` is added to the record of a new run. `stop` says why nothing more is to be done but to end the run.
+        """
         log = CallLog()
-        run_id = new_run_id()
-        saving = await Saving.begin(self.store, quote, run_id)
+        run_id = run_id or new_run_id()
+        saving = saving or await Saving.begin(self.store, quote, run_id)
         telling = self.telemetry.observer(quote.compiled, self.catalogue) if self.telemetry is not None else None
         observers = [observer for observer in (telling, on_event) if observer is not None]
         run = Run(
             quote.compiled,
             inputs,
             self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
-            ledger=self.spending.ledger(objective.budget, recorded=saving.journal is not None),
+            ledger=self.spending.ledger(
+                objective.budget,
+                recorded=saving.journal is not None,
+                before=restored.rows if restored is not None else (),
+            ),
             deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,
             slots=Slots(self.workers) if self.workers is not None else None,
             on_event=_fan_out(observers),
             on_call=log.record,
             run_id=run_id,
             approve=approver_for(approve, self.store, saving.journal),
-            about=about_run(quote, objective, project=self.project, agent=self.agent),
+            about={**about_run(quote, objective, project=self.project, agent=self.agent), **(about or {})},
             pools=self.pools,
             repair=repair,
             journal=saving.journal,
+            restored=restored,
+            stop=stop,
             given_up={one.output: one.reason for one in quote.given_up},
         )
         desk = self.spending.desk
