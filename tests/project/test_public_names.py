@@ -30,7 +30,18 @@ def test_unknown_names_are_named(package: str) -> None:
 
 @pytest.mark.parametrize("statement", ["import catp", "import catp.cli.main", "import catp.planlang, catp.tools"])
 def test_importing_loads_nothing_heavy(statement: str) -> None:
-    heavy = ["torch", "transformers", "numpy", "networkx", "sqlalchemy", "PIL", "cv2", "rich.live", "httpx"]
+    heavy = [
+        "torch",
+        "transformers",
+        "numpy",
+        "networkx",
+        "sqlalchemy",
+        "PIL",
+        "cv2",
+        "rich.live",
+        "httpx",
+        "opentelemetry",
+    ]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
