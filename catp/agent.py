@@ -27,8 +27,7 @@ from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
-from catp.runtime.ledger import ReserveAt
-from catp.runtime.limits import Limit
+from catp.runtime.limits import Limit, ReserveAt
 from catp.runtime.run import Approver
 from catp.saved_runs import SavedRuns
 from catp.spending import Spending, desk_for

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from catp.planlang.errors import nearest
 from catp.planlang.money import Money, parse_usd
-from catp.runtime.ledger import ReserveAt
+from catp.runtime.limits import ReserveAt
 
 __all__ = ["ConfigError", "Settings", "default_data_dir", "load_settings"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 from catp.planlang.money import Money, format_usd
 from catp.planlang.passes.admit import Room
 from catp.runtime.events import RunEvent
-from catp.runtime.ledger import Ledger, ReserveAt
-from catp.runtime.limits import BudgetRefused, LevelReached, Limit
+from catp.runtime.ledger import Ledger
+from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt
 
 if TYPE_CHECKING:
     from catp.budgets.desk import BudgetDesk

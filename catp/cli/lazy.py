@@ -15,6 +15,7 @@ _LAZY = {
     "plan": ("catp.cli.plan", "Plan a task without running it, or check, format, show and convert plan files."),
     "tools": ("catp.cli.tools", "List, show, price and measure tools."),
     "runs": ("catp.cli.runs", "List and show saved runs."),
+    "budgets": ("catp.cli.budgets", "Set and show budgets that all runs of a project or agent share."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -24,7 +25,7 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All command names, in the order a newcomer meets them."""
-        return ["run", "plan", "tools", "runs", "db", "config", "doctor", "version"]
+        return ["run", "plan", "tools", "runs", "budgets", "db", "config", "doctor", "version"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a command, importing its module if it is one of the lazy ones."""

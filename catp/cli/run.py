@@ -62,7 +62,7 @@ def run(
     tools: ToolsOption = None,
     store: Annotated[str | None, typer.Option(metavar="FILE|URL", help="The store of saved runs.")] = None,
     reserve: Annotated[
-        str | None, typer.Option(metavar="expected|p95|p99", help="Which price is held for a running call; p95 if not set.")
+        str | None, typer.Option(metavar="expected|p95|p99", help="Which price is held for a running call.")
     ] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Refuse plans whose p95 price or time does not fit.")

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import PriceRange
-from catp.runtime.limits import BudgetRefused, LevelReached, Limit, why_refused
+from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, why_refused
 from catp.tools.usage import Charge
 
 __all__ = [
@@ -27,9 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 RowSource: TypeAlias = Literal["measured", "declared", "provider", "estimated"]
-
-ReserveAt: TypeAlias = Literal["expected", "p95", "p99"]
-"""Which price is held for a call that runs: the higher, the rarer an overrun and the fewer calls at once."""
 
 _P99_OVER_P95 = 1.4142
 """How far the 99th percentile of a normal distribution lies above the mean, in units of the 95th (2.326 / 1.645)."""

@@ -12,12 +12,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from catp.planlang.money import Money, format_usd
 from catp.runtime.periods import Period, period_end_ns
 
-__all__ = ["BudgetRefused", "Cause", "LevelReached", "Limit", "WhatStops", "crossed", "why_refused"]
+__all__ = ["BudgetRefused", "Cause", "LevelReached", "Limit", "ReserveAt", "WhatStops", "crossed", "why_refused"]
 
 Cause: TypeAlias = Literal["spent", "held", "kept", "elsewhere", "unpriced", "unreachable"]
 """`spent`: what is left would not do even if nothing else ran. `held`: running calls of this process hold it. `kept`:
 it is kept back for steps that required outputs need. `elsewhere`: calls of other processes hold it. `unpriced`: nobody
 knows the price. `unreachable`: the store of shared budgets does not answer."""
+
+ReserveAt: TypeAlias = Literal["expected", "p95", "p99"]
+"""Which price of a call is held while it runs: the higher, the rarer an overrun and the fewer calls at once."""
 
 WhatStops: TypeAlias = Literal["step", "run", "agent", "project"]
 
