@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from catp.runtime.ledger import CallKey, LedgerRow, SharedLimits
     from catp.store.store import RunStore
 
-__all__ = ["Spending", "budget_warnings", "desk_for"]
+__all__ = ["Spending", "budget_warnings", "desk_for", "warning_text"]
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def desk_for(store: "RunStore | None", project: str, agent: str) -> "BudgetDesk 
 
 def budget_warnings(events: Sequence[RunEvent]) -> list[str]:
     """What the `run.budget_warning` events of a run say, in words."""
-    return [_in_words(event) for event in events if event.type == "run.budget_warning"]
+    return [warning_text(event) for event in events if event.type == "run.budget_warning"]
 
 
-def _in_words(event: RunEvent) -> str:
+def warning_text(event: RunEvent) -> str:
+    """What a `run.budget_warning` event says, in words."""
     data = event.data
     if "level" in data:
         return f"{data['scope']} has spent ${data['spent']} of ${data['cap']} ({data['level']:.0%} reached)"

@@ -9,6 +9,7 @@ from catp.cli.output import console_err, dollars, milliseconds, printable
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.render.labels import clip
 from catp.runtime.events import RunEvent
+from catp.spending import warning_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,6 +75,8 @@ class Progress:
         """Take one event; cheap enough to be called from the event loop."""
         if event.type == "run.replanned":
             self._console.print(printable(str(event.data.get("reason", "planned anew"))), markup=False)
+        if event.type == "run.budget_warning":
+            self._console.print(f"warning: {printable(warning_text(event))}", markup=False)
         if event.step is None:
             return
         row = self._rows.setdefault(event.step, ["○", "pending", "", "", ""])  # a repair may bring new steps

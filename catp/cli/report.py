@@ -111,6 +111,9 @@ def quote_json(quote: "Quote") -> dict[str, Any]:
         "quality": quote.quality,
         "utility": quote.utility,
         "alpha": quote.alpha,
+        "given_up": [
+            {"output": one.output, "saves_usd": usd_json(one.saves), "reason": one.reason} for one in quote.given_up
+        ],
         "notes": list(quote.notes),
     }
 
@@ -128,6 +131,10 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
         "outputs": [
             {"name": name, "status": out.status, "reason": out.reason, "value": _value_json(out.value)}
             for name, out in result.results.items()
+        ],
+        "refusals": [
+            {"step": one.step, "element": one.element, "attempt": one.attempt, "tool": one.tool, **one.refused.to_json()}
+            for one in result.refusals
         ],
         "ledger": [_ledger_json(row) for row in result.ledger],
         "quote": quote_json(result.quote),
