@@ -14,10 +14,11 @@ __all__ = ["Contract"]
 
 
 class Contract:
-    """A signature together with the types it uses."""
+    """A signature together with the types it uses; `key` is a parameter for idempotency keys that plans do not see."""
 
-    def __init__(self, signature: ToolSig, types: Iterable[TypeDef] = ()) -> None:
+    def __init__(self, signature: ToolSig, types: Iterable[TypeDef] = (), *, key: str | None = None) -> None:
         self.signature = signature
+        self.key = key
         self.types = TypeTable()
         for definition in types:
             self.types = self.types.with_type(definition)
@@ -30,6 +31,8 @@ class Contract:
         if missing:
             raise self._refused(f"argument {min(missing)!r} is missing", "TypeError")
         for key, value in args.items():
+            if key == self.key:
+                continue
             param = self._params.get(key)
             if param is None:
                 help_ = nearest(key, self._params) or f"it has {', '.join(self._params) or 'none'}"

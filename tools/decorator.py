@@ -30,6 +30,7 @@ from catp.tools.annotations import Resolved, resolve, to_value
 from catp.tools.backends import AsyncBackend, ProcessBackend, ThreadBackend
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolDefinitionError
+from catp.tools.keyed import KeyedFunction, check_key
 from catp.tools.lifetime import Lifetime, check_lifetime, definition_of, lifetime
 from catp.tools.price import ComputePrice, Unpriced
 from catp.tools.spec import ToolBackend, ToolLimits, ToolSpec
@@ -84,6 +85,7 @@ def tool(
     name: str | None = ...,
     unavailable: Callable[[], str | None] | None = ...,
     cache: Lifetime = ...,
+    key: str | None = ...,
     params: Mapping[str, str] | None = ...,
     setup: Callable[[], object] | None = ...,
     family: str | None = ...,
@@ -106,6 +108,7 @@ def tool(
     name: str | None = None,
     unavailable: Callable[[], str | None] | None = None,
     cache: Lifetime = False,
+    key: str | None = None,
     params: Mapping[str, str] | None = None,
     setup: Callable[[], object] | None = None,
     family: str | None = None,
@@ -129,6 +132,8 @@ def tool(
         unavailable: Returns why the tool cannot run here, or None.
         cache: How long a result may be used again for the same arguments: `"10m"`, seconds, or True for ever, which
             only `pure` tools may say; `write` tools may say nothing.
+        key: The parameter that takes the step's `@key`, so that a call made twice acts once. Not part of the signature;
+            only for `write`, and it must have a default.
         params: Descriptions of parameters.
         setup: Run once per worker process before the first call (load a model there and keep it in a module-level
             cache); metered as cold start. Only for `process`.
@@ -143,12 +148,14 @@ def tool(
         place: Placement = placement or ("async" if _is_async(function) else "process")
         try:
             full = full_name(name or str(getattr(function, "__name__", "")), namespace)
-            signature, types = _signature(function, full, effects, capability, params or {})
+            signature, types = _signature(function, full, effects, capability, params or {}, key)
+            check_key(function, key, effects)
             _check_numbers(accuracy, timeout, concurrency, rate)
             ttl_s = lifetime(cache)
             check_lifetime(effects, ttl_s)
-            contract = Contract(signature, types)
+            contract = Contract(signature, types, key=key)
             backend = _backend(place, contract, function, setup, family, pool)
+            backend = backend if key is None else KeyedFunction(backend, key)
         except (TypeError, ValueError) as error:
             where = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
             raise ToolDefinitionError(f"{where} cannot be a tool: {error}") from None
@@ -219,8 +226,9 @@ def _backend(
 
 
 def _signature(
-    function: Callable[..., Any], name: ToolName, effects: Effect, capability: str, notes: Mapping[str, str]
-) -> tuple[ToolSig, tuple[TypeDef, ...]]:
+    function: Callable[..., Any], name: ToolName, effects: Effect, capability: str, notes: Mapping[str, str],
+    key: str | None,
+) -> tuple[ToolSig, tuple[TypeDef, ...]]:  # fmt: skip
     if effects not in _EFFECTS:
         raise ValueError(f"effects must be 'pure', 'read' or 'write', got {effects!r}")
     try:
@@ -232,7 +240,7 @@ def _signature(
     if unknown:
         raise ValueError(f"params describes {min(unknown)!r}, which is no parameter")
     types: list[TypeDef] = []
-    params = tuple(_param(p, hints, notes.get(p.name, ""), types) for p in raw.values())
+    params = tuple(_param(p, hints, notes.get(p.name, ""), types) for p in raw.values() if p.name != key)
     if "return" not in hints:
         raise TypeError("the return annotation is missing; write `-> str` or another type")
     returns = _returns(function, hints["return"])
