@@ -133,7 +133,13 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
             for name, out in result.results.items()
         ],
         "refusals": [
-            {"step": one.step, "element": one.element, "attempt": one.attempt, "tool": one.tool, **one.refused.to_json()}
+            {
+                "step": one.step,
+                "element": one.element,
+                "attempt": one.attempt,
+                "tool": one.tool,
+                **one.refused.to_json(),
+            }
             for one in result.refusals
         ],
         "ledger": [_ledger_json(row) for row in result.ledger],
