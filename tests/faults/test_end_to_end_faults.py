@@ -320,7 +320,7 @@ def test_deadline_of_the_run_kills_the_worker_and_is_exit_5(project: Path) -> No
     assert stored(project)[0].cost > 0
 
 
-@pytest.mark.parametrize(("mode", "code", "words"), [("auto", 0, "yes"), ("never", 4, "denied"), ("ask", 4, "denied")])
+@pytest.mark.parametrize(("mode", "code", "words"), [("auto", 0, "yes"), ("never", 4, "denied"), ("later", 7, "waits")])
 def test_approval_without_a_terminal(project: Path, mode: str, code: int, words: str) -> None:
     done = catp(project, 'a = echo(text="yes") @approve\nout a\n', "--approve", mode)
     assert (done.returncode, words in done.stdout) == (code, True), done.stdout
