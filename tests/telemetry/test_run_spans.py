@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from catp.planlang.money import Money, format_usd, parse_usd
@@ -238,6 +239,25 @@ def test_unknown_events_and_waiting_for_somebody(world: World) -> None:
     assert [event.name for event in run.events] == ["catp.run.awaiting_approval"]
 
 
+def test_of_two_results_the_first_is_linked(world: World) -> None:
+    world.tools.add("look")
+    world.tools.add("peek")
+    ok = {"outcome": "ok", "amount": "0.01", "ms": 1.0}
+    told(
+        world,
+        "a = look() | peek() @hedge(1s)\nb = look(a)\nout b",
+        ("run.created", None, None, {}),
+        ("node.started", "a", 1, {"tool": "look"}),
+        ("node.hedged", "a", 1, {"tool": "peek", "after_ms": 1000.0}),
+        ("node.started", "a", 2, {"tool": "peek"}),
+        ("node.settled", "a", 2, {"tool": "peek", **ok}),
+        ("node.settled", "a", 1, {"tool": "look", **ok}),
+        ("node.started", "b", 1, {"tool": "look"}),
+        ("node.settled", "b", 1, {"tool": "look", **ok}),
+    )
+    assert [link.context for link in world.step("b")[0].links] == [world.one("execute_tool peek").context]
+
+
 def test_a_new_plan_brings_its_own_edges(world: World) -> None:
     world.tools.add("look")
     world.tools.add("other")
@@ -274,6 +294,7 @@ async def test_events_told_again_give_the_same_spans(world: World) -> None:
     observe = again.telemetry.observer(compiled(source, world.tools), world.tools)
     for event in outcome.events:
         observe(event)
+    assert trace.get_current_span() is trace.INVALID_SPAN  # calls overlapped, and all were told in this task
     assert [(s.name, s.start_time, s.end_time, dict(attributes(s))) for s in again.spans] == [
         (s.name, s.start_time, s.end_time, dict(attributes(s))) for s in world.spans
     ]
