@@ -49,6 +49,7 @@ class Catp:
     PLAN_HASH: Final = "catp.plan.hash"
     PLAN_NODES: Final = "catp.plan.n_nodes"
     PLAN_CANDIDATES: Final = "catp.plan.candidates"
+    GIVEN_UP: Final = "catp.plan.given_up"
     BUDGET: Final = "catp.budget.amount"
     COST: Final = "catp.cost.amount"
     CURRENCY: Final = "catp.cost.currency"

@@ -111,6 +111,7 @@ class RunSpans:
                 Catp.RUN_RESUMED: resumed or None,
                 Catp.PLAN_HASH: self._compiled.digest,
                 Catp.PLAN_NODES: len(self._compiled.plan.steps),
+                Catp.GIVEN_UP: sorted(data.get("given_up") or ()) or None,
                 Catp.POLICY: policy,
                 Catp.AGENT: data.get("agent") or None,
                 Catp.PROJECT: data.get("project"),

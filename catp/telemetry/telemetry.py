@@ -9,7 +9,6 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
@@ -27,6 +26,7 @@ from opentelemetry.trace import (
 
 import catp
 from catp.planlang.compiled import CompiledPlan
+from catp.result import Planned, RunRefused
 from catp.runtime.binding import ToolSource
 from catp.runtime.events import RunEvent
 from catp.telemetry.content import WatchedTools
@@ -35,9 +35,6 @@ from catp.telemetry.names import SCOPE, Catp, Conventions, GenAI, Kind, Operatio
 from catp.telemetry.providers import FLUSH_S, OwnExport, application_configured, check_environment, own_export
 from catp.telemetry.spans import RunSpans
 from catp.telemetry.workflow import Workflow
-
-if TYPE_CHECKING:
-    from catp.result import Planned
 
 __all__ = ["Telemetry"]
 
@@ -96,7 +93,7 @@ class Telemetry:
                 self._touched()
 
     @contextmanager
-    def planning(self, policy: str) -> Iterator[Callable[["Planned"], None]]:
+    def planning(self, policy: str) -> Iterator[Callable[[Planned], None]]:
         """Cover the making of plans; the caller reports what was found."""
         span: Span = trace.INVALID_SPAN
         with _quietly("begin planning"):
@@ -168,12 +165,11 @@ class Telemetry:
         return self._own.tracers, self._own.meters
 
     def _failed(self, workflow: Workflow, error: BaseException) -> None:
-        kind = type(error).__name__
-        if kind == "RunRefused":
+        if isinstance(error, RunRefused):
             self._tools()[1].refused("admission")
-        workflow.fail(kind, str(error))
+        workflow.fail(type(error).__name__, str(error))
 
-    def _found(self, span: Span, planned: "Planned") -> None:
+    def _found(self, span: Span, planned: Planned) -> None:
         with _quietly("tell of plans"):
             best = planned.best
             span.set_attributes(

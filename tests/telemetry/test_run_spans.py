@@ -226,14 +226,19 @@ def test_unknown_events_and_waiting_for_somebody(world: World) -> None:
     told(
         world,
         "plan mine\na = look()\nout a",
-        ("run.created", None, None, {"project": "p", "policy": "search", "agent": "clerk"}),
+        (
+            "run.created",
+            None,
+            None,
+            {"policy": "search", "agent": "clerk", "given_up": {"y": "too dear", "x": "too dear"}},
+        ),
         ("something.new", "a", None, {"x": [1]}),
         ("run.awaiting_approval", None, None, {}),
         ("run.waiting", None, None, {"status": "waiting", "spent": "0.00"}),
     )
     (run,) = world.spans
     assert run.name == "invoke_workflow clerk"
-    assert (attributes(run)["catp.project"], attributes(run)["catp.run.status"]) == ("p", "waiting")
+    assert (attributes(run)["catp.plan.given_up"], attributes(run)["catp.run.status"]) == (("x", "y"), "waiting")
     assert run.status.status_code is StatusCode.UNSET
     assert (run.end_time or 0) - (run.start_time or 0) == 3_000_000
     assert [event.name for event in run.events] == ["catp.run.awaiting_approval"]
