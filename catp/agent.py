@@ -227,7 +227,6 @@ class Agent(SavedRuns):
         else:
             objective = self._objective(alpha, budget, deadline_s)
             quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
-        quote = asking_first(quote) if self.approve_plan else quote
         check_inputs(quote.compiled, inputs)
         if not quote.admitted:
             raise RunRefused(quote)
@@ -321,7 +320,7 @@ class Agent(SavedRuns):
         return Execution(
             self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
             spending=self.spending, pools=self.pools, project=self.project, agent=self.name,
-            telemetry=self.telemetry,
+            telemetry=self.telemetry, approve_plan=self.approve_plan,
         )  # fmt: skip
 
 

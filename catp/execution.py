@@ -14,6 +14,7 @@ from catp.approvals import ApprovalPolicy, approver_for
 from catp.learning import CallLog
 from catp.planlang.money import format_usd
 from catp.planners.protocol import Objective
+from catp.quoting import asking_first
 from catp.result import Quote, RunCancelled, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
@@ -48,6 +49,7 @@ class Execution:
         project: What the run is booked under.
         agent: The name of the agent.
         telemetry: Told of every run; None for nobody.
+        approve_plan: Every new run asks for approval of its whole plan.
     """
 
     catalogue: Catalogue
@@ -59,6 +61,7 @@ class Execution:
     project: str = "default"
     agent: str = ""
     telemetry: "Telemetry | None" = None
+    approve_plan: bool = False
 
     async def run(
         self,
@@ -80,6 +83,8 @@ class Execution:
         A run that goes on brings its `run_id`, its record (`saving`) and what was `restored`; a fork only the last.
         `about` is added to the record of a new run. `stop` says why nothing more is to be done but to end the run.
         """
+        if self.approve_plan and (restored is None or restored.fork):
+            quote = asking_first(quote)
         log = CallLog()
         run_id = run_id or new_run_id()
         saving = saving or await Saving.begin(self.store, quote, run_id)

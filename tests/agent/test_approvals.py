@@ -1,6 +1,8 @@
 """Who is asked and whose answer counts: in this process, in another one, before and after a restart."""
 
 import asyncio
+import importlib.util
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,14 +15,17 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, text, update
 
+from catp.agent import Agent
 from catp.approvals import ApprovalMode, ApprovalPolicy, Desk, answer, open_questions, policy_of
 from catp.planlang.money import Money
+from catp.result import RunResult
 from catp.runtime.approval import ApprovalRequest
 from catp.runtime.ids import new_run_id
 from catp.store.approvals import Approval, ApprovalError, get
 from catp.store.database import Database, open_database
 from catp.store.errors import StoreError
 from catp.store.tables import approvals, plans, runs
+from catp.tools import PerCall, tool
 
 DIGEST = "a" * 64
 RUN = new_run_id()
@@ -261,3 +266,206 @@ def test_modes_are_checked_when_they_are_given() -> None:
             policy_of(mode, stored=False)
     with pytest.raises(ValueError, match="one of auto, never, wait, later"):
         policy_of("maybe", stored=True)  # type: ignore[arg-type]
+
+
+# --- runs that wait, end and go on --------------------------------------------------------------------------------
+
+
+class Till:
+    """Two paid tools that count their calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+        @tool(price=PerCall("0.001"))
+        async def look(who: str) -> str:
+            """Find somebody."""
+            self.calls.append(f"look {who}")
+            return f"account of {who}"
+
+        @tool(price=PerCall("0.005"), effects="write")
+        async def pay(account: str) -> str:
+            """Send money."""
+            self.calls.append(f"pay {account}")
+            return f"paid to {account}"
+
+        self.tools = (look, pay)
+
+    def agent(self, path: Path, **options: Any) -> Agent:
+        return Agent(self.tools, store=path, **{"budget": "0.02", **options})
+
+
+STEP = 'in who: text\na = look(who)\nb = pay(a) @approve @key(t"{who}")\nout b'
+WHOLE = "plan p @approve\n" + STEP.replace(" @approve", "")
+
+
+def costs(result: RunResult) -> list[tuple[str, Money | None]]:
+    return [(row.step, row.amount) for row in result.ledger]
+
+
+PAID = [("a", Money(1_000_000)), ("b", Money(5_000_000))]
+
+
+@pytest.mark.parametrize(("plan", "step"), [(STEP, "b"), (WHOLE, None)], ids=["step", "plan"])
+async def test_a_run_put_off_goes_on_once_it_is_decided_and_pays_nothing_twice(
+    path: Path, plan: str, step: str | None
+) -> None:
+    till = Till()
+    async with till.agent(path, approve="later") as bot:
+        first = await bot.run(plan, {"who": "ada"})
+        assert first.status == "waiting"
+        assert till.calls == (["look ada"] if step else [])
+        again = await bot.resume(first.run_id)  # nobody has decided
+        assert again.status == "waiting"
+        (question,) = await bot.approvals(first.run_id)
+        assert (question.step, question.digest) == (step, first.quote.compiled.digest)
+    async with till.agent(path, approve="later") as bot:
+        await bot.decide(first.run_id, step, by="grace", expires_s=60)
+        done = await bot.resume(first.run_id)
+        assert done.status == "complete"
+        assert done.outputs == {"b": "paid to account of ada"}
+        assert till.calls == ["look ada", "pay account of ada"]
+        assert costs(done) == PAID
+        assert bot.store is not None
+        assert bot.store.get(first.run_id).summary.cost == done.spent == Money(6_000_000)
+        assert await bot.approvals() == []
+
+
+@pytest.mark.parametrize(("plan", "step"), [(STEP, "b"), (WHOLE, None)], ids=["step", "plan"])
+async def test_a_run_that_is_denied_ends_without_the_call(path: Path, plan: str, step: str | None) -> None:
+    till = Till()
+    async with till.agent(path, approve="later") as bot:
+        run = (await bot.run(plan, {"who": "ada"})).run_id
+        await bot.decide(run, step, granted=False, by="grace")
+        done = await bot.resume(run)
+    assert done.status == "failed"
+    assert done.results["b"].status == "refused"
+    assert "pay account of ada" not in till.calls
+
+
+@pytest.mark.parametrize(("plan", "step"), [(STEP, "b"), (WHOLE, None)], ids=["step", "plan"])
+async def test_a_larger_cap_or_an_expired_answer_is_asked_about_again(path: Path, plan: str, step: str | None) -> None:
+    till = Till()
+    async with till.agent(path, approve="later") as bot:
+        run = (await bot.run(plan, {"who": "ada"})).run_id
+        await bot.decide(run, step, by="grace", expires_s=0.2)
+        await asyncio.sleep(0.25)
+        assert (await bot.resume(run)).status == "waiting"  # expired
+        await bot.decide(run, step, by="grace")
+        assert (await bot.resume(run, budget="0.03")).status == "waiting"  # for $0.02 only
+        (question,) = await bot.approvals(run)
+        assert question.cap == Money(30_000_000)
+        assert "pay account of ada" not in till.calls
+        done = await bot.resume(run, budget="0.015")
+    assert done.status == "complete"
+    assert costs(done) == PAID
+
+
+async def test_steps_are_decided_one_by_one_over_several_lives(path: Path) -> None:
+    till = Till()
+    plan = 'a = look("a") @approve\nb = look("b") @approve\nc = pay(a) @approve @key("c")\nout a, b, c'
+    async with till.agent(path, approve="later") as bot:
+        run = (await bot.run(plan)).run_id
+        for step in ("a", "b", "c"):
+            assert (await bot.resume(run)).status == "waiting"
+            await bot.decide(run, step, by="grace")
+        done = await bot.resume(run)
+    assert done.status == "complete"
+    assert sorted(till.calls) == ["look a", "look b", "pay account of a"]
+
+
+async def test_another_agent_decides_while_this_one_waits(path: Path) -> None:
+    till = Till()
+    async with till.agent(path, approve="wait") as bot, till.agent(path) as boss:
+        running = asyncio.ensure_future(bot.run(WHOLE, {"who": "ada"}))
+        while not (found := await boss.approvals()):  # noqa: ASYNC110  # the other side is a database
+            await asyncio.sleep(0.02)
+        await boss.decide(found[0].run_id, by="boss")
+        decided = time.monotonic()
+        assert (await running).status == "complete"
+        assert time.monotonic() - decided < 2.0
+        with pytest.raises(ApprovalError, match="was already granted by boss"):
+            await boss.decide(found[0].run_id, by="late")
+
+
+async def test_a_fork_asks_for_itself(path: Path) -> None:
+    till = Till()
+    async with till.agent(path, approve="auto") as bot:
+        run = await bot.run(WHOLE, {"who": "ada"})
+        fork = await bot.fork(run.run_id, "b", approve="later")
+        assert fork.status == "waiting"
+        assert [question.run_id for question in await bot.approvals()] == [fork.run_id]
+
+
+async def test_every_plan_of_an_agent_can_need_approval(path: Path) -> None:
+    till = Till()
+    async with till.agent(path, approve="auto") as free, till.agent(path, approve="later", approve_plan=True) as strict:
+        plain = STEP.replace(" @approve", "")
+        quote = await free.quote(plain, {"who": "ada"})
+        for given in (plain, quote):
+            assert (await strict.run(given, {"who": "ada"})).status == "waiting"
+        assert "plan @approve" in (await strict.quote(plain, {"who": "ada"})).text
+        run = await free.run(quote, {"who": "ada"})
+        assert run.status == "complete"
+        assert (await strict.fork(run.run_id, "b")).status == "waiting"
+        assert till.calls == ["look ada", "pay account of ada"]
+
+
+async def test_without_a_store_nothing_can_be_decided_later() -> None:
+    till = Till()
+    with pytest.raises(ValueError, match="needs a store"):
+        Agent(till.tools, approve="later")
+    async with Agent(till.tools) as bot:
+        with pytest.raises(ValueError, match="has no store"):
+            await bot.approvals()
+        with pytest.raises(ValueError, match="needs a store"):
+            await bot.run(STEP, {"who": "ada"}, approve="wait")
+
+
+KILLED = """
+    import asyncio, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from bank import CATALOGUE
+    from catp.agent import Agent
+
+    PLAN = 'in who: text\\nfound = look_up(who)\\ndone = pay(found) @approve @key(t"{who}")\\nout done'
+
+    async def main():
+        async with Agent(CATALOGUE, store=sys.argv[2], budget="0.02", approve="wait") as bot:
+            await bot.run(PLAN, {"who": "ada"})
+
+    asyncio.run(main())
+"""
+
+
+async def test_a_waiting_run_survives_kill_9(path: Path, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "cli" / "bank.py", tmp_path / "bank.py")
+    process = start_waiting(tmp_path, path)
+    async with Agent(load_bank(tmp_path), store=path, approve="later", budget="0.02") as bot:
+        try:
+            while not (found := await bot.approvals()):  # noqa: ASYNC110  # the other side is a process
+                await asyncio.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait()
+        await bot.decide(found[0].run_id, "done", by="grace")
+        done = await bot.resume(found[0].run_id)
+        assert done.status == "complete"
+        assert [row.step for row in done.ledger] == ["found", "done"]
+        assert (tmp_path / "looked.txt").read_text() == "ada\n"
+        assert (tmp_path / "paid.txt").read_text() == "account of ada\n"
+
+
+def start_waiting(folder: Path, store: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED), folder, store])
+
+
+def load_bank(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("bank_of_approvals", folder / "bank.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bank_of_approvals"] = module
+    spec.loader.exec_module(module)
+    return module.CATALOGUE
