@@ -3,47 +3,51 @@
 Each tool keeps count of how often actual price and latency stayed at or below the p95 predicted *before* the call, and
 corrects the level it asks its quantiles for: adaptive conformal inference (Gibbs and Candes, "Adaptive conformal
 inference under distribution shift", NeurIPS 2021). The share of calls that the next p95 is asked to miss moves by
-`STEP` x (5 % - 1 if it missed, 5 % - 0 if it held), so that in the long run 5 % are missed whatever the tool does; what
-the model of use gets wrong (several quantities billed at once, starts that come as a surprise, whole nano-USD) is made
-up for. A p95 that is already the least it can be (the expected price) is not lowered by holding.
+step x (5 % - 1) if it missed and by step x 5 % if it held, so that in the long run 5 % are missed whatever the tool
+does; what the model of use gets wrong (several quantities billed at once, too few calls to know a tail, starts that
+come as a surprise) is made up for. A p95 that is already the least it can be (the expected price) is not lowered by
+holding.
+
+A tool's own calls are few, so the same is done over the calls of all tools of a book, in smaller steps that add up to
+quicker ones; a p95 asks for the sum of both corrections (`level`).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from catp.tools.call_fact import CallFact
 from catp.tools.share import Share
 
-__all__ = ["STEP", "TARGET", "Calibration", "Tracker"]
+__all__ = ["OVERALL_STEP", "STEP", "TARGET", "Calibration", "Tracker", "level"]
 
 TARGET = 0.95
 """What a p95 is to cover."""
 STEP = 0.01
-"""How far one call moves the level: larger follows faster and wavers more."""
+"""How far one call of a tool moves its level: larger follows faster and wavers more."""
+OVERALL_STEP = 0.005
+"""How far one call of any tool moves the level of all."""
+_MISS = 1.0 - TARGET
 _LEAST, _MOST = 0.005, 0.15
 """The share of calls a p95 may be asked to miss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """One p95 of one tool: how often it held, and the level that makes it hold for 95 %."""
+    """One p95: how often it held, and the share of calls to ask the next one to miss so that it misses 5 %."""
 
-    miss: float = 1.0 - TARGET
+    miss: float = _MISS
     held: Share = field(default_factory=Share)
 
-    @property
-    def level(self) -> float:
-        """The quantile level to ask for, in place of 0.95."""
-        return 1.0 - self.miss
-
-    def after(self, actual: float, predicted: float, least: float) -> "Tracker":
+    def after(self, actual: float, predicted: float, least: float, step: float) -> "Tracker":
         """Return the tracker after a call that was predicted to stay at or below `predicted`, which is >= `least`."""
         holds = actual <= predicted
+        held = self.held.plus(holds)
         if holds and predicted <= least:
-            return Tracker(self.miss, self.held.plus(True))
-        moved = self.miss + STEP * ((1.0 - TARGET) - (not holds))
-        return Tracker(min(max(moved, _LEAST), _MOST), self.held.plus(holds))
+            return Tracker(self.miss, held)
+        moved = self.miss + step * (_MISS - (not holds))
+        return Tracker(min(max(moved, _LEAST), _MOST), held)
 
     def merged(self, newer: "Tracker") -> "Tracker":
         """Return the calls of both and the later level, if it is one."""
@@ -64,10 +68,19 @@ class Tracker:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The two p95 of one tool."""
+    """The p95 of the price and of the latency, of one tool or over all."""
 
-    price: Tracker = Tracker()
-    latency: Tracker = Tracker()
+    price: Tracker = field(default_factory=Tracker)
+    latency: Tracker = field(default_factory=Tracker)
+
+    def after(self, fact: CallFact, step: float) -> "Calibration":
+        """Return the calibration after a call, as far as its fact says what was predicted. Cold starts count too."""
+        price, latency, found = fact.predicted, fact.predicted_ms, self
+        if price is not None and fact.amount is not None and price.p95 is not None and price.expected is not None:
+            found = replace(found, price=found.price.after(fact.amount, price.p95, price.expected, step))
+        if latency is not None and 0 < latency.p95_ms < math.inf:
+            found = replace(found, latency=found.latency.after(fact.usage.wall_ms, latency.p95_ms, 0.0, step))
+        return found
 
     def merged(self, newer: "Calibration") -> "Calibration":
         """Return the calls of both."""
@@ -81,3 +94,8 @@ class Calibration:
     def from_json(cls, data: Mapping[str, Any]) -> "Calibration":
         """Read what `to_json` wrote; raise `ValueError`, `KeyError` or `TypeError` if malformed."""
         return cls(Tracker.from_json(data["price"]), Tracker.from_json(data["latency"]))
+
+
+def level(tool: Tracker, overall: Tracker) -> float:
+    """Return the level to ask a quantile for, in place of 0.95."""
+    return 1.0 - min(max(tool.miss + overall.miss - _MISS, _LEAST), _MOST)

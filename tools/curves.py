@@ -47,8 +47,8 @@ class _Point:
     values: Histogram
 
     def relative(self, level: float) -> float:
-        """The quantile of use over its mean."""
-        return self.values.quantile(level) / self.mean if self.mean > 0 else 1.0
+        """The quantile of use over its mean; a single odd value does not make one."""
+        return min(self.values.quantile(level), self.values.top) / self.mean if self.mean > 0 else 1.0
 
 
 class Curve:

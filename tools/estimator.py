@@ -12,7 +12,8 @@ from catp.planlang.money import Money
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
 from catp.planlang.types import Type
-from catp.tools.calibration import TARGET
+from catp.tools.calibration import TARGET, Calibration
+from catp.tools.calibration import level as calibrated
 from catp.tools.curves import Curves, K
 from catp.tools.errors import PriceModelError
 from catp.tools.price import needs, total
@@ -115,7 +116,9 @@ class CatalogueEstimator:
         profile = self._profiles.get(spec.name, spec.version) or _NEVER_MEASURED
         size = input_units({name: facts.size for name, facts in args.items()})
         cold = profile.cold_ms.count > 0 and self._starts_cold(spec)
-        return _View(spec, profile, self._fitted(spec.name, profile), size, cold, self._live)
+        return _View(
+            spec, profile, self._profiles.calibration, self._fitted(spec.name, profile), size, cold, self._live
+        )
 
     def _fitted(self, name: str, profile: Profile) -> Curves:
         """Fitting takes longer than a prediction, so it is done again only when the profile has grown."""
@@ -137,6 +140,7 @@ class _View:
 
     spec: ToolSpec
     profile: Profile
+    overall: Calibration
     curves: Curves
     size: int
     cold: bool
@@ -154,7 +158,9 @@ class _View:
         """The use a warm call stays below with probability `level`; at `TARGET` the levels are the calibrated ones."""
         price = latency = level
         if level == TARGET:
-            price, latency = self.profile.calibration.price.level, self.profile.calibration.latency.level
+            own, overall = self.profile.calibration, self.overall
+            price = calibrated(own.price, overall.price)
+            latency = calibrated(own.latency, overall.latency)
         measured = self.curves.quantile(self.size, price, latency) if self.curves else None
         return self._with_declared(measured, 0 if level < 0.5 else 1 if level == 0.5 else 2)
 

@@ -58,7 +58,7 @@ class Histogram:
         if result.count > 2 * HALF_LIFE:
             faded = self.merged(Histogram())
             faded._fade(max(0.0, 2 * HALF_LIFE - newer.count) / self.count)
-            return faded.merged(newer) if faded.count else newer
+            return newer.merged(faded)
         return result
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from catp.planlang.registry_view import Size
 from catp.tools.buckets import Bucket, Score
+from catp.tools.calibration import OVERALL_STEP, STEP, Calibration
 from catp.tools.call_fact import CallFact
 from catp.tools.errors import ProfileError
 from catp.tools.tool_profile import Profile
@@ -26,6 +27,8 @@ class ProfileBook:
 
     def __init__(self, profiles: Mapping[tuple[str, str], Profile] | None = None) -> None:
         self._profiles = dict(profiles or {})
+        self.calibration = Calibration()
+        """How well the calls of all tools were predicted."""
 
     def get(self, tool: str, version: str = "1") -> Profile | None:
         """Return the profile of one version of a tool, or None if it was never measured."""
@@ -60,7 +63,9 @@ class ProfileBook:
             fact.tool, fact.usage, version=fact.version, size=fact.size, output=fact.output, failed=fact.failed
         )
         if not fact.failed:
-            self._profiles[fact.tool, fact.version].check(fact)
+            profile = self._profiles[fact.tool, fact.version]
+            profile.calibration = profile.calibration.after(fact, STEP)
+            self.calibration = self.calibration.after(fact, OVERALL_STEP)
 
     def score(self, tool: str, accuracy: float, *, version: str = "1", condition: str = "", count: int = 1) -> None:
         """Add measured accuracy in [0, 1] on `count` examples of one condition."""
@@ -70,7 +75,9 @@ class ProfileBook:
         """Return a book with the calls of both, those of `other` being the later ones; neither is changed."""
         keys = self._profiles.keys() | other._profiles.keys()
         empty = Profile()
-        return ProfileBook({k: self._profiles.get(k, empty).merged(other._profiles.get(k, empty)) for k in keys})
+        book = ProfileBook({k: self._profiles.get(k, empty).merged(other._profiles.get(k, empty)) for k in keys})
+        book.calibration = self.calibration.merged(other.calibration)
+        return book
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ProfileBook":
@@ -96,6 +103,8 @@ class ProfileBook:
             )
         book, entry = cls(), None
         try:
+            if "calibration" in data:
+                book.calibration = Calibration.from_json(data["calibration"])
             for entry in data["profiles"]:
                 book._profiles[str(entry["tool"]), str(entry["version"])] = Profile.from_json(entry)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,7 +117,7 @@ class ProfileBook:
     def to_json(self) -> dict[str, Any]:
         """Return the book as JSON values."""
         entries = [{"tool": name, "version": version, **p.to_json()} for (name, version), p in self]
-        return {"schema": SCHEMA, "profiles": entries}
+        return {"schema": SCHEMA, "calibration": self.calibration.to_json(), "profiles": entries}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the book to a file, whole or not at all; raise `ProfileError` (disk full, no permission)."""
@@ -129,7 +138,8 @@ class ProfileBook:
 
 def _lines(data: Mapping[str, Any]) -> Iterable[str]:
     """One line of JSON for each tool: short, and a changed tool is a changed line."""
-    yield f'{{"schema": {json.dumps(data["schema"])}, "profiles": ['
+    head = ", ".join(f'"{key}": {json.dumps(data[key])}' for key in ("schema", "calibration"))
+    yield f'{{{head}, "profiles": ['
     for place, entry in enumerate(data["profiles"]):
         yield f"{',' if place else ''}\n{json.dumps(entry)}"
     yield "\n]}\n"

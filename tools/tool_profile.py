@@ -6,15 +6,13 @@ results (`catp.tools.histogram`) halve every 500 calls of about that size, the l
 does not fade: it is measured on known answers, not on calls as they come.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from catp.planlang.registry_view import Size
 from catp.tools.buckets import Bucket, Score
 from catp.tools.calibration import Calibration
-from catp.tools.call_fact import CallFact
 from catp.tools.histogram import Histogram
 from catp.tools.recent import RecentCall, Recents, unusable, used
 from catp.tools.share import Share, faded
@@ -74,15 +72,6 @@ class Profile:
             self.units_out.add(output.units)
             self.elements_out.add(output.count)
             self.measured_in.add(size)
-
-    def check(self, fact: CallFact) -> None:
-        """Count how well a call was predicted, as far as its fact says. Cold starts count like any other call."""
-        price, latency, found = fact.predicted, fact.predicted_ms, self.calibration
-        if price is not None and fact.amount is not None and price.p95 is not None and price.expected is not None:
-            found = replace(found, price=found.price.after(fact.amount, price.p95, price.expected))
-        if latency is not None and 0 < latency.p95_ms < math.inf:
-            found = replace(found, latency=found.latency.after(fact.usage.wall_ms, latency.p95_ms, 0.0))
-        self.calibration = found
 
     @property
     def failure(self) -> Share:

@@ -1,4 +1,4 @@
-"""`catp tools list|show|price|bench`: what tools there are, what they cost, and how good they are."""
+"""`catp tools list|show|price|bench|calibrate`: what tools there are, what they cost, and how good they are."""
 
 import asyncio
 import re
@@ -12,6 +12,7 @@ from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
 from catp.cli.quotes import money_json
 from catp.cli.report import columns
+from catp.cli.tools_calibrate import calibrate
 from catp.planlang.errors import nearest
 from catp.tools.bench.report import typical_facts
 from catp.tools.catalogue import Catalogue
@@ -165,6 +166,9 @@ def bench(
     else:
         emit_text(report.table())
     console_err().print(f"measured in {report.seconds:.0f} s; profiles in {target}")
+
+
+app.command("calibrate")(calibrate)
 
 
 async def _measure(catalogue: Catalogue, capabilities: list[str] | None, quick: bool) -> "BenchReport":

@@ -22,7 +22,8 @@ __all__ = ["CAPABILITIES", "varied"]
 
 _SIDES = (64, 512)
 """Least and greatest width and height of a photograph."""
-_SENTENCES = 16
+_SENTENCES = 150
+"""Most sentences of a text: a few pages."""
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf")
 
 
