@@ -68,14 +68,14 @@ def _tools(spec: str) -> list[Finding]:
     return found + [Finding("warn", name, reason) for name, reason in missing]
 
 
-def _store(path: Path) -> Finding:
+def _store(target: Path | str) -> Finding:
     from catp.store.store import RunStore, StoreError
 
-    store = RunStore(path)
+    store = RunStore(target)
     try:
         runs = len(store.list(limit=1000))
     except StoreError as error:
         return Finding("fail", "run store", str(error))
     finally:
         store.close()
-    return Finding("ok", "run store", f"{path} ({runs}{'+' if runs == 1000 else ''} runs)")
+    return Finding("ok", "run store", f"{store.name} ({runs}{'+' if runs == 1000 else ''} runs)")

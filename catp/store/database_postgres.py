@@ -118,8 +118,12 @@ class PostgresDatabase(Database):
                 except ModuleNotFoundError as error:
                     raise StoreError(f"run store {self.name}: {error}; pip install 'catp[postgres]'") from error
             if not self._checked:
-                async with self._engine.connect() as connection:
-                    await connection.run_sync(self._ensure_current)
+                try:
+                    async with self._engine.connect() as connection:
+                        await connection.run_sync(self._ensure_current)
+                except BaseException:
+                    await self._engine.dispose()
+                    raise
                 self._checked = True
             return self._engine
 
@@ -143,7 +147,7 @@ async def _once(engine: AsyncEngine, work: Work[T], options: dict[str, Any]) -> 
             return await connection.run_sync(work)
 
 
-class _server_errors:  # noqa: N801 - used like a function
+class _server_errors:  # used like a function
     """Turn asyncpg's own errors, which SQLAlchemy does not wrap while it connects, into `StoreUnavailable`."""
 
     def __init__(self, store: str) -> None:

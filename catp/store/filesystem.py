@@ -27,8 +27,8 @@ def refuse_network(path: Path, mounts: str) -> None:
     point, kind = found
     if _NETWORK.fullmatch(kind) and kind not in _LOCAL_FUSE:
         raise StoreError(
-            f"run store {path} would lie on {point}, a network file system ({kind}): SQLite cannot lock files there and "
-            "would lose runs. Choose a local file with --store, or a PostgreSQL server, which several machines can "
+            f"run store {path} would lie on {point}, a network file system ({kind}): SQLite cannot lock files there "
+            "and would lose runs. Choose a local file with --store, or a PostgreSQL server, which several machines can "
             "share: --store postgresql://user@host/database"
         )
 

@@ -111,7 +111,10 @@ def events(connection: Connection, run_id: str, after_seq: int = 0) -> list[RunE
         "WHERE run_id = ? AND run_seq > ? ORDER BY run_seq",
         run_id, after_seq,
     )  # fmt: skip
-    return [RunEvent(*fields, json.loads(data)) for *fields, data in rows]
+    return [
+        RunEvent(r.run_seq, r.run_id, r.ts_ns, r.type, r.step, r.attempt, r.element, json.loads(r.data_json))
+        for r in rows
+    ]
 
 
 def values(connection: Connection, run_id: str) -> Sequence[Any]:

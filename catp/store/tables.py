@@ -240,7 +240,9 @@ budget_periods = Table(
     Column("budget_id", ForeignKey("budgets.id", ondelete="CASCADE"), primary_key=True),
     Column("period_start", String, primary_key=True),  # ISO date (UTC); empty for `total`
     Column("spent_nano", BigInteger, nullable=False, default=0),
-    Column("pruned_nano", BigInteger, nullable=False, server_default="0"),  # the part of it spent by runs no longer kept
+    Column(
+        "pruned_nano", BigInteger, nullable=False, server_default="0"
+    ),  # the part of it spent by runs no longer kept
 )
 
 budget_fires = Table(

@@ -48,8 +48,10 @@ def make_current(connection: Connection, store: str) -> None:
             _create(connection)
         else:
             from catp.store.migrations.upgrade import upgrade
+            from catp.store.rebuild import rebuild
 
             upgrade(connection)
+            rebuild(connection)
         _sign(connection)
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -160,10 +161,8 @@ class JournalWriter:
         self._beat_s = time.monotonic() + ownership.HEARTBEAT_S
         runs = sorted(self._driven)
         if runs:
-            try:
+            with suppress(StoreError):  # the next one may do; a minute of silence is allowed
                 self._database.write(partial(ownership.beat, run_ids=runs, owner=self._owner))
-            except StoreError:
-                pass  # the next one may do; a minute of silence is allowed
 
     def _write(self, part: _Part) -> None:
         """Write a part until it is written, hopeless, or everything is given up."""
@@ -176,7 +175,7 @@ class JournalWriter:
                 if self._give_up.wait(pause):
                     self._lose(part.entries, error)
                     return
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                pause = min(2 * pause, _LONGEST_PAUSE_S, self.patience_s / 4)
             except Exception as error:  # a defect of one record must not stop the others
                 self._isolate(part, _as_store_error(error, self._database.name))
                 return
@@ -230,6 +229,10 @@ class JournalWriter:
     def _lose(self, entries: Sequence[Entry], error: StoreError) -> None:
         for entry in entries:
             entry.track.problem = entry.track.problem or error
+        released = [entry.track.run_id for entry in entries if entry.release]
+        if released:
+            with suppress(StoreError):
+                self._database.write(partial(ownership.release, run_ids=released, owner=self._owner))
         self._written(entries)
 
 

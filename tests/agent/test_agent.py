@@ -210,9 +210,9 @@ async def test_disk_full_while_saving(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(*_args: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("catp.store.store.INLINE_LIMIT", 0)
+    monkeypatch.setattr("catp.store.writer.INLINE_LIMIT", 0)
     monkeypatch.setattr(ArtifactStore, "put", full)
-    result = await agent(alpha=0.0, store=tmp_path / "runs.db").run("anything", TEXT, wanted=WANT)
+    result = await agent(alpha=0.0, store=RunStore(tmp_path / "runs.db", busy_s=0.1)).run("anything", TEXT, wanted=WANT)
     assert result.status == "complete"
     assert result.outputs["mood"].label == "good"
     assert not result.saved
