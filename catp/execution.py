@@ -24,6 +24,7 @@ from catp.runtime.run import Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
 from catp.spending import Spending, budget_warnings
+from catp.telemetry import observed_run
 from catp.tools.catalogue import Catalogue
 from catp.tools.errors import ProfileError
 from catp.tools.pools import Pool
@@ -63,6 +64,7 @@ class Execution:
     telemetry: "Telemetry | None" = None
     approve_plan: bool = False
 
+    @observed_run
     async def run(
         self,
         quote: Quote,

@@ -41,18 +41,23 @@ def telemetry_for(wanted: "bool | Telemetry") -> "Telemetry | None":
 
 
 class _Observed(Protocol):
-    telemetry: "Telemetry | None"
+    @property
+    def telemetry(self) -> "Telemetry | None": ...
+
+
+class _Planning(_Observed, Protocol):
     planner: "Planner"
 
 
 A = TypeVar("A", bound=_Observed)
+B = TypeVar("B", bound=_Planning)
 P = ParamSpec("P")
 R = TypeVar("R")
 Method = Callable[Concatenate[A, P], Coroutine[Any, Any, R]]
 
 
 def observed_run(method: Method[A, P, R]) -> Method[A, P, R]:
-    """Make a method of an agent one `invoke_workflow` span: planning, admission and the run itself."""
+    """Make a method one `invoke_workflow` span, unless it is called by one that is: a request has one, around all."""
 
     @wraps(method)
     async def observed(self: A, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,11 +69,11 @@ def observed_run(method: Method[A, P, R]) -> Method[A, P, R]:
     return observed
 
 
-def observed_planning(method: "Method[A, P, Planned]") -> "Method[A, P, Planned]":
+def observed_planning(method: "Method[B, P, Planned]") -> "Method[B, P, Planned]":
     """Make a method of an agent that plans one `plan` span."""
 
     @wraps(method)
-    async def observed(self: A, /, *args: P.args, **kwargs: P.kwargs) -> "Planned":
+    async def observed(self: B, /, *args: P.args, **kwargs: P.kwargs) -> "Planned":
         if self.telemetry is None:
             return await method(self, *args, **kwargs)
         with self.telemetry.planning(self.planner.name) as report:

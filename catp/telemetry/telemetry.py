@@ -70,8 +70,15 @@ class Telemetry:
 
     @contextmanager
     def workflow(self) -> Iterator[None]:
-        """Cover everything one run of the agent does; the span of the run is the current one inside."""
-        workflow: Workflow | None = None
+        """Cover everything one run of the agent does; the span of the run is the current one inside.
+
+        Inside another workflow whose run has not begun yet, this is the same one.
+        """
+        workflow = _WORKFLOW.get()
+        if workflow is not None and not workflow.claimed:
+            yield
+            return
+        workflow = None
         with _quietly("begin a run"):
             workflow = Workflow(*self._tools())
         if workflow is None:

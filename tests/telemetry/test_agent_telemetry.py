@@ -14,7 +14,7 @@ from PIL import Image
 
 from catp.agent import Agent
 from catp.config import ConfigError, load_settings
-from catp.planlang.money import parse_usd
+from catp.planlang.money import parse_usd, usd
 from catp.planners.protocol import PlanningFailed
 from catp.result import RunCancelled, RunRefused
 from catp.telemetry import TelemetryError, telemetry_for
@@ -137,6 +137,27 @@ async def test_what_never_ran_is_an_error_of_the_request(recorded: Recorded) -> 
     assert [attributes(run)["error.type"] for run in runs] == ["RunRefused", "IntentError"]
     assert {run.status.status_code for run in runs} == {StatusCode.ERROR}
     assert recorded.metrics()["catp.refusals"] == {(("catp.refusal.kind", "admission"),): 1}
+
+
+async def test_a_run_that_waits_and_goes_on_is_two_spans_of_one_run(recorded: Recorded, tmp_path: Path) -> None:
+    plan = "plan feel\nin text: text\nm = mood(text)\nloud = shout(m.label) @approve\nout loud"
+
+    one = agent(recorded, store=tmp_path / "runs.db", approve="later")
+    first = await one.run(plan, {"text": "good"})
+    assert first.status == "waiting"
+    await one.decide(first.run_id, "loud")
+    done = await one.resume(first.run_id)
+    await one.close()
+    assert done.status == "complete"
+    before, after = [span for span in recorded.spans if span.name.startswith("invoke_workflow")]
+    assert [attributes(run)["catp.run.status"] for run in (before, after)] == ["waiting", "complete"]
+    assert [attributes(run).get("catp.run.resumed") for run in (before, after)] == [None, True]
+    assert {attributes(run)["catp.run.id"] for run in (before, after)} == {first.run_id}
+    (shouted,) = recorded.step("loud")
+    assert shouted.parent == after.context
+    assert seen["thread"] == (shouted.context.span_id if shouted.context else 0)
+    assert parse_usd(attributes(after)["catp.cost.amount"]) == done.spent == usd("0.03")
+    assert len(recorded.metrics()["gen_ai.workflow.duration"]) == 2  # one with the workflow's name, one without
 
 
 async def test_a_cancelled_run_is_told_to_its_end(recorded: Recorded) -> None:
