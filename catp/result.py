@@ -123,6 +123,11 @@ class RunResult:
         return self.quote.compiled if self.compiled is None else self.compiled
 
     @property
+    def savings(self) -> Money:
+        """What results taken from the cache had cost when they were made; no part of `spent`."""
+        return Money(sum(row.saved or 0 for row in self.ledger))
+
+    @property
     def unpriced(self) -> int:
         """How many ledger rows have no known price: if any, `spent` is not the whole price."""
         return sum(not row.priced for row in self.ledger)

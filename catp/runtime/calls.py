@@ -13,11 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Size
 from catp.runtime.clock import Clock, TimerHandle
-from catp.runtime.codec import digest_arguments
+from catp.runtime.codec import Encoded, digest_arguments
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
-from catp.runtime.hooks import Journal, JournalUnavailable
+from catp.runtime.flights import Flight
+from catp.runtime.hooks import CacheEntry, Journal, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement, upper_price
 from catp.runtime.program import StepInfo
+from catp.runtime.reuse import read_result
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
 from catp.tools.call_fact import CallFact
@@ -30,6 +32,7 @@ from catp.tools.usage import Charge, Usage, usage_json
 __all__ = ["CallHost", "KeyedBackend", "ToolCall"]
 
 _NO_USAGE = Usage()
+_NOT_YET = Encoded(None, "", b"")
 _LATE_GRACE_S = 0.5
 _REASON_CHARACTERS = 2000
 """What is kept of a longer message: it goes into every event, row and report that mentions the call."""
@@ -102,6 +105,10 @@ class CallHost(Protocol):
         """Cancel a running call in the background."""
         ...
 
+    def submit(self, call: "ToolCall") -> None:
+        """Queue a call for a slot, and start what there is room for."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class ToolCall:
@@ -129,11 +136,20 @@ class ToolCall:
     usage: Usage | None = None
     size: int | None = None
     output: Size | None = None
+    life_s: float = 0.0
+    flight: Flight | None = None
+    reused: bool = False
 
     def admit(self) -> bool:
-        """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused."""
-        call, price = self.call, self.estimate.price if self.estimate else None
-        key = CallKey(self.host.run_id, call.step, call.number, self.spec.name, call.element)
+        """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused.
+
+        A call that has become identical to a running one neither reserves nor runs, but waits for its result.
+        """
+        if self.flight is not None and not self.flight.may_lead(self):
+            self.job = None
+            return False
+        price = self.estimate.price if self.estimate else None
+        key = self._call_key()
         ledger = self.host.ledger
         upper, expected = (upper_price(price, ledger.reserve_at), price.expected) if price else (None, None)
         kept = self.host.kept_back(self)
@@ -146,6 +162,8 @@ class ToolCall:
             return False
         self.reservation = held
         self.host.reserved(self, held.amount)
+        if self.flight is not None:
+            self.flight.lead(self)
         return True
 
     def refuse(self, refusal: BudgetRefused) -> None:
@@ -158,6 +176,68 @@ class ToolCall:
         if self.reservation is not None:
             self.host.ledger.release(self.reservation)
         self._end("cancelled", reason)
+
+    # --- as a member of a flight ------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        """Calls of a step that hedges do not wait for identical ones: they are there to be faster than them."""
+        return self.info.hedge_s is not None
+
+    def compete(self) -> None:
+        """Queue for a slot and money."""
+        self._forget_timer()
+        self.host.submit(self)
+
+    def wait(self, leader: "ToolCall") -> None:
+        """Wait for an identical call, but no longer than this one would have been given."""
+        if self.backstop is None and self.timeout_s < leader.timeout_s:
+            self.backstop = self.host.clock.call_later(self.timeout_s, lambda: self._waited(leader))
+
+    def _waited(self, leader: "ToolCall") -> None:
+        self.backstop = None
+        if self.over or self.flight is None:
+            return
+        began = leader.started_ns if leader.began else self.host.clock.now_ns()
+        left = self.timeout_s - (self.host.clock.now_ns() - began) / 1e9
+        if left > 1e-6:
+            self.backstop = self.host.clock.call_later(left, lambda: self._waited(leader))
+        else:
+            self._end("timeout", f"{self.spec.name} takes longer than {self.timeout_s:g} s in another step or run",
+                      "ToolTimeout")  # fmt: skip
+
+    def read(self, encoded: Encoded) -> Any:
+        """Return a kept result; raise `DecodeError` if it cannot be used."""
+        return read_result(self.spec, encoded)
+
+    def reuse(self, value: Any, price: Money | None) -> None:
+        """End with a result that is there already: it costs nothing and takes no slot. The guards still decide."""
+        if self.job is not None:
+            self.host.slots.withdraw(self.job)
+        self._forget_timer()
+        self.began = self.reused = True
+        self.started_ns = self.host.clock.now_ns()
+        expected = self.estimate.price.expected if self.estimate else None
+        settlement = self.host.ledger.reuse(self._call_key(), price, estimate=expected)
+        self.host.settled(self, settlement)
+        data = {**self._started_data(), "cached": True, "saved": None if price is None else money_text(price)}
+        self.host.post(CallStarted(self.started_ns, self.call.id, data))
+        self._accept(value, settlement)
+        self.finish()
+
+    def _land(self, result: BackendResult, settlement: Settlement) -> None:
+        """Share a result with identical calls, and keep it."""
+        if self.flight is not None:
+            ms = (self.host.clock.now_ns() - self.started_ns) / 1e6
+            made = CacheEntry(self.spec.name, self.spec.version, _NOT_YET, settlement.amount, ms)
+            self.flight.landed(self, result.value, made, max(self.life_s, self.spec.cache_ttl_s or 0.0))
+
+    def _forget_timer(self) -> None:
+        if self.backstop is not None:
+            self.backstop.cancel()
+            self.backstop = None
+
+    # --- running ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Make the call. Never raises: everything a tool can do ends in one event."""
@@ -244,13 +324,19 @@ class ToolCall:
             return
         self.usage = result.usage
         settlement = self._settle_usage(result.usage)
+        self._land(result, settlement)
+        self._accept(result.value, settlement, result.usage)
+
+    def _accept(self, value: Any, settlement: Settlement, usage: Usage | None = None) -> None:
+        """Ask the guards; `usage` is what there is to learn from the call."""
         try:
-            self._teach(result.usage, settlement, failed=False, value=result.value)
-            why_not = accepts(result.value, self.info.attempts[self.call.attempt].accept)
+            if usage is not None:
+                self._teach(usage, settlement, failed=False, value=value)
+            why_not = accepts(value, self.info.attempts[self.call.attempt].accept)
         except Exception as error:  # a list that contains itself, an object whose comparison raises
             why_not = f"its result cannot be used: {type(error).__name__}: {error}"
         if why_not is None:
-            self.value = result.value
+            self.value = value
             self._report("ok", "", "", settlement)
         else:
             self._report("rejected", f"{self.spec.name}: {why_not}", "Rejected", settlement)
@@ -354,6 +440,22 @@ class ToolCall:
         amount = settlement.amount
         if len(reason) > _REASON_CHARACTERS:
             reason = f"{reason[:_REASON_CHARACTERS]}… ({len(reason):,} characters)"
+        data = self._settled_data(result, settlement, now)
+        if reason:
+            data["reason"], data["error"] = reason, error_type
+        if settlement.overrun:
+            self._warn(settlement, now)
+        for level in settlement.reached:
+            self.host.post(Warned(now, self.call.step, self.call.element, level.to_json()))
+        self.over = True
+        if self.flight is not None:
+            self.flight.leave(self)
+        if result != "ok":
+            self.host.forget(self)
+        self.ended = CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent)
+
+    def _settled_data(self, result: CallResult, settlement: Settlement, now: int) -> dict[str, Any]:
+        amount = settlement.amount
         data: dict[str, Any] = {
             "tool": self.spec.name,
             "outcome": result,
@@ -363,25 +465,19 @@ class ToolCall:
         }
         if result in ("error", "timeout", "rejected"):
             data["arguments"] = digest_arguments(self.spec.name, self.spec.version, self.args)
+        if self.reused:
+            saved = settlement.rows[0].saved
+            data["cached"], data["saved"] = True, None if saved is None else money_text(saved)
         if self.usage is not None and self.usage != _NO_USAGE:
             data["usage"] = usage_json(self.usage)
         if self.size is not None:
             data["size"] = self.size
         if self.output is not None:
             data["output"] = [self.output.units, self.output.count]
-        if reason:
-            data["reason"], data["error"] = reason, error_type
         notes = [row.note for row in settlement.rows if row.note]
         if notes:
             data["note"] = notes[0]
-        if settlement.overrun:
-            self._warn(settlement, now)
-        for level in settlement.reached:
-            self.host.post(Warned(now, self.call.step, self.call.element, level.to_json()))
-        self.over = True
-        if result != "ok":
-            self.host.forget(self)
-        self.ended = CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent)
+        return data
 
     def _warn(self, settlement: Settlement, now: int) -> None:
         reserved = self.reservation.amount if self.reservation else Money(0)
@@ -397,9 +493,16 @@ class ToolCall:
         self, result: CallResult, reason: str, error_type: str = "", refusal: Mapping[str, Any] | None = None
     ) -> None:
         self.over = True
+        self._forget_timer()
+        if self.flight is not None:
+            self.flight.leave(self)
         self.host.forget(self)
         now = self.host.clock.now_ns()
         self.host.post(CallEnded(now, self.call.id, result, reason, error_type, refusal=refusal))
+
+    def _call_key(self) -> CallKey:
+        call = self.call
+        return CallKey(self.host.run_id, call.step, call.number, self.spec.name, call.element)
 
     def _started_data(self) -> dict[str, Any]:
         price = self.estimate.price.expected if self.estimate else None

@@ -8,6 +8,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from catp.planlang.money import Money, format_usd
@@ -17,6 +18,7 @@ from catp.runtime.calls import ToolCall
 from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
+from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack, Refusal
 from catp.runtime.hooks import Journal
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
@@ -24,6 +26,7 @@ from catp.runtime.limits import BudgetRefused
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import Failures
 from catp.runtime.restore import LostCall, Restored
+from catp.runtime.reuse import Reuse, life_of
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
 from catp.tools.call_fact import CallFact
@@ -57,6 +60,7 @@ class Dispatcher:
         kept: What required steps may still need.
         stuck: True if nothing but a call that waits for money could move the run on.
         pools: Where steps with `@pin` run, by name; the pool `default` takes every other tool it can run.
+        flights: Results that may be used again, and the calls that other runs make of the same; None calls always.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Dispatcher:
         kept: KeptBack,
         stuck: Callable[[], bool],
         pools: Mapping[str, Pool],
+        flights: Flights | None = None,
     ) -> None:
         self.run_id = run_id
         self.ledger = ledger
@@ -96,6 +101,7 @@ class Dispatcher:
         self._stuck = stuck
         self.refusals: list[Refusal] = []
         self._pools = pools
+        self._reuse = None if flights is None else Reuse(flights, partial(spawn, self.stopping))
         self._estimator = estimator
         self._values = values
         self._limit = limit
@@ -204,7 +210,12 @@ class Dispatcher:
             self, call, info, spec, backend, args, self.estimate(attempt, args), self._limits_of(info),
             self._timeout(info, spec), key,
         )  # fmt: skip
-        self._submit(tool_call)
+        life_s = None if self._reuse is None else life_of(info, spec)
+        if life_s is None or self._reuse is None:
+            self._submit(tool_call)
+        else:
+            tool_call.life_s = life_s
+            self._reuse.join(tool_call)
 
     def _blocked(self, spec: ToolSpec, args: Mapping[str, Any]) -> str | None:
         """Why this call is not made again: it failed the same way too often."""
@@ -296,6 +307,11 @@ class Dispatcher:
     def forget(self, call: ToolCall) -> None:
         """Let go of a call that gave no value."""
         self._calls.pop(call.call.id, None)
+
+    def submit(self, call: ToolCall) -> None:
+        """Queue a call that is not on its way yet, and start what there is room for."""
+        self._submit(call)
+        asyncio.get_running_loop().call_soon(self.slots.pump, self.clock)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -4,11 +4,13 @@ The runtime knows these only as protocols; `catp.store` keeps journals and cache
 elsewhere.
 """
 
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from catp.planlang.money import Money
+from catp.runtime.codec import Encoded
 from catp.runtime.events import RunEvent
 
-__all__ = ["Journal", "JournalUnavailable", "ValueKind"]
+__all__ = ["CacheEntry", "CallCache", "Found", "Journal", "JournalUnavailable", "ValueKind"]
 
 ValueKind: TypeAlias = Literal["input", "step", "output"]
 
@@ -34,4 +36,44 @@ class Journal(Protocol):
 
     async def durable(self) -> None:
         """Wait until everything given so far is on disk; raise `JournalUnavailable` if it cannot be."""
+        ...
+
+
+class CacheEntry(NamedTuple):
+    """The result of a call: of which version of which tool, the value, what it cost (None if unpriced), how long."""
+
+    tool: str
+    version: str
+    encoded: Encoded
+    price: Money | None
+    ms: float
+
+
+class Found(NamedTuple):
+    """A kept result and its age in seconds."""
+
+    entry: CacheEntry
+    age_s: float
+
+
+class CallCache(Protocol):
+    """Keeps results of calls by their key (`catp.runtime.codec.digest_arguments`), for any number of runs.
+
+    A cache that fails is a cache that holds nothing: no method raises.
+    """
+
+    async def get(self, key: str) -> Found | None:
+        """Return what is kept, however old; None if there is nothing."""
+        ...
+
+    async def put(self, key: str, entry: CacheEntry, life_s: float) -> None:
+        """Keep a result, which nobody will ask for after `life_s` seconds (infinity: for ever)."""
+        ...
+
+    async def drop(self, key: str) -> None:
+        """Forget a result that cannot be used."""
+        ...
+
+    def used(self, key: str, times: int) -> None:
+        """A kept result has spared so many calls."""
         ...

@@ -302,6 +302,20 @@ class Ledger:
         """
         return self.settle(Reservation(key, Money(0), False, None, self._limits), charges, note=note)
 
+    def reuse(self, key: CallKey, saved: Money | None, *, estimate: Money | None = None) -> Settlement:
+        """Write the row of a call whose result was there already: it costs nothing, even if nothing is left.
+
+        `saved` is what the result cost when it was made, None if nobody knows.
+        """
+        with _LOCK:
+            row = LedgerRow(
+                self._seq + 1, key.run_id, key.step, key.attempt, key.element, key.tool, "cache", 1.0, "call", "0",
+                Money(0), "measured", True, estimate, saved=saved,
+            )  # fmt: skip
+            reached = self._book((row,), Money(0), (), Money(0))
+        self._notify()
+        return Settlement((row,), Money(0), Money(0), reached)
+
     def orphan(self, key: CallKey, amount: Money | None, note: str) -> Settlement:
         """Charge a call that was under way when its process died: nobody knows what it cost, `amount` was held."""
         with _LOCK:

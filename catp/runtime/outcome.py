@@ -101,6 +101,11 @@ class RunOutcome:
         return (self.ended_ns - self.started_ns) / 1e6
 
     @property
+    def savings(self) -> Money:
+        """What results that were there already had cost when they were made; no part of `spent`."""
+        return Money(sum(row.saved or 0 for row in self.rows))
+
+    @property
     def ok(self) -> bool:
         """True if the run is complete."""
         return self.status == "complete"

@@ -43,6 +43,7 @@ from catp.runtime.commands import (
 )
 from catp.runtime.dispatch import Dispatcher, spawn
 from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack
 from catp.runtime.hooks import Journal, ValueKind
 from catp.runtime.ids import new_run_id
@@ -113,6 +114,7 @@ class Run:
         journal: Keeps the events and values, so that the run can be resumed.
         about: What else is known of the run (task, policy, prices), as JSON values for the record.
         pools: Where steps with `@pin` run, by name.
+        flights: Results of tools that allow it are used again through these; share one between runs.
         repair: Asked for another plan when steps have failed and nothing else is left to do.
         given_up: Optional outputs that were asked for and are not in this plan, with the reason.
         restored: An earlier life of this run that it goes on from, or the steps of another run that it takes over.
@@ -141,6 +143,7 @@ class Run:
         journal: Journal | None = None,
         about: Mapping[str, Any] | None = None,
         pools: Mapping[str, Pool] | None = None,
+        flights: Flights | None = None,
         repair: Repairer | None = None,
         given_up: Mapping[str, str] | None = None,
         restored: Restored | None = None,
@@ -182,6 +185,7 @@ class Run:
             slots=self.slots, limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
             journal=journal, pools=pools or {}, failures=self._state.failures, kept=self._kept_back, stuck=self._stuck,
+            flights=flights,
         )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()

@@ -161,6 +161,7 @@ class FakeCatalogue:
         limits: ToolLimits = _NO_LIMITS,
         returns: Type = ANY,
         unavailable: str | None = None,
+        cache_ttl_s: float | None = None,
         hang: bool = False,
         deaf: bool = False,
     ) -> FakeBackend:
@@ -169,7 +170,9 @@ class FakeCatalogue:
             self.clock, name, work or _echo(name), takes_s, list(script), actual, hang=hang, deaf=deaf
         )
         signature = ToolSig(ToolName(name), tuple(Param(p, ANY, required=False) for p in params), returns, effects)
-        spec = ToolSpec(signature, backend, price or FixedPrice(), limits, unavailable=lambda: unavailable)
+        spec = ToolSpec(
+            signature, backend, price or FixedPrice(), limits, unavailable=lambda: unavailable, cache_ttl_s=cache_ttl_s
+        )
         guess = UNPRICED if p95 is None else PriceRange(p95, p95 if expected is None else expected, p95)
         latency = takes_s * 1e3 if not callable(takes_s) else 0.0
         self.tools[name] = spec
