@@ -1,9 +1,10 @@
-"""Questions and answers about plans and steps, on real SQLite files: what an answer covers, who is first, damage."""
+"""Questions and answers about plans and steps, in real databases: what an answer covers, who is first, damage."""
 
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ from sqlalchemy import Connection, Engine, create_engine, insert
 
 from catp.planlang.money import Money
 from catp.runtime.ids import new_run_id
-from catp.store.approvals import Approval, ApprovalError, decide, get, pending, request, standing
+from catp.store.approvals import (
+    Approval,
+    ApprovalError,
+    decide,
+    get,
+    look,
+    open_question,
+    pending,
+    request,
+    standing,
+)
+from catp.store.store import RunStore
 from catp.store.tables import metadata, plans, runs
 
 DIGEST, OTHER = "a" * 64, "b" * 64
@@ -27,10 +39,7 @@ def database(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
     metadata.create_all(engine)
     with engine.begin() as connection:
-        plan = {"hash": DIGEST, "source": "", "ast_json": "{}", "n_nodes": 1, "created_ns": 1}
-        connection.execute(insert(plans).values(plan))
-        row = {"id": RUN, "task": "t", "plan_hash": DIGEST, "policy": "p", "status": "waiting", "created_ns": 1}
-        connection.execute(insert(runs).values(row))
+        record(connection)
     return engine
 
 
@@ -115,34 +124,57 @@ def test_steps_and_the_plan_are_different_questions(connection: Connection) -> N
     assert (plan.what, step.what) == ("the plan", "step s")
 
 
-def test_the_second_decider_is_told_who_was_first(path: Path) -> None:
-    engine = database(path)
-    with engine.begin() as connection:
-        open_one = ask(connection)
+def record(connection: Connection) -> None:
+    """Put the run on record that the questions are about."""
+    plan = {"hash": DIGEST, "source": "", "ast_json": "{}", "n_nodes": 1, "created_ns": 1}
+    connection.execute(insert(plans).values(plan))
+    row = {"id": RUN, "task": "t", "plan_hash": DIGEST, "policy": "p", "status": "waiting", "created_ns": 1}
+    connection.execute(insert(runs).values(row))
+
+
+def test_a_question_is_asked_answered_and_asked_again_in_every_kind_of_store(store: RunStore) -> None:
+    store.database.write(record)
+    first = store.database.write(ask)
+    assert store.database.read(lambda connection: pending(connection, now_ns=11)) == [first]
+    assert store.database.read(lambda connection: open_question(connection, RUN, "s")) == first
+    granted = store.database.write(partial(decide, approval=first, granted=True, by="ada", reason="é", now_ns=15))
+    assert store.database.read(answer) == granted
+    assert store.database.read(lambda connection: answer(connection, cap=Money(2**62))) is None
+    again = store.database.write(lambda connection: ask(connection, now_ns=30, cap=Money(2**62)))
+    assert store.database.read(lambda connection: get(connection, RUN)) == [granted, again]
+    assert store.database.read(partial(look, approval=again)) == again
+    with pytest.raises(ApprovalError, match="was already granted by ada"):
+        store.database.write(partial(decide, approval=first, granted=False, by="eve", now_ns=31))
+    with pytest.raises(ApprovalError, match="is not asked about the plan; it is asked about s"):
+        store.database.read(lambda connection: open_question(connection, RUN, None))
+
+
+def test_the_second_decider_is_told_who_was_first(store: RunStore, target: Path | str) -> None:
+    store.database.write(record)
+    open_one = store.database.write(ask)
     told: list[str] = []
     done: list[Approval] = []
-    ready = threading.Barrier(8)
+    ready = threading.Barrier(6)
 
     def vote(number: int) -> None:
+        own = RunStore(target, busy_s=10.0)  # like another process
+        work = partial(decide, approval=open_one, granted=number % 2 == 0, by=f"judge {number}", now_ns=20 + number)
         ready.wait()
         try:
-            with engine.begin() as connection:
-                done.append(
-                    decide(connection, open_one, granted=number % 2 == 0, by=f"judge {number}", now_ns=20 + number)
-                )
+            done.append(own.database.write(work))
         except ApprovalError as error:
             told.append(str(error))
+        finally:
+            own.close()
 
-    judges = [threading.Thread(target=vote, args=(number,)) for number in range(8)]
+    judges = [threading.Thread(target=vote, args=(number,)) for number in range(6)]
     for judge in judges:
         judge.start()
     for judge in judges:
         judge.join()
     (winner,) = done
-    assert told == [f"step s of run {RUN} was already {winner.decision} by {winner.decided_by}"] * 7
-    with engine.connect() as connection:
-        assert get(connection, RUN) == [winner]
-    engine.dispose()
+    assert told == [f"step s of run {RUN} was already {winner.decision} by {winner.decided_by}"] * 5
+    assert store.database.read(lambda connection: get(connection, RUN)) == [winner]
 
 
 def test_nothing_is_decided_about_a_run_that_is_over(connection: Connection) -> None:
