@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,12 +11,14 @@ from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
-from catp.cli.runs_approve import approve
+from catp.cli.runs_approve import approval_cells, approval_json, approve
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from catp.store.approvals import Approval
 
 __all__ = ["app"]
 
@@ -70,21 +73,31 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """Show one run: its plan, outputs and ledger."""
-    run = _read(store, lambda s: s.get(run_id))
+    run, asked = _read(store, lambda s: _with_approvals(s, run_id))
     if json_:
-        emit_json("catp.run-record/1", _run_json(run, with_events=events))
+        answers = {"approvals": [approval_json(approval) for approval in asked]}
+        emit_json("catp.run-record/1", {**_run_json(run, with_events=events), **answers})
         return
     summary = run.summary
     lines = [f"Run {summary.id}: {summary.status}", f"  {summary.task}", "", "Plan"]
     lines += [f"  {line}" for line in run.plan_source.rstrip().split("\n")] + ["", "Outputs"]
     lines += columns([(o.name, _output_text(o)) for o in run.outputs]) if run.outputs else ["  -"]
     lines += ["", "Ledger", *_ledger(run)]
+    if asked:
+        lines += ["", "Approvals", *columns([approval_cells(approval) for approval in asked])]
     if events:
         lines += ["", "Events", *columns([_event_cells(e) for e in run.events])]
     emit_text("\n".join(lines))
 
 
 app.command()(approve)
+
+
+def _with_approvals(store: RunStore, run_id: str) -> "tuple[StoredRun, list[Approval]]":
+    from catp.store.approvals import get
+
+    run = store.get(run_id)
+    return run, store.database.read(partial(get, run_id=run.summary.id))
 
 
 def _ledger(run: StoredRun) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from catp.store.approvals import Approval
     from catp.store.store import RunStore
 
-__all__ = ["approve"]
+__all__ = ["approval_cells", "approval_json", "approve"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def approve(
     finally:
         saved.close()
     if json_:
-        emit_json("catp.approval/1", {**_approval_json(decided), "run_status": run.status})
+        emit_json("catp.approval/1", {**approval_json(decided), "run_status": run.status})
         return
     until = "" if decided.expires_ns is None else f", holds until {moment(decided.expires_ns)}"
     lines = [f"{decided.what} of run {run.id}: {decided.decision} by {decided.decided_by}{until}"]
@@ -133,7 +133,7 @@ def _nanoseconds(text: str) -> int:
 
 def _print_list(found: "list[Approval]", *, json_: bool) -> None:
     if json_:
-        emit_json("catp.approvals/1", {"items": [_approval_json(question) for question in found]})
+        emit_json("catp.approvals/1", {"items": [approval_json(question) for question in found]})
     else:
         emit_text(printable("\n".join(_line(question) for question in found)) if found else "nothing waits")
 
@@ -143,7 +143,16 @@ def _line(question: "Approval") -> str:
     return f"{command(question)}  # {what}"
 
 
-def _approval_json(approval: "Approval") -> dict[str, Any]:
+def approval_cells(approval: "Approval") -> tuple[str, ...]:
+    """Return a question and its answer as cells of a table: when, what, the answer, by whom."""
+    what = approval.problem or described(approval.step, approval.detail, approval.cap)
+    said = approval.decision or ("expired" if approval.expired(time.time_ns()) else "open")
+    by = "" if approval.decided_by is None else f"by {approval.decided_by}"
+    return moment(approval.requested_ns), said, by, what, printable(approval.reason or "")
+
+
+def approval_json(approval: "Approval") -> dict[str, Any]:
+    """Return a question and its answer as JSON values."""
     from catp.cli.quotes import usd_json
 
     return {

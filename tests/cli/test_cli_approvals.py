@@ -177,6 +177,11 @@ def test_the_second_who_decides_is_told_who_was_first(project: Path) -> None:
         assert second.returncode == 1
         assert "step done" in second.stderr
         assert "granted by grace" in second.stderr
+    shown = catp(project, "runs", "show", run)
+    assert "Approvals" in shown.stdout
+    assert "granted  by grace  step done: pay(account='account of ada'), about $0.005" in shown.stdout
+    (kept,) = json.loads(catp(project, "runs", "show", run, "--json").stdout)["approvals"]
+    assert kept == {key: value for key, value in decided.items() if key not in ("schema", "run_status")}
 
 
 def test_mistakes_are_told_with_what_to_do(project: Path) -> None:
