@@ -28,24 +28,33 @@ _MOST = 16_384
 
 
 class WatchedTools:
-    """A catalogue whose tools write what they get and give to the spans of their calls."""
+    """A catalogue whose tools write what they get and give to the spans of their calls.
 
-    def __init__(self, tools: ToolSource) -> None:
-        self._tools = tools
+    `known` keeps what was made of a tool, by the identity of its spec: pools ask for the same object every time.
+    """
+
+    def __init__(self, tools: ToolSource, known: dict[int, tuple[ToolSpec, ToolSpec]]) -> None:
+        self._tools, self._known = tools, known
 
     def get(self, name: str) -> ToolSpec:
         """The tool called `name`; raise `KeyError` if there is none."""
         spec = self._tools.get(name)
+        if id(spec) not in self._known:
+            self._known[id(spec)] = (spec, self._make(spec))  # the spec stays, so that its id does
+        return self._known[id(spec)][1]
+
+    def estimator(self, *, live: bool = False) -> Estimator:
+        """The estimator of the tools themselves."""
+        return self._tools.estimator(live=live)
+
+    @staticmethod
+    def _make(spec: ToolSpec) -> ToolSpec:
         state = getattr(spec.backend, "__dict__", None)
         if state is None:
             return spec
         twin: Any = object.__new__(_watched(type(spec.backend)))
         twin.__dict__ = state
         return replace(spec, backend=twin)
-
-    def estimator(self, *, live: bool = False) -> Estimator:
-        """The estimator of the tools themselves."""
-        return self._tools.estimator(live=live)
 
 
 @lru_cache(maxsize=256)

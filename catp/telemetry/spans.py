@@ -169,7 +169,7 @@ class RunSpans:
             task = asyncio.current_task()
         except RuntimeError:
             task = None
-        if task is None or task in self._inside:  # events told after the run
+        if task is None or task in self._inside or event.data.get("cached"):  # told after the run; or no tool runs
             return
         # the runtime tells of a started call in the very task that runs the tool: here its span becomes current
         self._inside.add(task)
@@ -202,7 +202,7 @@ class RunSpans:
     def _settled(self, workflow: Workflow, event: RunEvent) -> None:
         key, data = (str(event.step), event.element, event.attempt), event.data
         called = key in self._open
-        if not called:  # a cached result was never called for, a lost call was made by an earlier process
+        if not called:  # a lost call was made by an earlier process
             self._start(workflow, event, event.at_ns - round((data.get("ms") or 0.0) * 1e6))
         call = self._open.pop(key)
         outcome, cost = str(data.get("outcome", "ok")), CallCost.of(data)
@@ -225,7 +225,8 @@ class RunSpans:
         self._unpriced |= cost.amount is None
         self._leave(call)
         call.span.end(event.at_ns)
-        seconds = (event.at_ns - call.start_ns) / 1e9 if called else None
+        made_here = called and not data.get("cached")
+        seconds = (event.at_ns - call.start_ns) / 1e9 if made_here else None
         self._metrics.call(call.tool, seconds, outcome, error, cost, units)
 
     def _leave(self, call: _OpenCall) -> None:

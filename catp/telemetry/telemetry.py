@@ -35,6 +35,7 @@ from catp.telemetry.names import SCOPE, Catp, Conventions, GenAI, Kind, Operatio
 from catp.telemetry.providers import FLUSH_S, OwnExport, application_configured, check_environment, own_export
 from catp.telemetry.spans import RunSpans
 from catp.telemetry.workflow import Workflow
+from catp.tools.spec import ToolSpec
 
 __all__ = ["Telemetry"]
 
@@ -63,6 +64,7 @@ class Telemetry:
         self._conventions = Conventions.chosen()
         self._content = captures_content()
         self._planned: dict[int, SpanContext] = {}
+        self._watched: dict[int, tuple[ToolSpec, ToolSpec]] = {}
         if tracers is None and meters is None and not application_configured():
             check_environment()
 
@@ -139,7 +141,7 @@ class Telemetry:
 
     def watched(self, tools: ToolSource) -> ToolSource:
         """Return the tools to run with: those given, or ones that also write arguments and results to their spans."""
-        return WatchedTools(tools) if self._content else tools
+        return WatchedTools(tools, self._watched) if self._content else tools
 
     async def close(self) -> None:
         """Send what is left, for at most `FLUSH_S` seconds; what the application configured is its own to flush."""

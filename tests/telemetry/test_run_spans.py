@@ -6,9 +6,11 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from catp.cache import MemoryCache
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.types import parse_type
 from catp.runtime.events import RunEvent
+from catp.runtime.flights import Flights
 from catp.runtime.ledger import Ledger
 from catp.runtime.run import Run
 from catp.runtime.testing import CENT, MemoryJournal, compiled
@@ -166,23 +168,30 @@ def told(world: World, source: str, *events: tuple[str, str | None, int | None, 
         observe(RunEvent(seq, "01RUN", at_ns, type_, step, attempt, None, data))  # type: ignore[arg-type]
 
 
-def test_a_cached_result_has_a_span_and_its_saving(world: World) -> None:
-    world.tools.add("look")
-    row = {"kind": "cached", "quantity": 1, "unit": "call", "amount": "0.00", "saved": "0.01", "source": "measured"}
-    settled = {"tool": "look", "outcome": "ok", "amount": "0.00", "ms": 0.5, "cached": True, "rows": [row]}
-    told(
-        world,
-        "a = look()\nout a",
-        ("run.created", None, None, {}),
-        ("node.settled", "a", 1, settled),
-        ("run.finished", None, None, {"status": "complete", "spent": "0.00"}),
+async def test_cached_and_shared_results_have_spans_and_savings(world: World) -> None:
+    world.tools.add("look", cache_ttl_s=60.0, takes_s=1.0)
+    world.tools.add("join", params=("x", "y"))
+    flights = Flights(MemoryCache(now_ns=world.clock.now_ns))
+    source, inputs = "in xs: list[text]\na = look(each xs)\nc = join(a)\nd = look(c)\nout d", {"xs": ["p", "p"]}
+    first = await world.run(source, inputs, flights=flights)
+    await flights.settle()
+    second = await world.run(source, inputs, flights=flights, run_id="02RUN")
+    runs = world.named("invoke_workflow")
+    assert [parse_usd(attributes(run)["catp.cost.amount"]) for run in runs] == [first.spent, second.spent]
+    assert [attributes(run)["catp.cost.saved"] for run in runs] == ["0.01", "0.03"]
+    looks = world.named("execute_tool look")
+    hits = [span for span in looks if attributes(span).get("catp.node.cached")]
+    assert (len(looks), len(hits)) == (6, 4)
+    assert {(attributes(hit)["catp.cost.amount"], attributes(hit)["catp.cost.saved"]) for hit in hits} == {
+        ("0.00", "0.01")
+    }
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    metrics = world.metrics()
+    assert metrics["catp.saved"] == {(("catp.tool.name", "look"),): pytest.approx(0.04)}
+    # two calls of a second each; what was not called took no time of the tool
+    assert (
+        metrics["gen_ai.execute_tool.duration"][("gen_ai.tool.name", "look"), ("gen_ai.tool.type", "function")] == 2.0
     )
-    (hit,) = world.step("a")
-    assert attributes(hit)["catp.node.cached"] is True
-    assert (attributes(hit)["catp.cost.amount"], attributes(hit)["catp.cost.saved"]) == ("0.00", "0.01")
-    assert (hit.end_time or 0) - (hit.start_time or 0) == 500_000
-    assert attributes(world.one("invoke_workflow"))["catp.cost.saved"] == "0.01"
-    assert world.metrics()["catp.saved"] == {(("catp.tool.name", "look"),): 0.01}
 
 
 async def test_a_killed_run_goes_on_in_a_second_trace(world: World) -> None:
