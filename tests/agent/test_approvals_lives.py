@@ -1,0 +1,108 @@
+"""Random plans, random decisions, any number of lives: nothing runs unasked, nothing runs or is paid twice."""
+
+import asyncio
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catp.agent import Agent
+from catp.result import RunResult
+from catp.tools import PerCall, tool
+
+PRICE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plan of steps that each read an earlier one (or nothing), and what is said about those that ask."""
+
+    sources: tuple[int | None, ...]
+    asks: tuple[bool, ...]
+    whole: bool
+    granted: tuple[bool, ...]
+    plan_granted: bool
+    order: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        lines = ["plan p @approve" if self.whole else "plan p"]
+        for k, (source, asks) in enumerate(zip(self.sources, self.asks, strict=True)):
+            given = f"s{source}" if source is not None else '"start"'
+            lines.append(f'{step(k)} = note({given}, "{step(k)}"){" @approve" if asks else ""}')
+        return "\n".join([*lines, f"out {', '.join(map(step, range(len(self.sources))))}"])
+
+    def expected(self) -> dict[str, str]:
+        """How every step must end."""
+        ends: dict[str, str] = {}
+        for k, source in enumerate(self.sources):
+            if self.whole and not self.plan_granted:
+                ends[step(k)] = "refused"
+            elif source is not None and ends[step(source)] != "ok":
+                ends[step(k)] = "poisoned"
+            else:
+                ends[step(k)] = "refused" if self.asks[k] and not self.granted[k] else "ok"
+        return ends
+
+
+def step(number: int) -> str:
+    return f"s{number}"
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    size = draw(st.integers(1, 6))
+    sources = tuple(draw(st.one_of(st.none(), st.integers(0, k - 1))) if k else None for k in range(size))
+    flags = st.tuples(*[st.booleans()] * size)
+    order = draw(st.permutations(range(size)))
+    return Case(
+        sources, draw(flags), draw(st.booleans()), draw(flags), draw(st.sampled_from([True, True, False])), tuple(order)
+    )
+
+
+async def live(case: Case, folder: Path) -> tuple[RunResult, Counter[str], int]:
+    """Run to a waiting end, let one question be answered, go on in another agent, until nothing is asked."""
+    calls: Counter[str] = Counter()
+
+    @tool(price=PerCall("0.001"))
+    async def note(text: str, name: str) -> str:
+        """Note that it was called."""
+        calls[name] += 1
+        return f"{text} {name}"
+
+    run_id, lives = None, 0
+    while True:
+        lives += 1
+        async with Agent([note], store=folder / "runs.db", approve="later", budget="0.1") as bot:
+            result = await (bot.run(case.text) if run_id is None else bot.resume(run_id))
+            assert result.spent == PRICE * calls.total()
+            if result.status != "waiting":
+                assert bot.store is not None
+                assert bot.store.get(result.run_id).summary.cost == result.spent
+                return result, calls, lives
+            run_id = result.run_id
+            questions = {question.step: question for question in await bot.approvals(run_id)}
+            assert questions
+            assert all(calls[name] == 0 for name in questions if name is not None)
+            if None in questions:
+                await bot.decide(run_id, granted=case.plan_granted, by="ada")
+                continue
+            number = next(k for k in case.order if step(k) in questions)
+            await bot.decide(run_id, step(number), granted=case.granted[number], by="ada")
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_every_step_runs_once_if_it_was_approved_and_never_else(case: Case) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        result, calls, lives = asyncio.run(live(case, Path(folder)))
+    ends = case.expected()
+    assert {name: found.status for name, found in result.steps.items()} == ends
+    assert calls == {name: 1 for name, end in ends.items() if end == "ok"}
+    asked = sum(asks and ends[step(k)] != "poisoned" for k, asks in enumerate(case.asks))
+    if case.whole and not case.plan_granted:
+        asked = 0
+    assert lives == 1 + asked + case.whole
