@@ -39,7 +39,8 @@ class Pool(Protocol):
     def backend(self, spec: ToolSpec) -> ToolBackend:
         """Return what runs calls of this tool here; the same object for the same tool.
 
-        Raises `ToolUnavailable`, saying why, if the tool cannot run in this pool. Connects to nothing.
+        Raises `ToolUnavailable`, saying why, if the tool cannot run in this pool. Connects to nothing. Whether the tool
+        has what it needs (`ToolSpec.unavailable`) is asked where its calls run.
         """
         ...
 
@@ -49,11 +50,15 @@ class Pool(Protocol):
 
 
 def backend_in(spec: ToolSpec, pin: str | None, pools: Mapping[str, Pool]) -> ToolBackend:
-    """Return the backend for a call of `spec` in a step pinned to `pin`; raise `ToolUnavailable` as pools do."""
+    """Return the backend for a call of `spec` in a step pinned to `pin`; raise `ToolUnavailable` if there is none."""
     if pin is None:
         pool = pools.get(DEFAULT)
         return spec.backend if pool is None or not isinstance(spec.backend, ProcessBackend) else pool.backend(spec)
-    return spec.backend if pin == LOCAL else pools[pin].backend(spec)
+    if pin == LOCAL:
+        return spec.backend
+    if pin not in pools:
+        raise ToolUnavailable(spec.name, f"cannot run in the pool {pin!r}: there is no such pool")
+    return pools[pin].backend(spec)
 
 
 def check_pools(pools: Mapping[str, Pool]) -> None:

@@ -8,7 +8,7 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.registry_view import Estimator
 from catp.runtime.program import StepInfo
 from catp.runtime.values import Values
-from catp.tools.pools import Pool
+from catp.tools.pools import Pool, check_pin
 from catp.tools.spec import ToolSpec
 
 __all__ = ["ToolSource", "bind_inputs", "check_pools", "look_up"]
@@ -41,12 +41,10 @@ def look_up(steps: Iterable[StepInfo], catalogue: ToolSource) -> dict[str, ToolS
     return tools
 
 
-def check_pools(steps: Iterable[StepInfo], pools: Mapping[str, Pool]) -> None:
-    """Raise `ValueError` if a step is pinned to a pool that is not there."""
+def check_pools(steps: Iterable[StepInfo], tools: Mapping[str, ToolSpec], pools: Mapping[str, Pool]) -> None:
+    """Raise `ValueError` if a step is pinned to a pool that is not there, or that cannot run its tools."""
     for info in steps:
-        if info.pin is not None and info.pin not in pools:
-            known = f"there are {', '.join(sorted(pools))}" if pools else "this run has no pools"
-            raise ValueError(f"step {info.name!r} is pinned to the pool {info.pin!r}, but {known}")
+        check_pin(info.name, info.pin, (tools[attempt.tool] for attempt in info.attempts), pools)
 
 
 def bind_inputs(compiled: CompiledPlan, inputs: Mapping[str, Any]) -> dict[str, Any]:

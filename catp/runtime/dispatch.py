@@ -31,7 +31,7 @@ from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
 from catp.tools.call_fact import CallFact
 from catp.tools.errors import ToolUnavailable
-from catp.tools.pools import Pool
+from catp.tools.pools import Pool, backend_in
 from catp.tools.spec import ToolBackend, ToolSpec
 
 __all__ = ["Dispatcher", "spawn"]
@@ -59,7 +59,7 @@ class Dispatcher:
         failures: What went wrong so far, so that nothing is tried the same way forever.
         kept: What required steps may still need.
         stuck: True if nothing but a call that waits for money could move the run on.
-        pools: Where steps with `@pin` run, by name; the pool `default` takes every other tool it can run.
+        pools: Where steps with `@pin` run, by name, and others if one is called `default`.
         flights: Results that may be used again, and the calls that other runs make of the same; None calls always.
     """
 
@@ -187,20 +187,16 @@ class Dispatcher:
         """Make a call as soon as there is a slot and money for it; every call ends in one `CallEnded`."""
         attempt = info.attempts[call.attempt]
         spec = self._tools[attempt.tool]
-        reason = spec.unavailable()
-        if reason is not None:
-            message = f"{spec.name} is not available here: {reason}"
-            self.post(CallEnded(self.clock.now_ns(), call.id, "error", message, "ToolUnavailable", permanent=True))
-            return
         try:
+            backend = self._backend(spec, info.pin)
             args = self._values.arguments(info.name, call.attempt, attempt, call.element)
             key = self._key(info, call)
-            backend = self._backend(spec, info.pin)
         except Missing as error:
             self.post(CallEnded(self.clock.now_ns(), call.id, "missing", str(error)))
             return
         except ToolUnavailable as error:
-            self.post(CallEnded(self.clock.now_ns(), call.id, "error", error.message, error.error_type, permanent=True))
+            message = f"{spec.name} {error.message}"
+            self.post(CallEnded(self.clock.now_ns(), call.id, "error", message, error.error_type, permanent=True))
             return
         blocked = self._blocked(spec, args)
         if blocked is not None:
@@ -224,8 +220,12 @@ class Dispatcher:
         return self._failures.blocked(spec.name, digest_arguments(spec.name, spec.version, args))
 
     def _backend(self, spec: ToolSpec, pin: str | None) -> ToolBackend:
-        pool = self._pools.get(pin or "default")
-        return spec.backend if pool is None else pool.backend(spec)
+        """Return what makes the call; a tool that a pool runs is asked there, not here, whether it can."""
+        backend = backend_in(spec, pin, self._pools)
+        reason = spec.unavailable() if backend is spec.backend else None
+        if reason is not None:
+            raise ToolUnavailable(spec.name, f"is not available here: {reason}")
+        return backend
 
     def take(self, call: int) -> Any:
         """Return the value of a call that ended well, and let go of it."""

@@ -175,7 +175,7 @@ class Run:
         self._restored = restored
         self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
-        check_pools(program.steps.values(), pools or {})
+        check_pools(program.steps.values(), tools, pools or {})
         self._kept_back = KeptBack(compiled)
         self._given_up = dict(given_up or {})
         self._approve = approve

@@ -96,7 +96,8 @@ class CallActor:
     async def _call(self, call: RemoteCall) -> Answer:
         reason = await self._unavailable(call.check)
         if reason is not None:
-            return ToolUnavailable(call.job.tool, f"is not available on {socket.gethostname()}: {reason}")
+            message = f"is not available on {socket.gethostname()}: {reason}"
+            return ToolUnavailable(call.job.tool, message, billing="nothing")
         views = [memoryview(part) for part in call.parts]
         packed = views[: call.chunks], views[call.chunks :], call.size
         try:

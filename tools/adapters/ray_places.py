@@ -92,7 +92,7 @@ class Places:
         self._limits = WorkerLimits(threads=max(1, int(resources.cpus)), **memory)
         self._address, self._resources, self._most = address, resources, most
         self._idle_s, self._patience_s = idle_s, patience_s
-        self._options = resources.options() | ({"runtime_env": dict(runtime_env)} if runtime_env else {})
+        self._options = resources.options() | {"runtime_env": _environment(runtime_env or {})}
         self._capacity: int | None = None
         self._all: set[Place] = set()
         self._idle: deque[Place] = deque()
@@ -293,6 +293,16 @@ class Places:
                 self._end(place)
         if self._idle:
             self._wake_later()
+
+
+def _environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a runtime environment in which Ray does not kill the actor's own children before the actor.
+
+    It would kill worker processes one by one and leave alive what they started; without it the kernel kills whole
+    process groups when the actor has gone (see `catp.tools.worker`).
+    """
+    variables = {"RAY_kill_child_processes_on_worker_exit": "0", **wanted.get("env_vars", {})}
+    return {**wanted, "env_vars": variables}
 
 
 def _report(actor: Any) -> "asyncio.Future[str]":
