@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalMode, ApprovalPolicy, policy_of
+from catp.cache.opening import flights_for
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -27,6 +28,7 @@ from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
+from catp.runtime.hooks import CallCache
 from catp.runtime.limits import Limit, ReserveAt
 from catp.runtime.run import Approver
 from catp.saved_runs import SavedRuns
@@ -76,6 +78,9 @@ class Agent(SavedRuns):
         name: The agent's own name in the record.
         repair: How often a run in which steps failed may be planned anew (`2`), or a `Repair` with a limit on money.
         telemetry: True sends spans and metrics as OpenTelemetry is configured; see docs/telemetry.md.
+        cache: Whether results of tools and steps that allow it are used again (from the store if there is one, else
+            from memory), or a cache of your own.
+        cache_mb: How large the cache may grow, in MiB; by default 256 in a store, 64 in memory.
     """
 
     def __init__(
@@ -102,6 +107,8 @@ class Agent(SavedRuns):
         name: str = "",
         repair: int | Repair = 0,
         telemetry: "bool | Telemetry" = False,
+        cache: bool | CallCache = True,
+        cache_mb: float | None = None,
     ) -> None:
         self.catalogue = _catalogue(tools)
         self.planner: Planner = planner if planner is not None else SearchPlanner()
@@ -122,6 +129,7 @@ class Agent(SavedRuns):
         self.name = name
         self.repair = repair if isinstance(repair, Repair) else Repair(repair)
         self.telemetry = telemetry_for(telemetry)
+        self.flights = flights_for(cache, self.store, cache_mb)
         check_pools(self.pools)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
 
@@ -269,6 +277,8 @@ class Agent(SavedRuns):
 
     async def close(self) -> None:
         """Stop worker processes and release connections; the agent can be used again afterwards."""
+        if self.flights is not None:
+            await self.flights.settle()
         await self.catalogue.close()
         for pool in self.pools.values():
             await pool.close()
@@ -320,7 +330,7 @@ class Agent(SavedRuns):
         return Execution(
             self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
             spending=self.spending, pools=self.pools, project=self.project, agent=self.name,
-            telemetry=self.telemetry, approve_plan=self.approve_plan,
+            telemetry=self.telemetry, approve_plan=self.approve_plan, flights=self.flights,
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from catp.planners.protocol import Objective
 from catp.quoting import asking_first
 from catp.result import Quote, RunCancelled, RunResult
 from catp.runtime.events import RunEvent
+from catp.runtime.flights import Flights
 from catp.runtime.ids import new_run_id
 from catp.runtime.repairs import Repairer
 from catp.runtime.restore import Restored
@@ -51,6 +52,7 @@ class Execution:
         agent: The name of the agent.
         telemetry: Told of every run; None for nobody.
         approve_plan: Every new run asks for approval of its whole plan.
+        flights: Results that may be used again; None calls always.
     """
 
     catalogue: Catalogue
@@ -63,6 +65,7 @@ class Execution:
     agent: str = ""
     telemetry: "Telemetry | None" = None
     approve_plan: bool = False
+    flights: Flights | None = None
 
     @observed_run
     async def run(
@@ -114,6 +117,7 @@ class Execution:
             restored=restored,
             stop=stop,
             given_up={one.output: one.reason for one in quote.given_up},
+            flights=self.flights,
         )
         desk = self.spending.desk
         try:
@@ -131,6 +135,9 @@ class Execution:
         warnings += budget_warnings(outcome.events)
         if self.spending.desk is not None:  # what others spent may have reached a level that no call of this run saw
             warnings += [str(level) for level in self.spending.desk.reached()]
+        if self.flights is not None and self.flights.cache.problem is not None:
+            warnings.append(f"results of calls could not be kept or found: {self.flights.cache.problem}")
+            self.flights.cache.problem = None
         if outcome.observer_error is not None:
             warnings.append(f"an observer or a repair raised {outcome.observer_error!r}")
         if self.profiles is not None:

@@ -1,5 +1,6 @@
 """Ages that never shrink: the time of day may be set back, a kept result must not become young again by it."""
 
+import threading
 from collections.abc import Callable
 
 __all__ = ["AgeClock"]
@@ -16,14 +17,17 @@ class AgeClock:
         self._now_ns = now_ns
         self._ahead = 0
         self._latest = 0
+        self._lock = threading.Lock()
 
     def seen(self, at_ns: int) -> None:
         """Something was written at this time, so it is not earlier now."""
-        self._latest = max(self._latest, at_ns)
+        with self._lock:
+            self._latest = max(self._latest, at_ns)
 
     def now_ns(self) -> int:
         """The time, at least as late as everything seen."""
-        at = self._now_ns()
-        self._ahead = max(self._ahead, self._latest - at)
-        self._latest = at + self._ahead
-        return self._latest
+        with self._lock:
+            at = self._now_ns()
+            self._ahead = max(self._ahead, self._latest - at)
+            self._latest = at + self._ahead
+            return self._latest

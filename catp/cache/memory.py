@@ -1,4 +1,4 @@
-"""Results kept in this process: for agents without a store, and in front of one."""
+"""Results kept in this process, for agents without a store."""
 
 import heapq
 import math
@@ -42,6 +42,7 @@ class MemoryCache:
         self._ends: list[tuple[float, str]] = []
         self._clock = 0.0
         self.size = 0
+        self.problem: str | None = None
 
     def __len__(self) -> int:
         return len(self._kept)

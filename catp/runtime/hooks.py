@@ -59,8 +59,10 @@ class Found(NamedTuple):
 class CallCache(Protocol):
     """Keeps results of calls by their key (`catp.runtime.codec.digest_arguments`), for any number of runs.
 
-    A cache that fails is a cache that holds nothing: no method raises.
+    A cache that fails is a cache that holds nothing: no method raises, `problem` says what was wrong.
     """
+
+    problem: str | None
 
     async def get(self, key: str) -> Found | None:
         """Return what is kept, however old; None if there is nothing."""

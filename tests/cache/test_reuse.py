@@ -179,6 +179,8 @@ async def test_a_result_that_its_guard_refused_is_kept(world: World) -> None:
 class Kept:
     """A cache in which one result lies, whatever is asked for."""
 
+    problem: str | None = None
+
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
         self.dropped: list[str] = []
