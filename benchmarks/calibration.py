@@ -114,6 +114,8 @@ def main() -> None:
     found = report(done)
     for name in ("overall", "varying", "frozen"):
         for quantity in ("price_usd", "latency_ms"):
+            if found[name][quantity] is None:
+                continue
             print(f"{name:10} {quantity:11} covered {found[name][quantity]['covered']}")
     for name, row in found["price_p95"].items():
         print(f"{name:48} covered {row['covered']:.1%}  reserved {row['reserved']:.2f} x spent")

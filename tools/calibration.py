@@ -9,7 +9,7 @@ come as a surprise) is made up for. A p95 that is already the least it can be (t
 holding.
 
 A tool's own calls are few, so the same is done over the calls of all tools of a book, in smaller steps that add up to
-quicker ones; a p95 asks for the sum of both corrections (`level`).
+quicker ones; a p95 asks for the sum of both corrections (`calibrated`).
 """
 
 import math
@@ -20,7 +20,7 @@ from typing import Any
 from catp.tools.call_fact import CallFact
 from catp.tools.share import Share
 
-__all__ = ["OVERALL_STEP", "STEP", "TARGET", "Calibration", "Tracker", "level"]
+__all__ = ["OVERALL_STEP", "STEP", "TARGET", "Calibration", "Tracker", "calibrated"]
 
 TARGET = 0.95
 """What a p95 is to cover."""
@@ -29,6 +29,7 @@ STEP = 0.01
 OVERALL_STEP = 0.005
 """How far one call of any tool moves the level of all."""
 _MISS = 1.0 - TARGET
+_TAIL = 0.9
 _LEAST, _MOST = 0.005, 0.15
 """The share of calls a p95 may be asked to miss."""
 
@@ -96,6 +97,9 @@ class Calibration:
         return cls(Tracker.from_json(data["price"]), Tracker.from_json(data["latency"]))
 
 
-def level(tool: Tracker, overall: Tracker) -> float:
-    """Return the level to ask a quantile for, in place of 0.95."""
-    return 1.0 - min(max(tool.miss + overall.miss - _MISS, _LEAST), _MOST)
+def calibrated(level: float, tool: Tracker, overall: Tracker) -> float:
+    """Return the level to ask for in place of `level`; the tails beyond 90 % are corrected in proportion to the p95."""
+    if level < _TAIL:
+        return level
+    miss = min(max(tool.miss + overall.miss - _MISS, _LEAST), _MOST)
+    return 1.0 - miss / _MISS * (1.0 - level)

@@ -18,6 +18,7 @@ What cannot be known is taken like this:
 """
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,8 +37,10 @@ OWN_SPREAD = 20
 _UPPER = 0.9
 """Quantiles from here on bound the next call, those up to 1 minus this bound it from below."""
 
+_NEAR = math.log(2.0)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Point:
     """One bucket: mean input size, mean use and the calls behind them."""
 
@@ -63,13 +66,17 @@ class Curve:
         `growing` is the share of the mean that grows with the input where only one size was measured. A `steady`
         quantity does not grow beyond the measured sizes and needs no margin for few calls.
         """
-        self._points = [_Point(size, values.typical, values.count, values) for size, values in samples if values.count]
+        points = [_Point(size, values.typical, values.count, values) for size, values in samples if values.count]
+        self._points = sorted(points, key=lambda point: point.size)
+        self._logs = [math.log(point.size) for point in self._points]
+        self._relatives: dict[tuple[_Point | None, float], float] = {}
         self._steady = steady
         self._fixed, self._per_unit = _fit(self._points, growing)
-        self._smallest = min((point.size for point in self._points), default=0.0)
-        self._largest = max((point.size for point in self._points), default=0.0) if steady else math.inf
-        usual = [(self._shape(size), value) for size, value in recent]
+        self._smallest = self._points[0].size if points else 0.0
+        self._largest = math.inf if not steady else self._points[-1].size if points else 0.0
+        usual = [(self._shape(size)[0], value) for size, value in recent]
         self._spread = Spread([value / shape for shape, value in usual if shape > 0])
+        self._own = min(1.0, self._spread.weight / OWN_SPREAD)
         trusted = 0 if self._spread.changed else K
         weight = self._spread.weight + trusted
         self._level = (self._spread.total + trusted) / weight if weight else 1.0
@@ -79,15 +86,16 @@ class Curve:
 
     def expected(self, size: float) -> float:
         """Return the mean use of an input of `size` units."""
-        return self._shape(size) * self._level
+        return self._shape(size)[0] * self._level
 
     def quantile(self, size: float, level: float) -> float:
         """Return the use that the next call with an input of `size` units stays below with probability `level`."""
-        expected = self.expected(size)
-        own = min(1.0, self._spread.weight / OWN_SPREAD)
-        ratio = own * self._spread.quantile(level) + (1.0 - own) * self._relative(size, level) * self._level
-        found = self._shape(size) * ratio
-        least = 1.0 if self._steady else 1.0 + 1.0 / max(self.calls_near(size), 1.0)
+        shape, near = self._shape(size)
+        expected = shape * self._level
+        found = shape * self._own * self._spread.quantile(level)
+        if self._own < 1.0:
+            found += (1.0 - self._own) * self._relative(near, level) * expected
+        least = 1.0 if self._steady else 1.0 + 1.0 / max(near.count if near else 0, 1)
         if level >= _UPPER:
             return max(found, expected * least)
         return min(found, expected / least) if level <= 1.0 - _UPPER else found
@@ -97,29 +105,37 @@ class Curve:
         near = self._near(size)
         return near.count if near else 0
 
-    def _shape(self, size: float) -> float:
+    def _shape(self, size: float) -> tuple[float, _Point | None]:
+        """The usual use of an input of this size, and the bucket near it."""
         usual, near = self._line(size), self._near(size)
         if near:
             line = self._line(near.size)
             usual *= (near.count * near.mean / line + K) / (near.count + K) if line > 0 else 1.0
-        return usual
+        return usual, near
 
-    def _relative(self, size: float, level: float) -> float:
+    def _relative(self, near: _Point | None, level: float) -> float:
         """The quantile over the mean, from the histograms: of the bucket from `OWN_SPREAD` calls on, else of all."""
-        near = self._near(size)
-        if near and near.count >= OWN_SPREAD:
-            return near.relative(level)
-        calls = sum(point.count for point in self._points) or 1
-        return sum(point.relative(level) * point.count for point in self._points) / calls
+        own = near if near and near.count >= OWN_SPREAD else None
+        known = self._relatives.get((own, level))
+        if known is None:
+            points = [own] if own else self._points
+            calls = sum(point.count for point in points) or 1
+            known = sum(point.relative(level) * point.count for point in points) / calls
+            self._relatives[own, level] = known
+        return known
 
     def _line(self, size: float) -> float:
         return self._fixed + self._per_unit * min(max(size, self._smallest), self._largest)
 
     def _near(self, size: float) -> _Point | None:
         """The bucket nearest to a size, if it is at most a factor of two away."""
-        size = max(size, 1.0)
-        best = min(self._points, key=lambda point: abs(math.log(point.size / size)), default=None)
-        return best if best is not None and 0.5 <= best.size / size <= 2.0 else None
+        if not self._points:
+            return None
+        log = math.log(max(size, 1.0))
+        place = bisect(self._logs, log)
+        if place == len(self._logs) or (place and log - self._logs[place - 1] <= self._logs[place] - log):
+            place -= 1
+        return self._points[place] if abs(self._logs[place] - log) <= _NEAR else None
 
 
 class Curves:

@@ -12,8 +12,7 @@ from catp.planlang.money import Money
 from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
 from catp.planlang.types import Type
-from catp.tools.calibration import TARGET, Calibration
-from catp.tools.calibration import level as calibrated
+from catp.tools.calibration import TARGET, Calibration, calibrated
 from catp.tools.curves import Curves, K
 from catp.tools.errors import PriceModelError
 from catp.tools.price import needs, total
@@ -72,8 +71,9 @@ class CatalogueEstimator:
         """Predict one call of `tool`; raise `KeyError` if the catalogue does not have it."""
         view = self._view(tool, args)
         spec, profile = view.spec, view.profile
-        price, startup = _price_range(view)
-        latency = _latency(view)
+        expected, high = view.expected(), view.quantile(TARGET)
+        price, startup = _price_range(view, view.quantile(_LOW), expected, high)
+        latency = _latency(expected, high)
         first = _first_latency(profile) if view.cold else Latency()
         score = profile.accuracy_at(main_argument(args).condition if args else "")
         return CallEstimate(
@@ -155,12 +155,9 @@ class _View:
         return self._with_declared(self.curves.expected(self.size) if self.curves else None, 1)
 
     def quantile(self, level: float) -> Usage | None:
-        """The use a warm call stays below with probability `level`; at `TARGET` the levels are the calibrated ones."""
-        price = latency = level
-        if level == TARGET:
-            own, overall = self.profile.calibration, self.overall
-            price = calibrated(own.price, overall.price)
-            latency = calibrated(own.latency, overall.latency)
+        """The use a warm call stays below with probability `level`, corrected by what the p95 covered so far."""
+        own, overall = self.profile.calibration, self.overall
+        price, latency = calibrated(level, own.price, overall.price), calibrated(level, own.latency, overall.latency)
         measured = self.curves.quantile(self.size, price, latency) if self.curves else None
         return self._with_declared(measured, 0 if level < 0.5 else 1 if level == 0.5 else 2)
 
@@ -192,14 +189,13 @@ def _rising(values: Sequence[T]) -> list[T]:
     return [min(v, values[middle]) if place < middle else max(v, values[middle]) for place, v in enumerate(values)]
 
 
-def _price_range(view: _View) -> tuple[PriceRange, Money]:
+def _price_range(
+    view: _View, low_use: Usage | None, warm_use: Usage | None, high_use: Usage | None
+) -> tuple[PriceRange, Money]:
     """Return the price of a call, and how much of the expected price is its cold start."""
     cold_ms = view.profile.cold_ms
-    warm_use, low_use, high_use = view.expected(), view.quantile(_LOW), view.quantile(TARGET)
-    if warm_use is None or low_use is None or high_use is None:
-        warm_use = low_use = high_use = None
-    else:
-        high_use = replace(high_use, cold_cpu_ms=cold_ms.top if view.cold_in(TARGET) else 0.0)
+    if high_use is not None and view.cold_in(TARGET) and cold_ms.count:
+        high_use = replace(high_use, cold_cpu_ms=cold_ms.top)
     low, warm, p95 = (_charge(view.spec, use) for use in (low_use, warm_use, high_use))
     expected = _charge(view.spec, replace(warm_use, cold_cpu_ms=cold_ms.typical)) if view.cold and warm_use else warm
     if low is None or warm is None or p95 is None or expected is None:
@@ -220,9 +216,8 @@ def _charge(spec: ToolSpec, usage: Usage | None) -> Money | None:
         return None
 
 
-def _latency(view: _View) -> Latency:
+def _latency(expected: Usage | None, high: Usage | None) -> Latency:
     """The time of a warm call; 0 if nothing is known of it."""
-    expected, high = view.expected(), view.quantile(TARGET)
     if expected is None or high is None:
         return Latency()
     return Latency(expected.wall_ms, max(expected.wall_ms, high.wall_ms))

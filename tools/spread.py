@@ -42,9 +42,16 @@ class Spread:
         """How many calls these count for: fewer than were made, since old ones have faded."""
         self.total = sum(ratio * weight for ratio, weight in self._ranked)
         """The weighted sum of the ratios."""
+        self._quantiles: dict[float, float] = {}
 
     def quantile(self, level: float) -> float:
         """Return the ratio that the next call stays below with probability `level`; 1 if there were no calls."""
+        found = self._quantiles.get(level)
+        if found is None:
+            found = self._quantiles[level] = self._find(level)
+        return found
+
+    def _find(self, level: float) -> float:
         rank, seen = level * (self.weight + 1.0), 0.0
         for ratio, weight in self._ranked:
             seen += weight
