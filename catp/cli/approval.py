@@ -62,7 +62,7 @@ def described(step: str | None, detail: Mapping[str, Any], cap: Money | None) ->
     expected, p95 = (_amount(detail.get(name)) for name in ("expected", "p95"))
     parts = [what, "unpriced" if expected is None else f"about {dollars(expected)}"]
     parts += [f"p95 {dollars(p95)}"] if p95 is not None and p95 != expected else []
-    parts += [f"at most {dollars(cap)}"] if cap is not None else []
+    parts.append("no cap" if cap is None else f"at most {dollars(cap)}")
     return printable(", ".join(parts))
 
 

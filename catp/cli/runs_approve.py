@@ -146,9 +146,8 @@ def _line(question: "Approval") -> str:
 def approval_cells(approval: "Approval") -> tuple[str, ...]:
     """Return a question and its answer as cells of a table: when, what, the answer, by whom."""
     what = approval.problem or described(approval.step, approval.detail, approval.cap)
-    said = approval.decision or ("expired" if approval.expired(time.time_ns()) else "open")
     by = "" if approval.decided_by is None else f"by {approval.decided_by}"
-    return moment(approval.requested_ns), said, by, what, printable(approval.reason or "")
+    return moment(approval.requested_ns), approval.decision or "unanswered", by, what, printable(approval.reason or "")
 
 
 def approval_json(approval: "Approval") -> dict[str, Any]:

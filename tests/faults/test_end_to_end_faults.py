@@ -347,7 +347,7 @@ def test_approval_at_a_terminal(project: Path, typed: bytes, code: int) -> None:
     finally:
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == code, seen
-    assert b"echo(text='\\u202eyes'), about $0.001? [y/N]" in seen
+    assert b"echo(text='\\u202eyes'), about $0.001, no cap? [y/N]" in seen
     assert b"\xe2\x80\xae" not in seen
     clean(seen.decode())
 
