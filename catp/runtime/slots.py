@@ -100,6 +100,7 @@ class Slots:
         self._ready: list[tuple[tuple[float, ...], int, Job]] = []
         self._order = count()
         self._handing_on = False
+        self._pumping = False
 
     def submit(self, tool: str, limits: ToolLimits, order: tuple[float, ...], work: Work, context: Context) -> Job:
         """Queue work to run in `context`. Nothing starts before `pump`: what is submitted together is sorted first."""
@@ -112,10 +113,14 @@ class Slots:
 
     def pump(self, clock: Clock) -> None:
         """Start as many jobs as there is room for, the most urgent first."""
-        if self._handing_on:
+        if self._handing_on or self._pumping:  # work that declines may end its step, and that pumps again
             return
-        while (job := self._next(clock)) is not None:
-            self._start(job, clock)
+        self._pumping = True
+        try:
+            while (job := self._next(clock)) is not None:
+                self._start(job, clock)
+        finally:
+            self._pumping = False
 
     def _next(self, clock: Clock) -> Job | None:
         """Take the most urgent job that may run now and has been admitted; it counts as running from here on."""
