@@ -1,16 +1,22 @@
 """Random plans, random decisions, any number of lives: nothing runs unasked, nothing runs or is paid twice."""
 
 import asyncio
+import subprocess
+import sys
 import tempfile
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catp.agent import Agent
 from catp.result import RunResult
+from catp.store.approvals import get
 from catp.tools import PerCall, tool
 
 PRICE = 1_000_000
@@ -106,3 +112,67 @@ def test_every_step_runs_once_if_it_was_approved_and_never_else(case: Case) -> N
     if case.whole and not case.plan_granted:
         asked = 0
     assert lives == 1 + asked + case.whole
+
+
+KILLED = """
+    import asyncio, os, signal, sys
+    from catp.agent import Agent
+    from catp.tools import PerCall, tool
+
+    @tool(price=PerCall("0.001"), effects="read")
+    async def note(text: str, name: str) -> str:
+        "Note that it was called."
+        return f"{text} {name}"
+
+    def kill_at(event):
+        if event.seq == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def main():
+        async with Agent([note], store=sys.argv[1], approve="auto", budget="0.1") as bot:
+            await bot.run(sys.argv[3], on_event=kill_at)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_an_answer_survives_kill_9_at_every_event_and_is_never_asked_for_twice(tmp_path: Path) -> None:
+    plan = 'plan p @approve\na = note("x", "a")\nb = note(a, "b") @approve\nout b'
+    seen = set()
+    for number in range(1, 100):
+        store = tmp_path / f"{number}.db"
+        code = [sys.executable, "-c", textwrap.dedent(KILLED), store, str(number), plan]
+        if subprocess.run(code, check=False).returncode == 0:
+            break
+        seen.add(asyncio.run(revived(store)))
+    assert number > 10  # every event of the run
+    assert seen == {0, 1, 2}  # killed before the plan was approved, before the step was, after
+
+
+async def revived(path: Path) -> int:
+    """Go on with a killed run; return how many answers had been kept."""
+
+    @tool(price=PerCall("0.001"), effects="read")
+    async def note(text: str, name: str) -> str:
+        """Note that it was called."""
+        return f"{text} {name}"
+
+    async with Agent([note], store=path, approve="later", budget="0.1") as bot:
+        assert bot.store is not None
+        (run,) = bot.store.list() or [None]
+        if run is None:  # killed before anything was saved
+            return 0
+        before = [row for row in bot.store.database.read(partial(get, run_id=run.id)) if row.granted]
+        result = await bot.resume(run.id)
+        while result.status == "waiting":
+            (question,) = await bot.approvals(run.id)
+            await bot.decide(run.id, question.step, by="ada")
+            result = await bot.resume(run.id)
+        assert result.outputs == {"b": "x a b"}
+        kept = bot.store.database.read(partial(get, run_id=run.id))
+        assert sorted((row.step or "", row.decision) for row in kept) == [("", "granted"), ("b", "granted")]
+        assert {row.step: row.decided_ns for row in before}.items() <= {
+            row.step: row.decided_ns for row in kept
+        }.items()
+        return len(before)
