@@ -133,9 +133,9 @@ class Peer:
     def ask(self) -> bool:
         """True if the call may be made."""
         if not self.hold:
-            return self.db.execute("SELECT spent < cap FROM purse").fetchone()[0] == 1
+            return bool(self.db.execute("SELECT spent < cap FROM purse").fetchone()[0])
         sql = "UPDATE purse SET held = held + ? WHERE spent + held + ? <= cap"
-        return self.db.execute(sql, (self.hold, self.hold)).rowcount == 1
+        return bool(self.db.execute(sql, (self.hold, self.hold)).rowcount)
 
     def add(self, amount: int) -> None:
         """The call cost so much."""

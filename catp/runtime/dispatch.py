@@ -6,7 +6,9 @@ steps, the deadline, and the sums of what was expected and paid.
 
 import asyncio
 import heapq
+import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
@@ -114,6 +116,8 @@ class Dispatcher:
         self._asking_again: TimerHandle | None = None
         self._started_ns = 0
         self._context: Context
+        self._loop: asyncio.AbstractEventLoop
+        self._thread = 0
         self._unwatch: Callable[[], None] | None = None
 
     @property
@@ -168,6 +172,7 @@ class Dispatcher:
         """The run starts: the deadline counts from here, and calls see the context variables of now."""
         self._started_ns = started_ns
         self._context = copy_context()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._unwatch = self.ledger.watch(self._money_came_back)
 
     def postpone(self, waited_ns: int) -> None:
@@ -271,7 +276,8 @@ class Dispatcher:
         """Keep a call that does not fit into the budget as long as money may come back."""
         call.job = None
         heapq.heappush(self._parked, (call.info.order, call.call.id, call, refusal))
-        if refusal.cause == "elsewhere" and self._asking_again is None:
+        may_miss_it = refusal.cause == "elsewhere" or self.ledger.shares  # given back before this call was parked
+        if may_miss_it and self._asking_again is None:
             self._asking_again = self.clock.call_later(_ASK_AGAIN_S, self._ask_again)
         asyncio.get_running_loop().call_soon(self.refuse_stuck)
 
@@ -328,6 +334,12 @@ class Dispatcher:
         return waiting
 
     def _money_came_back(self) -> None:
+        if not self._parked:
+            return
+        if threading.get_ident() != self._thread:  # a limit shared with runs in other event loops
+            with suppress(RuntimeError):  # that loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._money_came_back)
+            return
         parked, self._parked = self._parked, []
         for _, _, call, _ in parked:
             if not call.over:

@@ -176,7 +176,6 @@ class Ledger:
         self._seq = max((row.seq for row in self._rows), default=0)
         self._limit.pay(Money(sum(row.amount for row in self._rows if row.amount is not None)))
         self._limit.reached()  # told in the earlier life
-        self._watchers: list[Callable[[], None]] = []
 
     @property
     def cap(self) -> Money | None:
@@ -199,6 +198,11 @@ class Ledger:
         return self._limit.available
 
     @property
+    def shares(self) -> bool:
+        """True if other ledgers may hold money of the same limits."""
+        return len(self._limits) > 1
+
+    @property
     def rows(self) -> tuple[LedgerRow, ...]:
         """Every row so far, in order."""
         return tuple(self._rows)
@@ -209,9 +213,18 @@ class Ledger:
         return sum(row.amount is None for row in self._rows)
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` whenever held money is given back; returns a function that ends the watch."""
-        self._watchers.append(callback)
-        return lambda: self._watchers.remove(callback)
+        """Call `callback` whenever money held in one of the limits is given back, also by other ledgers in other threads.
+
+        Returns a function that ends the watch.
+        """
+        for limit in self._limits:
+            limit.watchers.append(callback)
+
+        def unwatch() -> None:
+            for limit in self._limits:
+                limit.watchers.remove(callback)
+
+        return unwatch
 
     def reserve(
         self,
@@ -279,7 +292,7 @@ class Ledger:
             reached = self._book(rows, total, reservation.limits, reservation.amount)
         if self._shared is not None:
             reached += self._shared.settle(reservation.key, total)
-        self._notify()
+        _notify(reservation.limits)
         known = charges is not None or bool(amounts)
         over = max(0, total - reservation.amount) if reservation.bounded else 0
         return Settlement(rows, total if known else None, Money(over), reached)
@@ -293,7 +306,7 @@ class Ledger:
         if self._shared is not None and reservation.amount > 0:
             self._shared.release(reservation.key)
         self._give_back(reservation.limits, reservation.amount)
-        self._notify()
+        _notify(reservation.limits)
 
     def charge(self, key: CallKey, charges: Sequence[Charge] | None, *, note: str = "") -> Settlement:
         """Write rows for what was paid without a reservation, such as a planner's model (step `"plan"`).
@@ -344,10 +357,6 @@ class Ledger:
             for limit in limits:
                 limit.reserved = Money(limit.reserved - amount)
 
-    def _notify(self) -> None:
-        for watcher in tuple(self._watchers):
-            watcher()
-
     def _charged(
         self, reservation: Reservation, charges: Sequence[Charge], note: str, estimated: bool
     ) -> tuple[LedgerRow, ...]:
@@ -372,6 +381,12 @@ class Ledger:
                 None, amount, "estimated", False, reservation.estimate, False, note,
             ),
         )  # fmt: skip
+
+
+def _notify(limits: Sequence[Limit]) -> None:
+    watchers = [watcher for limit in limits for watcher in limit.watchers]
+    for watcher in dict.fromkeys(watchers) if len(watchers) > 1 else watchers:
+        watcher()
 
 
 def upper_price(price: PriceRange, at: ReserveAt) -> Money | None:

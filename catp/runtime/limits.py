@@ -104,7 +104,9 @@ class Limit:
         ValueError: The cap is zero or negative, or a warn level is not between 0 and 1.
     """
 
-    __slots__ = ("_ends_ns", "_levels", "_now_ns", "cap", "name", "period", "reserved", "scope", "spent", "warn")
+    __slots__ = (
+        "_ends_ns", "_levels", "_now_ns", "cap", "name", "period", "reserved", "scope", "spent", "warn", "watchers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -129,6 +131,8 @@ class Limit:
         self.warn = tuple(sorted(warn))
         self.spent = Money(0)
         self.reserved = Money(0)
+        self.watchers: list[Callable[[], None]] = []
+        """Called when held money is given back, from whatever thread does it."""
         self._levels = self.warn
         self._now_ns = now_ns
         self._ends_ns = period_end_ns(period, now_ns())
