@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from catp.tools.adapters.http import http_tool
     from catp.tools.adapters.llm import llm_tool
     from catp.tools.adapters.mcp_client import import_mcp
+    from catp.tools.adapters.ray_pool import RayPool
     from catp.tools.adapters.subprocess_tool import command_tool
     from catp.tools.annotations import register_type
     from catp.tools.catalogue import Catalogue
@@ -49,6 +50,7 @@ _HOMES = {
     "adapters.http": ("http_tool",),
     "adapters.llm": ("llm_tool",),
     "adapters.mcp_client": ("import_mcp",),
+    "adapters.ray_pool": ("RayPool",),
     "adapters.subprocess_tool": ("command_tool",),
     "annotations": ("register_type",),
     "catalogue": ("Catalogue",),
@@ -85,6 +87,7 @@ __all__ = [
     "Profile",
     "ProfileBook",
     "ProfileError",
+    "RayPool",
     "Reported",
     "ResultTooLarge",
     "Tool",

@@ -120,8 +120,9 @@ def _connect(address: str | None) -> None:
         if given or address == "auto":
             raise
         address = "local"  # a cluster on this machine died and left its address behind
+    options: dict[str, Any] = {} if "://" in str(address) else {"include_dashboard": False}
     try:
-        ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
+        ray.init(address, logging_level=logging.ERROR, **options)
     except (Exception, SystemExit) as error:
         raise PoolError(f"Ray on {_name(address)} cannot be used: {cause(error)}", permanent=False) from error
 
