@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-_FORMATS = (".svg", ".png")
-
 
 def calibrate(
     names: Annotated[list[str] | None, typer.Argument(metavar="[TOOL]...", help="Only these tools.")] = None,
@@ -40,8 +38,8 @@ def calibrate(
 
     Calls built-in tools on inputs of every size, or, with --runs, judges the calls of saved runs.
     """
-    if plot is not None and plot.suffix.lower() not in _FORMATS:
-        fail(f"--plot {plot} is neither .svg nor .png", EXIT_USAGE)
+    if plot is not None:
+        _check_plot(plot)
     settings = settings_or_fail(tools=tools)
     data: dict[str, Any] = {"source": "runs" if runs else "calls"}
     if runs:
@@ -51,16 +49,15 @@ def calibrate(
         checked = list(done.calls)
         data.update(seed=seed, learned_from=done.learned, seconds=round(done.seconds, 1))
         data["frozen"] = coverage(done.frozen)[0].to_json()
+        console_err().print(f"{done.learned} calls to learn from and {len(checked)} measured in {done.seconds:.0f} s")
     overall, by_tool = coverage(checked)
-    if plot is not None:
-        _draw(plot, checked)
     if json_:
         tools_json = [one.to_json() for one in by_tool]
         emit_json("catp.calibration/1", {**data, "overall": overall.to_json(), "tools": tools_json})
-        return
-    emit_text("\n".join([*_table(overall, by_tool), "", *_verdict(overall)]))
-    if not runs:
-        console_err().print(f"{done.learned} calls to learn from and {len(checked)} measured in {done.seconds:.0f} s")
+    else:
+        emit_text("\n".join([*_table(overall, by_tool), "", *_verdict(overall)]))
+    if plot is not None:
+        _draw(plot, checked)
 
 
 def _measured_calls(catalogue: "Catalogue", names: list[str], calls: int, seed: int) -> "Calibrated":
@@ -115,14 +112,23 @@ def _saved_calls(settings: "Settings", names: list[str]) -> list[CheckedCall]:
     return found
 
 
+def _check_plot(path: Path) -> None:
+    """Find out before minutes of calls whether the picture can be drawn."""
+    from catp.tools.bench.calibration_plot import FORMATS, new_figure
+
+    if path.suffix.lower().removeprefix(".") not in FORMATS:
+        fail(f"--plot {path} is neither .svg nor .png", EXIT_USAGE)
+    try:
+        new_figure()
+    except ToolUnavailable as error:
+        fail(error.message, EXIT_USAGE)
+
+
 def _draw(path: Path, calls: list[CheckedCall]) -> None:
     from catp.tools.bench.calibration_plot import calibration_picture
 
     try:
-        picture = calibration_picture(calls, path.suffix.lower().removeprefix("."))
-        path.write_bytes(picture)
-    except ToolUnavailable as error:
-        fail(str(error), EXIT_USAGE)
+        path.write_bytes(calibration_picture(calls, path.suffix.lower().removeprefix(".")))
     except OSError as error:
         fail(f"cannot write {path}: {error.strerror or error}", EXIT_USAGE)
 

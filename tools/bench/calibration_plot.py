@@ -8,7 +8,7 @@ from catp.tools.calibration import TARGET
 from catp.tools.coverage import CheckedCall, Figures, Quantity, coverage
 from catp.tools.errors import ToolUnavailable
 
-__all__ = ["FORMATS", "calibration_picture"]
+__all__ = ["FORMATS", "calibration_picture", "new_figure"]
 
 FORMATS = ("svg", "png")
 _HELD, _MISSED, _QUIET, _BAND = "#0b7285", "#c92a2a", "#7b8794", "#e3f4f7"
@@ -19,13 +19,7 @@ def calibration_picture(calls: Sequence[CheckedCall], format: str) -> bytes:
 
     Raises `ToolUnavailable` if matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ToolUnavailable("the plot", "needs matplotlib; run: pip install 'catp[tools]'") from error
-    figure = Figure(figsize=(13.5, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure()
     left, middle, right = figure.subplots(1, 3)
     _scatter(left, calls, lambda call: call.price, 1e-9, "price in US dollars")
     _scatter(middle, calls, lambda call: call.latency, 1.0, "time in ms")
@@ -33,6 +27,18 @@ def calibration_picture(calls: Sequence[CheckedCall], format: str) -> bytes:
     out = BytesIO()
     figure.savefig(out, format=format, dpi=120, metadata={"Date": None} if format == "svg" else None)
     return out.getvalue()
+
+
+def new_figure() -> Any:
+    """Return an empty figure; raise `ToolUnavailable` if matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolUnavailable("the plot", "needs matplotlib; run: pip install 'catp[tools]'") from error
+    figure = Figure(figsize=(13.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _scatter(
