@@ -143,6 +143,8 @@ class Desk:
         asked = [elsewhere] if here is None else [here, elsewhere]
         try:
             await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            if here is not None and not here.done() and elsewhere.exception() is not None:
+                await asyncio.wait((here,))  # the store failed; who is asked here can still decide
             if here is not None and here.done():
                 granted = here.result()
                 return None if granted is None else await self._keep(database, request, granted)

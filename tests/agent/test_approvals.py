@@ -241,6 +241,21 @@ async def test_a_store_that_fails_costs_the_record_but_only_those_who_need_it_th
     lost.close()
 
 
+async def test_a_store_that_fails_while_somebody_is_asked_here_does_not_take_the_question_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def damaged(work: Any) -> Any:
+        raise StoreError("run store runs.db is damaged")
+
+    monkeypatch.setattr(database, "aread", damaged)
+    here = Person(True, takes_s=1.0)
+    assert await Desk(ApprovalPolicy(here), database).decide(ASKED) is True
+    assert not here.interrupted
+    assert [row.granted for row in kept(database)] == [True]
+    with pytest.raises(StoreError, match="damaged"):
+        await Desk(ApprovalPolicy("wait"), database).decide(replace(ASKED, step="other"))
+
+
 async def test_the_run_is_on_record_before_its_question(database: Database) -> None:
     row: dict[str, Any] = {}
 
