@@ -17,7 +17,7 @@ _GROWTH = math.log(1.05)
 _SMALLEST = 1e-6
 """Values up to this count as zero, in a bucket of their own."""
 _ZERO = -(10**6)
-_FORGOTTEN = 1e-3
+_FORGOTTEN = 0.05
 """Weight below which a value is dropped."""
 _ODD = 2.0
 """A single value may lie this far above the next one before it counts as odd."""
