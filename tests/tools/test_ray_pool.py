@@ -25,6 +25,7 @@ from catp.planlang.parser import parse
 from catp.result import RunCancelled, RunResult
 from catp.runtime.ledger import Ledger
 from catp.runtime.run import Run
+from catp.store.store import RunStore
 from catp.tools import ToolFailed, ToolUnavailable, command_tool
 from catp.tools.adapters.ray_pool import RayPool
 
@@ -358,6 +359,17 @@ async def test_a_call_whose_worker_dies_is_tried_again_and_settled_once(
     rest = [row for row in outcome.rows if (row.step, row.attempt) != ("a", 1)]
     assert rest
     assert all(row.priced for row in rest)
+
+
+async def test_the_record_of_a_run_whose_worker_died_is_whole(pool: RayPool, tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs.db")
+    source = 'in m: text\na = die_once(m, "actor") @retry(1)\nb = count(a)\nout b\n'
+    result = await run(source, {"m": str(tmp_path / "m")}, {"default": pool}, store=store)
+    assert (result.status, result.outputs["b"], result.saved) == ("complete", 5, True)
+    kept = store.get(result.run_id)
+    assert kept.events == result.trace
+    assert kept.summary.cost == result.spent == sum(row["amount_nano"] for row in kept.costs)
+    store.close()
 
 
 async def test_a_place_that_died_while_idle_is_replaced_unnoticed(pools: Pools) -> None:

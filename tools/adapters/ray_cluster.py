@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "in_ray_thread", "offers", "soon"]
+__all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "forget", "in_ray_thread", "offers", "soon"]
 
 T = TypeVar("T")
 
@@ -75,8 +75,10 @@ class _RayThread:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function())
-                except BaseException as error:  # `ray.init` may raise SystemExit; the thread must not end
+                except Exception as error:
                     future.set_exception(error)
+                except BaseException as error:  # Ray gives up with SystemExit, which must end no thread and no loop
+                    future.set_exception(RuntimeError(f"Ray gave up: {error!r}"))
             del future, function
 
 
@@ -96,12 +98,19 @@ async def in_ray_thread(function: Callable[[], T]) -> T:
     return await asyncio.wrap_future(soon(function))
 
 
+def forget(task: "asyncio.Future[Any]") -> None:
+    """Take note of the end of something nobody may be waiting for any more, so that nobody complains."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def connect(address: str | None) -> None:
     """Connect this process to Ray, if it is not yet. Raises `PoolError` within about a minute at most."""
-    connecting = soon(lambda: _connect(address))
+    connecting = asyncio.wrap_future(soon(lambda: _connect(address)))
+    connecting.add_done_callback(forget)
     try:
         async with asyncio.timeout(_CONNECT_S):
-            await asyncio.shield(asyncio.wrap_future(connecting))
+            await asyncio.shield(connecting)
     except TimeoutError:
         message = f"Ray on {_name(address)} did not answer within {_CONNECT_S:g} s"
         raise PoolError(message, permanent=False) from None

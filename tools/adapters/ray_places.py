@@ -23,13 +23,14 @@ from catp.tools.adapters.ray_cluster import (
     capacity,
     cause,
     connect,
+    forget,
     in_ray_thread,
     offers,
     soon,
 )
 from catp.tools.workers import WorkerLimits
 
-__all__ = ["Place", "Places", "forget"]
+__all__ = ["Place", "Places"]
 
 _log = logging.getLogger("catp.tools")
 
@@ -54,6 +55,10 @@ class Place:
 
     async def answers(self) -> bool:
         """True if the place is still there."""
+        import ray
+
+        if not ray.is_initialized():  # somebody ended the connection; Ray would open another one, and block for seconds
+            return False
         if asyncio.get_running_loop().time() - self.heard < _FRESH_S:
             return True
         try:
@@ -315,12 +320,6 @@ def _report(actor: Any) -> "asyncio.Future[str]":
     report = asyncio.ensure_future(asked())
     report.add_done_callback(forget)
     return report
-
-
-def forget(task: "asyncio.Future[Any]") -> None:
-    """Take note of the end of something nobody may be waiting for any more, so that nobody complains."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _kill(actor: Any) -> None:
