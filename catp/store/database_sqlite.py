@@ -83,13 +83,19 @@ class SqliteDatabase(Database):
     def close(self) -> None:
         """See `Database.close`."""
         with self._lock:
-            readers, reading, jobs, writer = self._readers, self._reading, self._jobs, self._writer
-            self._readers = self._reading = self._jobs = self._writer = None
-        if jobs is not None and writer is not None:
-            jobs.put(None)
-            writer.join()
+            reading, jobs, writer = self._reading, self._jobs, self._writer
+            self._reading = self._jobs = self._writer = None
         if reading is not None:
             reading.shutdown()
+        self._close_readers()
+        if jobs is not None and writer is not None:  # after the readers: whoever may write tidies the log away
+            jobs.put(None)
+            writer.join()
+        self._close_readers()
+
+    def _close_readers(self) -> None:
+        with self._lock:
+            readers, self._readers = self._readers, None
         if readers is not None:
             readers.dispose()
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 __all__ = ["RunOwned", "StoreConflict", "StoreError", "StoreUnavailable", "named"]
 
-_DAMAGED = ("malformed", "not a database", "disk i/o error", "file is encrypted", "corrupt")
+_DAMAGED = ("malformed", "not a database", "corrupt")
 
 
 class StoreError(RuntimeError):

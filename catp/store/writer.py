@@ -30,7 +30,7 @@ __all__ = ["MOST_WAITING", "Entry", "JournalWriter", "Track", "Value"]
 MOST_WAITING = 200_000
 """Entries (events, values) that may wait for a store that cannot be written."""
 
-_BATCH = 5_000
+_BATCH = 10_000
 _GRACE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
