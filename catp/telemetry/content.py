@@ -4,24 +4,19 @@ The runtime's events never hold values, so tools are watched where they are call
 class with the same state whose calls also write to the span of the call.
 """
 
-import contextvars
 import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from opentelemetry.trace import Span
-
 from catp.planlang.registry_view import Estimator
 from catp.runtime.binding import ToolSource
+from catp.telemetry.current import CALL_SPAN
 from catp.telemetry.names import GenAI
 from catp.tools.spec import BackendResult, ToolSpec
 
-__all__ = ["CALL_SPAN", "WatchedTools", "as_text"]
-
-CALL_SPAN: contextvars.ContextVar[Span | None] = contextvars.ContextVar("catp_call_span", default=None)
-"""The span of the call that the current task is making."""
+__all__ = ["WatchedTools", "as_text"]
 
 _MOST = 16_384
 """Characters kept of one value; `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` may lower it."""

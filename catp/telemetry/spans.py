@@ -9,7 +9,6 @@
 Calls are siblings, whatever waited for whom: the edges of the plan are span links (see `catp.telemetry.edges`).
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
 from catp.runtime.binding import ToolSource
 from catp.runtime.events import RunEvent
-from catp.telemetry.content import CALL_SPAN
 from catp.telemetry.costs import CallCost
+from catp.telemetry.current import Current, Entered
 from catp.telemetry.edges import PlanEdges
 from catp.telemetry.metrics import Metrics
 from catp.telemetry.models import CalledTool, called_tool
@@ -45,13 +44,12 @@ _NO_ERROR = ("ok", "cancelled")
 
 @dataclass(slots=True)
 class _OpenCall:
-    """A call under way. `task` and `tokens` make its span the current one of the task that runs the tool."""
+    """A call under way."""
 
     span: Span
     tool: CalledTool
     start_ns: int
-    task: "asyncio.Task[Any] | None" = None
-    tokens: tuple[Any, Any] | None = None
+    entered: Entered | None = None
 
 
 class RunSpans:
@@ -77,7 +75,7 @@ class RunSpans:
         self._known: dict[str, CalledTool] = {}
         self._open: dict[tuple[str, int | None, int | None], _OpenCall] = {}
         self._causes: dict[tuple[str, int | None, str], str] = {}
-        self._inside: set[asyncio.Task[Any]] = set()
+        self._current = Current()
         self._refused: set[str] = set()
         self._saved = Money(0)
         self._unpriced = False
@@ -165,16 +163,8 @@ class RunSpans:
 
     def _started(self, workflow: Workflow, event: RunEvent) -> None:
         call = self._start(workflow, event, event.at_ns)
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            task = None
-        if task is None or task in self._inside or event.data.get("cached"):  # told after the run; or no tool runs
-            return
-        # the runtime tells of a started call in the very task that runs the tool: here its span becomes current
-        self._inside.add(task)
-        call.task = task
-        call.tokens = (otel_context.attach(set_span_in_context(call.span)), CALL_SPAN.set(call.span))
+        if not event.data.get("cached"):  # a result that is there already needs no tool
+            call.entered = self._current.enter(call.span)
 
     def _start(self, workflow: Workflow, event: RunEvent, at_ns: int) -> _OpenCall:
         step, data, name = str(event.step), event.data, str(event.data.get("tool", "?"))
@@ -223,19 +213,11 @@ class RunSpans:
             self._edges.won(key[0], event.element, call.span.get_span_context())
         self._saved = Money(self._saved + cost.saved)
         self._unpriced |= cost.amount is None
-        self._leave(call)
+        self._current.leave(call.entered)
         call.span.end(event.at_ns)
         made_here = called and not data.get("cached")
         seconds = (event.at_ns - call.start_ns) / 1e9 if made_here else None
         self._metrics.call(call.tool, seconds, outcome, error, cost, units)
-
-    def _leave(self, call: _OpenCall) -> None:
-        """Take the span out of the task's context; a call that ends in another task takes its context with it."""
-        if call.tokens is not None and call.task is not None and asyncio.current_task() is call.task:
-            self._inside.discard(call.task)
-            attached, marked = call.tokens
-            CALL_SPAN.reset(marked)
-            otel_context.detach(attached)
 
     def _unstarted(self, workflow: Workflow, event: RunEvent) -> None:
         """A step, or one call of it, that came to nothing without having been started still has its place."""

@@ -269,10 +269,10 @@ def test_a_bad_collector_costs_only_its_telemetry(shop: Path, collector: Collect
     told = json.loads(done.stdout)
     assert (told["status"], told["warnings"]) == ("complete", [])
     # four calls that do nothing: had anything waited for the collector, this would be its timeout of 10 s
-    assert told["run_s"] < 5.0
-    assert told["close_s"] < FLUSH_S + 2.0
+    assert told["run_s"] < 8.0
+    assert told["close_s"] < FLUSH_S + 5.0
     assert (url in done.stderr) or mode == "500"
-    assert took < 30.0, "the end of the process waits for a collector that does not answer"
+    assert took < 60.0, "the end of the process waits for a collector that does not answer"
     assert collector.traces == []
 
 
