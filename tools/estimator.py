@@ -57,7 +57,7 @@ class CatalogueEstimator:
     from many calls and from few. Units a tool's author forecast count for as much as `curves.K` calls of about this
     size.
 
-    Where no warm worker waits, the expected figures include the mean cold start and the p95 the dearest. An estimator
+    Where no warm worker waits, the expected figures include the mean cold start and the p95 that of 95 %. An estimator
     keeps what it found on the first look, so that the steps of a plan are weighed alike, and its p95 includes a cold
     start in any case: a quote may be run when the workers have gone. A `live` one, for reservations, looks each time.
     """
@@ -97,9 +97,9 @@ class CatalogueEstimator:
         for level in LEVELS:
             used, cold_ms, start_ms = view.quantile(level), 0.0, 0.0
             if view.cold_in(level):
-                cold_ms = view.profile.cold_ms.quantile(level) if level < TARGET else view.profile.cold_ms.top
+                cold_ms = view.profile.cold_ms.quantile(level)
             if view.cold:
-                start_ms = started.quantile(level) if level < TARGET else started.top
+                start_ms = started.quantile(level)
             prices.append(_charge(view.spec, None if used is None else replace(used, cold_cpu_ms=cold_ms)))
             times.append(None if used is None else used.wall_ms + start_ms)
         known = [price for price in prices if price is not None]
@@ -195,9 +195,9 @@ def _price_range(
     """Return the price of a call, and how much of the expected price is its cold start."""
     cold_ms = view.profile.cold_ms
     if high_use is not None and view.cold_in(TARGET) and cold_ms.count:
-        high_use = replace(high_use, cold_cpu_ms=cold_ms.top)
+        high_use = replace(high_use, cold_cpu_ms=cold_ms.quantile(TARGET))
     low, warm, p95 = (_charge(view.spec, use) for use in (low_use, warm_use, high_use))
-    expected = _charge(view.spec, replace(warm_use, cold_cpu_ms=cold_ms.typical)) if view.cold and warm_use else warm
+    expected = _charge(view.spec, replace(warm_use, cold_cpu_ms=cold_ms.mean)) if view.cold and warm_use else warm
     if low is None or warm is None or p95 is None or expected is None:
         return UNPRICED, Money(0)
     return PriceRange(Money(min(low, warm)), expected, Money(max(p95, expected))), Money(max(0, expected - warm))
@@ -226,7 +226,7 @@ def _latency(expected: Usage | None, high: Usage | None) -> Latency:
 def _first_latency(profile: Profile) -> Latency:
     """What a cold start adds to the time."""
     started = profile.start_ms if profile.start_ms.count else profile.cold_ms
-    return Latency(started.typical, started.top)
+    return Latency(started.mean, started.quantile(TARGET))
 
 
 def _mixed(measured: Usage, declared: Usage, weight: float) -> Usage:

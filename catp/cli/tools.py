@@ -10,17 +10,19 @@ import typer
 from catp.cli.catalogues import all_tools, load_catalogue
 from catp.cli.config import settings_or_fail
 from catp.cli.output import EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
-from catp.cli.quotes import money_json
+from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
 from catp.cli.tools_calibrate import calibrate
 from catp.planlang.errors import nearest
 from catp.tools.bench.report import typical_facts
+from catp.tools.calibration import TARGET
 from catp.tools.catalogue import Catalogue
 from catp.tools.profile import Profile, ProfileBook, ProfileError
 
 if TYPE_CHECKING:
     from catp.planlang.registry_view import CallEstimate
     from catp.tools.bench import BenchReport
+    from catp.tools.estimator import Forecast
     from catp.tools.spec import ToolSpec
 
 __all__ = ["app"]
@@ -109,16 +111,19 @@ def price(
     """Price one call at a given input size: low, expected and 95th percentile."""
     catalogue = _known(tools)
     spec = _tool(catalogue, name)
-    estimate = _estimate(spec, catalogue, _units(size))
+    units = _units(size)
+    estimate = _estimate(spec, catalogue, units)
+    forecast = catalogue.estimator().forecast(spec.name, typical_facts(spec, units))
     if json_:
         emit_json(
             "catp.tool-price/1",
             {
                 "tool": spec.name,
-                "size": _units(size),
+                "size": units,
                 "price_usd": money_json(estimate.price),
                 "latency_ms": _latency_json(estimate),
                 "count": estimate.count,
+                "quantiles": _quantiles_json(forecast),
             },
         )
         return
@@ -128,6 +133,10 @@ def price(
         ("expected", dollars(estimate.price.expected), expected),
         ("p95", dollars(estimate.price.p95), p95),
     ]
+    for level, price_then in (forecast.price or {}).items():
+        time = milliseconds(forecast.latency_ms[level]) if forecast.latency_ms else "unknown"
+        if level != TARGET:
+            rows.append((f"p{level * 100:.0f}", dollars(price_then), time))
     basis = f"{spec.price.describe()}; {estimate.count} measured calls"
     emit_text("\n".join([*columns(rows, right=(1, 2)), f"  {basis}"]))
 
@@ -243,6 +252,14 @@ def _latency_json(estimate: "CallEstimate") -> dict[str, float | None]:
     return {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms}
 
 
+def _quantiles_json(forecast: "Forecast") -> dict[str, Any]:
+    """Price and latency by percentile, and the share of calls that fail, with its 95 % interval."""
+    prices = {} if forecast.price is None else {f"p{q * 100:.0f}": usd_json(p) for q, p in forecast.price.items()}
+    times = {} if forecast.latency_ms is None else {f"p{q * 100:.0f}": ms for q, ms in forecast.latency_ms.items()}
+    failing = {"share": forecast.failure.value, "interval": list(forecast.failure.interval)}
+    return {"price_usd": prices or None, "latency_ms": times or None, "failure": failing}
+
+
 def _summary(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
     estimate = _estimate(spec, catalogue)
     return {
@@ -277,7 +294,14 @@ def _details(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _measured(spec: "ToolSpec", catalogue: Catalogue, profile: Profile) -> list[str]:
-    rows = [("calls", str(profile.calls)), ("failures", str(profile.failures))]
+    low, high = profile.failure.interval
+    rows = [
+        ("calls", str(profile.calls)),
+        ("failures", f"{profile.failures}; of the next calls {low:.1%} to {high:.1%} are expected to fail"),
+    ]
+    for what, tracker in (("price", profile.calibration.price), ("latency", profile.calibration.latency)):
+        if (held := tracker.held.value) is not None:
+            rows.append((f"{what} p95", f"covered {held:.0%} of the latest calls"))
     if profile.cold_ms.count:
         rows.append(("cold start", f"{milliseconds(profile.cold_ms.greatest)} of CPU time at most"))
     lines = columns(rows)
@@ -289,7 +313,7 @@ def _measured(spec: "ToolSpec", catalogue: Catalogue, profile: Profile) -> list[
                 milliseconds(bucket.cpu_ms.mean),
                 milliseconds(bucket.wall_ms.mean) if bucket.wall_ms.count else "-",
             )
-            table.append((span, str(bucket.cpu_ms.count), cpu, wall, f"{bucket.peak_mb.mean:.0f} MB"))
+            table.append((span, f"{bucket.cpu_ms.count:.0f}", cpu, wall, f"{bucket.peak_mb.mean:.0f} MB"))
         lines += ["", *columns(table, right=(1, 2, 3, 4))]
     if profile.accuracy:
         scores = [("condition", "accuracy", "examples")]
