@@ -61,6 +61,10 @@ class Settings:
     """Whether runs are sent to OpenTelemetry; where to is what the `OTEL_*` variables say."""
     approve_plan: bool = False
     """Every plan must be approved as a whole before its first call."""
+    cache: bool = True
+    """Whether results of tools and steps that allow it are used again."""
+    cache_mb: float | None = None
+    """How large the cache of results may grow, MiB; None means 256 in the store, 64 in memory."""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -192,6 +196,13 @@ def _name(raw: Any) -> str:
     return text
 
 
+def _mebibytes(raw: Any) -> float:
+    value = float(raw)
+    if not 0.0 < value <= 1e6:
+        raise ValueError("must be a number of MiB above zero")
+    return value
+
+
 def _rounds(raw: Any) -> int:
     value = int(raw)
     if not 0 <= value <= 100:
@@ -215,4 +226,6 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "repair": _rounds,
     "telemetry": _flag,
     "approve_plan": _flag,
+    "cache": _flag,
+    "cache_mb": _mebibytes,
 }

@@ -16,6 +16,7 @@ _LAZY = {
     "tools": ("catp.cli.tools", "List, show, price and measure tools."),
     "runs": ("catp.cli.runs", "List and show saved runs."),
     "budgets": ("catp.cli.budgets", "Set and show budgets that all runs of a project or agent share."),
+    "cache": ("catp.cli.cache", "Show and forget kept results of calls."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -25,7 +26,7 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All command names, in the order a newcomer meets them."""
-        return ["run", "plan", "tools", "runs", "budgets", "db", "config", "doctor", "version"]
+        return ["run", "plan", "tools", "runs", "budgets", "cache", "db", "config", "doctor", "version"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a command, importing its module if it is one of the lazy ones."""

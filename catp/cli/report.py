@@ -88,6 +88,9 @@ def ledger_lines(result: "RunResult") -> list[str]:
     notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
     guessed = sum(row.amount or 0 for row in result.ledger if not row.priced)
     notes += [f"  of which estimated, for want of a known price: {dollars(Money(guessed))}"] if guessed else []
+    hits = sum(row.kind == "cache" for row in result.ledger)
+    if hits:
+        notes.append(f"  saved by {hits} kept result{'s' * (hits != 1)}: {dollars(result.savings)}")
     return columns(table, right=(2, 3, 4, 5)) + notes
 
 
@@ -124,6 +127,7 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
         "run": result.run_id,
         "status": result.status,
         "spent_usd": format_usd(result.spent),
+        "savings_usd": format_usd(result.savings),
         "unpriced_rows": result.unpriced,
         "wall_ms": result.wall_ms,
         "saved": result.saved,

@@ -76,6 +76,9 @@ def run(
     repair: Annotated[
         int | None, typer.Option(min=0, max=100, help="How often failed steps may be planned anew.")
     ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Make every call, whatever results are kept; keep none.")
+    ] = False,
     no_save: Annotated[bool, typer.Option("--no-save", help="Do not save the run.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write the outputs here.")
@@ -109,6 +112,7 @@ def run(
         strict=strict,
         project=project,
         agent=agent_name,
+        cache=False if no_cache else None,
     )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
@@ -203,6 +207,8 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
         telemetry=telemetry or False,
         repair=settings.repair,
         approve_plan=settings.approve_plan,
+        cache=settings.cache,
+        cache_mb=settings.cache_mb,
     )
 
 

@@ -108,9 +108,11 @@ def _ledger(run: StoredRun) -> list[str]:
             amount += " assumed"
         quantity = f"{'?' if row['quantity'] is None else format(row['quantity'], '.6g')} {row['unit']}"
         call = str(row["attempt"]) if row["element"] is None else f"[{row['element']}] {row['attempt']}"
-        note = row["note"] or ("above its reservation" if row["overrun"] else "")
+        saved = f"saved {dollars(Money(row['saved_nano']))}" if row["saved_nano"] else ""
+        note = row["note"] or ("above its reservation" if row["overrun"] else saved)
         table.append((row["step"], call, row["tool"], row["kind"], quantity, amount, row["source"], note))
-    table.append(("total", "", "", "", "", _cost(run.summary), "", ""))
+    in_all = f"saved {dollars(run.summary.saved)}" if run.summary.saved else ""
+    table.append(("total", "", "", "", "", _cost(run.summary), "", in_all))
     return columns(table, right=(4, 5))
 
 

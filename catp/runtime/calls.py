@@ -212,13 +212,13 @@ class ToolCall:
 
     def reuse(self, value: Any, price: Money | None) -> None:
         """End with a result that is there already: it costs nothing and takes no slot. The guards still decide."""
+        expected = self.estimate.price.expected if self.estimate else None
+        settlement = self.host.ledger.reuse(self._call_key(), price, estimate=expected)
         if self.job is not None:
             self.host.slots.withdraw(self.job)
         self._forget_timer()
         self.began = self.reused = True
         self.started_ns = self.host.clock.now_ns()
-        expected = self.estimate.price.expected if self.estimate else None
-        settlement = self.host.ledger.reuse(self._call_key(), price, estimate=expected)
         self.host.settled(self, settlement)
         data = {**self._started_data(), "cached": True, "saved": None if price is None else money_text(price)}
         self.host.post(CallStarted(self.started_ns, self.call.id, data))

@@ -220,7 +220,12 @@ class Flight:
             value = await _decoded(member, entry.encoded)
             if member.flight is self:
                 self._part(member)
-                member.reuse(value, entry.price)
+                try:
+                    member.reuse(value, entry.price)
+                except Exception:  # a defect; the call must not be lost by it
+                    if not member.over:
+                        member.compete()
+                    raise
                 served += 1
         return served
 

@@ -213,7 +213,7 @@ class Ledger:
         return sum(row.amount is None for row in self._rows)
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` whenever money held in one of the limits is given back, also by other ledgers in other threads.
+        """Call `callback` whenever money held in one of the limits is given back, by whatever ledger and thread.
 
         Returns a function that ends the watch.
         """
@@ -326,7 +326,7 @@ class Ledger:
                 Money(0), "measured", True, estimate, saved=saved,
             )  # fmt: skip
             reached = self._book((row,), Money(0), (), Money(0))
-        self._notify()
+        _notify(self._limits)
         return Settlement((row,), Money(0), Money(0), reached)
 
     def orphan(self, key: CallKey, amount: Money | None, note: str) -> Settlement:
