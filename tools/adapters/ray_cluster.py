@@ -17,7 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["PoolError", "Resources", "capacity", "cause", "connect", "forget", "in_ray_thread", "offers", "soon"]
+__all__ = [
+    "PoolError",
+    "Resources",
+    "capacity",
+    "cause",
+    "check_connected",
+    "connect",
+    "forget",
+    "in_ray_thread",
+    "offers",
+    "soon",
+]
 
 T = TypeVar("T")
 
@@ -94,8 +105,21 @@ def soon(function: Callable[[], T]) -> "Future[T]":
 
 
 async def in_ray_thread(function: Callable[[], T]) -> T:
-    """Call `function` in the Ray thread without blocking the event loop."""
-    return await asyncio.wrap_future(soon(function))
+    """Call `function` in the Ray thread without blocking the event loop; see `check_connected`."""
+
+    def call() -> T:
+        check_connected()
+        return function()
+
+    return await asyncio.wrap_future(soon(call))
+
+
+def check_connected() -> None:
+    """Raise `ConnectionError` if somebody ended the connection: Ray would at once open another one, anywhere."""
+    import ray
+
+    if not ray.is_initialized():
+        raise ConnectionError("the connection to Ray was closed")
 
 
 def forget(task: "asyncio.Future[Any]") -> None:

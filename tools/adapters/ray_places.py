@@ -22,6 +22,7 @@ from catp.tools.adapters.ray_cluster import (
     Resources,
     capacity,
     cause,
+    check_connected,
     connect,
     forget,
     in_ray_thread,
@@ -55,13 +56,10 @@ class Place:
 
     async def answers(self) -> bool:
         """True if the place is still there."""
-        import ray
-
-        if not ray.is_initialized():  # somebody ended the connection; Ray would open another one, and block for seconds
-            return False
-        if asyncio.get_running_loop().time() - self.heard < _FRESH_S:
-            return True
         try:
+            check_connected()
+            if asyncio.get_running_loop().time() - self.heard < _FRESH_S:
+                return True
             async with asyncio.timeout(_PING_S):
                 await asyncio.shield(_report(self.actor))
         except Exception:  # whatever it is: this place is of no use
@@ -314,6 +312,7 @@ def _report(actor: Any) -> "asyncio.Future[str]":
     """Ask a place to report."""
 
     async def asked() -> str:
+        check_connected()
         where: str = await actor.report.remote()
         return where
 
@@ -325,7 +324,8 @@ def _report(actor: Any) -> "asyncio.Future[str]":
 def _kill(actor: Any) -> None:
     import ray
 
-    with suppress(Exception):  # Ray was shut down, or the actor is of an earlier connection: it is gone either way
+    with suppress(Exception):  # the connection was closed, or the actor is of an earlier one: it is gone either way
+        check_connected()
         ray.kill(actor, no_restart=True)
 
 
