@@ -141,6 +141,7 @@ class Execution:
         if outcome.observer_error is not None:
             warnings.append(f"an observer or a repair raised {outcome.observer_error!r}")
         if self.profiles is not None:
+            log.teach(self.catalogue)
             try:
                 log.save(self.profiles)
             except ProfileError as error:

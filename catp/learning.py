@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from catp.tools.call_fact import CallFact
-from catp.tools.learn import learn_all
+from catp.tools.catalogue import Catalogue
+from catp.tools.learn import learn_all, taught
 from catp.tools.profile_file import changed_profiles
 
 __all__ = ["CallLog"]
@@ -18,6 +19,11 @@ class CallLog:
     def record(self, call: CallFact) -> None:
         """Remember one finished call."""
         self._facts.append(call)
+
+    def teach(self, catalogue: Catalogue) -> None:
+        """Let the next quotes and reservations of this catalogue know of the calls."""
+        if self._facts:
+            catalogue.profiles = taught(catalogue.profiles, self._facts)
 
     def save(self, path: Path) -> None:
         """Add the calls to a profile file; raise `ProfileError` if it is damaged or cannot be written."""

@@ -30,7 +30,8 @@ _WORDS = re.compile(r"[^\W_]+")
 class Catalogue:
     """Tools by full name, in the order given (a plan's token ids are positions in it).
 
-    Takes tools and specs alike. Raises `CatalogueError` if two share a name or define a type differently.
+    Takes tools and specs alike. Only `profiles` may change: an agent that learns puts the book it has taught there.
+    Raises `CatalogueError` if two share a name or define a type differently.
     """
 
     def __init__(self, tools: "Iterable[Tool[Any, Any] | ToolSpec]", profiles: ProfileBook | None = None) -> None:

@@ -79,6 +79,14 @@ class ProfileBook:
         book.calibration = self.calibration.merged(other.calibration)
         return book
 
+    def copy(self, changing: Iterable[tuple[str, str]]) -> "ProfileBook":
+        """Return a book in which only the profiles of these (tool, version) pairs may be changed: they are copies."""
+        book = ProfileBook(self._profiles)
+        book.calibration = self.calibration
+        for key in set(changing) & self._profiles.keys():
+            book._profiles[key] = self._profiles[key].merged(Profile())
+        return book
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ProfileBook":
         """Read a file that `save` wrote; raise `ProfileError` naming the file and what is wrong with it."""
