@@ -18,7 +18,7 @@ from catp.tools.calibration import TARGET, Calibration, Tracker
 from catp.tools.call_fact import CallFact
 from catp.tools.coverage import coverage, from_fact
 from catp.tools.estimator import LEVELS
-from catp.tools.learn import learn_all, rebuild
+from catp.tools.learn import learn_all, rebuild, taught
 from catp.tools.price import total
 from catp.tools.share import Share
 from catp.tools.spread import Spread
@@ -360,3 +360,14 @@ def steps() -> list[Callable[[ProfileBook], object]]:
 @pytest.mark.parametrize("step", steps())
 def test_an_empty_book_stays_empty(step: Callable[[ProfileBook], ProfileBook]) -> None:
     assert len(step(ProfileBook())) == 0
+
+
+def test_a_taught_book_leaves_the_given_one_alone() -> None:
+    life = lived()
+    before = life.book.to_json()
+    found = taught(life.book, [FACT, FACT._replace(tool="new")])
+    assert life.book.to_json() == before
+    assert len(found) == 2
+    known = found.get("work")
+    assert known is not None
+    assert known.calls == len(life.facts) + 1
