@@ -87,12 +87,14 @@ def policy_of(approve: "Approver | ApprovalMode | ApprovalPolicy | None", *, sto
 def approver_for(
     policy: ApprovalPolicy | None, store: "RunStore | None", journal: "RunJournal | None"
 ) -> Approver | None:
-    """Return who answers the questions of a run; without a journal (there is no store, or it failed) none are kept."""
+    """Return who answers the questions of a run; without a journal (there is no store, or it failed) none are kept.
+
+    Where nobody was given to ask, an answer from an earlier life of the run still counts.
+    """
+    database = store.database if store is not None and journal is not None else None
     if policy is None:
-        return None
-    if store is None or journal is None:
-        return Desk(policy).decide
-    return Desk(policy, store.database, journal.durable).decide
+        return None if database is None else partial(_answered_before, database)
+    return Desk(policy, database, journal.durable if journal is not None else None).decide
 
 
 class Desk:
@@ -211,14 +213,27 @@ class Desk:
             self._policy.tell(approval)
 
 
+async def _answered_before(database: "Database", request: ApprovalRequest) -> bool:
+    known = await database.aread(partial(_known, request=request))
+    if known is None:
+        raise LookupError("nobody was given to ask, and no earlier answer holds")
+    return known.granted
+
+
+def _known(connection: "Connection", request: ApprovalRequest) -> "Approval | None":
+    from catp.store.approvals import standing
+
+    return standing(
+        connection, request.run_id, request.step, digest=request.digest, cap=request.cap, now_ns=time.time_ns()
+    )
+
+
 def _known_or_asked(connection: "Connection", request: ApprovalRequest) -> "Approval":
     from catp.store import approvals
 
     now_ns = time.time_ns()
-    about = (connection, request.run_id, request.step)
-    known = approvals.standing(*about, digest=request.digest, cap=request.cap, now_ns=now_ns)
-    return known or approvals.request(
-        *about, digest=request.digest, cap=request.cap, detail=detail_of(request),
+    return _known(connection, request) or approvals.request(
+        connection, request.run_id, request.step, digest=request.digest, cap=request.cap, detail=detail_of(request),
         expires_ns=now_ns + _VALID_S * 10**9, now_ns=now_ns,
     )  # fmt: skip
 

@@ -389,6 +389,18 @@ async def test_steps_are_decided_one_by_one_over_several_lives(path: Path) -> No
     assert sorted(till.calls) == ["look a", "look b", "pay account of a"]
 
 
+async def test_an_agent_that_asks_nobody_takes_answers_that_were_given_and_refuses_the_rest(path: Path) -> None:
+    till = Till()
+    async with till.agent(path) as bot:
+        run = (await bot.run(WHOLE, {"who": "ada"}, approve="later")).run_id
+        await bot.decide(run, by="grace")
+        assert (await bot.resume(run)).status == "complete"
+        refused = await bot.run(STEP, {"who": "bob"})
+        assert refused.results["b"].status == "refused"
+        assert "nobody was given to ask" in refused.results["b"].reason
+        assert await bot.approvals() == []
+
+
 async def test_another_agent_decides_while_this_one_waits(path: Path) -> None:
     till = Till()
     async with till.agent(path, approve="wait") as bot, till.agent(path) as boss:
