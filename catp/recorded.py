@@ -32,7 +32,7 @@ class CannotResume(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run as its journal has it. `plan` is the one in force at the end, a repaired one if there was a repair.
+    """A run as its journal has it. `plan` is the one in force at the end; it began with `first_plan`.
 
     `unreadable` says of values that cannot be read back why not, by what they are ("step `a`").
     """
@@ -41,7 +41,9 @@ class RecordedRun:
     task: str
     policy: str
     plan: Plan
+    first_plan: Plan
     restored: Restored
+    values: Mapping[ValueKey, Any]
     unreadable: Mapping[str, str]
 
     def objective(self, budget: Money | None = None, deadline_s: float | None = None) -> Objective:
@@ -84,10 +86,11 @@ def _read(store: "RunStore", run_id: str) -> RecordedRun:
         restored = restore(store.events(summary.id), values)
     except ValueError as error:
         raise CannotResume(f"run {summary.id} cannot be taken up: {error}") from None
-    plan = parse(restored.source or stored.plan_source)
+    first = parse(store.plan_source(str(restored.told["plan"])))
+    plan = parse(restored.source) if restored.source is not None else first
     notes = tuple(f"the value of {what} cannot be read back: {why}" for what, why in unreadable.items())
     restored = replace(restored, notes=notes)
-    return RecordedRun(summary.id, summary.task, summary.policy, plan, restored, unreadable)
+    return RecordedRun(summary.id, summary.task, summary.policy, plan, first, restored, values, unreadable)
 
 
 def requote(

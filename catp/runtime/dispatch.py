@@ -22,7 +22,7 @@ from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack, Refusal
-from catp.runtime.hooks import Journal
+from catp.runtime.hooks import Journal, Understudy
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.limits import BudgetRefused
 from catp.runtime.program import AttemptInfo, StepInfo
@@ -63,6 +63,7 @@ class Dispatcher:
         stuck: True if nothing but a call that waits for money could move the run on.
         pools: Where steps with `@pin` run, by name, and others if one is called `default`.
         flights: Results that may be used again, and the calls that other runs make of the same; None calls always.
+        understudy: Plays all tools, in a replay.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Dispatcher:
         stuck: Callable[[], bool],
         pools: Mapping[str, Pool],
         flights: Flights | None = None,
+        understudy: Understudy | None = None,
     ) -> None:
         self.run_id = run_id
         self.ledger = ledger
@@ -103,6 +105,7 @@ class Dispatcher:
         self._stuck = stuck
         self.refusals: list[Refusal] = []
         self._pools = pools
+        self._understudy = understudy
         self._reuse = None if flights is None else Reuse(flights, partial(spawn, self.stopping))
         self._estimator = estimator
         self._values = values
@@ -193,7 +196,7 @@ class Dispatcher:
         attempt = info.attempts[call.attempt]
         spec = self._tools[attempt.tool]
         try:
-            backend = self._backend(spec, info.pin)
+            backend = self._backend(spec, info.pin) if self._understudy is None else spec.backend
             args = self._values.arguments(info.name, call.attempt, attempt, call.element)
             key = self._key(info, call)
         except Missing as error:
@@ -207,9 +210,11 @@ class Dispatcher:
         if blocked is not None:
             self.post(CallEnded(self.clock.now_ns(), call.id, "refused", blocked, "Blocked"))
             return
+        estimate = self.estimate(attempt, args)
+        if self._understudy is not None:
+            spec, backend, estimate = self._understudy.stand_in(call, spec, estimate)
         self._calls[call.id] = tool_call = ToolCall(
-            self, call, info, spec, backend, args, self.estimate(attempt, args), self._limits_of(info),
-            self._timeout(info, spec), key,
+            self, call, info, spec, backend, args, estimate, self._limits_of(info), self._timeout(info, spec), key,
         )  # fmt: skip
         life_s = None if self._reuse is None else life_of(info, spec)
         if life_s is None or self._reuse is None:

@@ -7,10 +7,13 @@ elsewhere.
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from catp.planlang.money import Money
+from catp.planlang.registry_view import CallEstimate
 from catp.runtime.codec import Encoded
+from catp.runtime.commands import Call
 from catp.runtime.events import RunEvent
+from catp.tools.spec import ToolBackend, ToolSpec
 
-__all__ = ["CacheEntry", "CallCache", "Found", "Journal", "JournalUnavailable", "ValueKind"]
+__all__ = ["CacheEntry", "CallCache", "Found", "Journal", "JournalUnavailable", "StandIn", "Understudy", "ValueKind"]
 
 ValueKind: TypeAlias = Literal["input", "step", "output"]
 
@@ -78,4 +81,20 @@ class CallCache(Protocol):
 
     def used(self, key: str, times: int) -> None:
         """A kept result has spared so many calls."""
+        ...
+
+
+class StandIn(NamedTuple):
+    """What answers a call in place of its tool: with which limits and price, and what is expected of it."""
+
+    spec: ToolSpec
+    backend: ToolBackend
+    estimate: CallEstimate | None
+
+
+class Understudy(Protocol):
+    """Plays all tools of a run, as a replay does; the tools themselves are then not even asked whether they could."""
+
+    def stand_in(self, call: Call, spec: ToolSpec, estimate: CallEstimate | None) -> StandIn:
+        """Return who answers one call."""
         ...

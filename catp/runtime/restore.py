@@ -49,9 +49,10 @@ class RestoredUnit:
     """A step, or one element of a mapped step, as far as it got.
 
     `status` is None while it is open; `attempt` is then the alternative in hand, `tries` how often each alternative
-    was called and ended by itself, `number` how many calls were made in all, and `problems` (status, reason) why earlier alternatives gave
-    no value. `told` says that its end is in the journal. `last` is its last call; `undecided` that this call failed
-    and the journal ends before what followed from that. `said` is what somebody decided about it.
+    was called and ended by itself, `number` how many calls were made in all, and `problems` (status, reason) why
+    earlier alternatives gave no value. `told` says that its end is in the journal. `last` is its last call;
+    `undecided` that this call failed and the journal ends before what followed from that. `said` is what somebody
+    decided about it.
     """
 
     status: StepStatus | None = None

@@ -45,7 +45,7 @@ from catp.runtime.dispatch import Dispatcher, spawn
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack
-from catp.runtime.hooks import Journal, ValueKind
+from catp.runtime.hooks import Journal, Understudy, ValueKind
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
@@ -119,6 +119,7 @@ class Run:
         given_up: Optional outputs that were asked for and are not in this plan, with the reason.
         restored: An earlier life of this run that it goes on from, or the steps of another run that it takes over.
         stop: Why nothing more is to be done: the run only ends, as cancelled.
+        understudy: Plays all tools, in a replay.
 
     Raises:
         ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
@@ -148,6 +149,7 @@ class Run:
         given_up: Mapping[str, str] | None = None,
         restored: Restored | None = None,
         stop: str = "",
+        understudy: Understudy | None = None,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -185,7 +187,7 @@ class Run:
             slots=self.slots, limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
             deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
             journal=journal, pools=pools or {}, failures=self._state.failures, kept=self._kept_back, stuck=self._stuck,
-            flights=flights,
+            flights=flights, understudy=understudy,
         )  # fmt: skip
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()

@@ -235,11 +235,13 @@ class MemoryJournal:
             await asyncio.get_running_loop().create_future()
         self.written = len(self.entries)
 
+    def values(self, length: int | None = None) -> dict[ValueKey, Any]:
+        """The values among the first `length` entries (all by default)."""
+        return dict(entry for entry in self.entries[:length] if not isinstance(entry, RunEvent))
+
     def cut(self, length: int | None = None) -> Restored:
         """What the first `length` entries tell (all by default)."""
-        entries = self.entries[:length]
-        events = [entry for entry in entries if isinstance(entry, RunEvent)]
-        return restore(events, dict(entry for entry in entries if not isinstance(entry, RunEvent)))
+        return restore((e for e in self.entries[:length] if isinstance(e, RunEvent)), self.values(length))
 
 
 def _echo(name: str) -> Callable[..., Any]:

@@ -101,6 +101,10 @@ class RunStore:
         """Return the events of a run (full id) after one of them, in order."""
         return self.database.read(partial(queries.events, run_id=run_id, after_seq=after_seq))
 
+    def plan_source(self, plan_hash: str) -> str:
+        """Return the text of a plan by its digest."""
+        return self.database.read(partial(queries.plan_source, plan_hash=plan_hash))
+
     def values(self, run_id: str) -> list_[StoredValue]:
         """Return the kept values of a run (full id): inputs, steps, outputs. Bytes are read when asked for."""
         rows = self.database.read(partial(queries.values, run_id=run_id))
