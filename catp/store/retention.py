@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from catp.store.budget_spend import move_to_pruned
-from catp.store.projector import fold
+from catp.store.folding import fold
 from catp.store.queries import events
 from catp.store.rollups import apply_rolls, drop_empty
 from catp.store.statements import execute, query
