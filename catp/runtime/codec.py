@@ -28,6 +28,7 @@ __all__ = ["DecodeError", "Encoded", "decode", "digest_arguments", "encode"]
 _TEXT = "text/plain; charset=utf-8"
 _BYTES = "application/octet-stream"
 _TREE = "value/1"
+_spell = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Encoded(NamedTuple):
@@ -68,7 +69,7 @@ def _exact(value: Any) -> Encoded:
 
 
 def _json(tree: Any) -> bytes:
-    return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _spell(tree).encode()
 
 
 def decode(codec: str, data: bytes) -> Any:
