@@ -14,7 +14,7 @@ __all__ = ["DefaultCommandGroup", "LazyGroup"]
 _LAZY = {
     "plan": ("catp.cli.plan", "Plan a task without running it, or check, format, show and convert plan files."),
     "tools": ("catp.cli.tools", "List, show, price and measure tools."),
-    "runs": ("catp.cli.runs", "List and show saved runs."),
+    "runs": ("catp.cli.runs", "List and show saved runs; go on with them, fork and replay them."),
     "budgets": ("catp.cli.budgets", "Set and show budgets that all runs of a project or agent share."),
     "cache": ("catp.cli.cache", "Show and forget kept results of calls."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),

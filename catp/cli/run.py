@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -42,7 +43,16 @@ if TYPE_CHECKING:
     from catp.planlang.nodes import Plan
     from catp.result import Quote, RunResult
 
-__all__ = ["agent_from", "exit_code", "guarded", "parse_wanted", "read_cli_inputs", "run"]
+__all__ = [
+    "agent_from",
+    "exit_code",
+    "guarded",
+    "parse_wanted",
+    "read_cli_inputs",
+    "run",
+    "say_how_to_go_on",
+    "watched",
+]
 
 Result = TypeVar("Result")
 
@@ -128,7 +138,9 @@ def run(
             check_inputs(quote.compiled, inputs)
             if not (json_ or jsonl):
                 print_quote(quote)
-            return await _run_with_progress(agent, quote, inputs, approve=approve, jsonl=jsonl)
+            names = [step.name for step in quote.compiled.plan.steps]
+            start = partial(agent.run, quote, inputs)
+            return await watched(agent, names, start, approve=approve, jsonl=jsonl)
         finally:
             await agent.close()
 
@@ -137,11 +149,18 @@ def run(
         result_json(result, one_line=jsonl)
     else:
         print_result(result, agent)
-    if result.status == "waiting":
-        say_how_to_resume(result.run_id)
+    say_how_to_go_on(result)
     if output is not None:  # last: paid results are shown even if the disk is full
         write_outputs(result, output)
     raise typer.Exit(exit_code(result))
+
+
+def say_how_to_go_on(result: "RunResult") -> None:
+    """Say on stderr how a saved run that did not come to its end goes on."""
+    if result.status == "waiting":
+        say_how_to_resume(result.run_id)
+    elif result.status == "cancelled" and result.saved:
+        console_err().print(f"interrupted; go on with: catp runs resume {result.run_id}", markup=False)
 
 
 def exit_code(result: "RunResult") -> int:
@@ -256,14 +275,23 @@ async def _quote(agent: "Agent", task: str, inputs: dict[str, Any], wanted: dict
     return await agent.quote(plan if plan is not None else task, inputs, wanted=wanted)
 
 
-async def _run_with_progress(
-    agent: "Agent", quote: "Quote", inputs: dict[str, Any], *, approve: str, jsonl: bool
+async def watched(
+    agent: "Agent",
+    steps: Sequence[str],
+    start: Callable[..., Coroutine[Any, Any, "RunResult"]],
+    *,
+    approve: str,
+    jsonl: bool,
 ) -> "RunResult":
+    """Drive a run with its progress on stderr; an interrupt stops it and gives what it had until then.
+
+    `start` takes `on_event` and `approve`, as `Agent.run` does; `steps` are the rows to show.
+    """
     from catp.cli.progress import Progress
     from catp.result import RunCancelled
 
     loop = asyncio.get_running_loop()
-    with Progress([step.name for step in quote.compiled.plan.steps], agent.budget) as progress:
+    with Progress(steps, agent.budget) as progress:
 
         def on_event(event: Any) -> None:
             progress.on_event(event)
@@ -271,7 +299,7 @@ async def _run_with_progress(
                 emit_jsonl("catp.event/1", event.to_json())
 
         policy = approval_policy(approve, progress.paused, stored=agent.store is not None)
-        running = asyncio.ensure_future(agent.run(quote, inputs, on_event=on_event, approve=policy))
+        running = asyncio.ensure_future(start(on_event=on_event, approve=policy))
         with _interrupt_cancels(loop, running):
             try:
                 return await running

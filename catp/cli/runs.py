@@ -12,6 +12,8 @@ from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, em
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
 from catp.cli.runs_approve import approval_cells, approval_json, approve
+from catp.cli.runs_replay import fork, replay
+from catp.cli.runs_resume import cancel, resume
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 
@@ -30,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.callback()
 def group() -> None:
-    """List and show saved runs."""
+    """List and show saved runs, go on with them, fork and replay them."""
 
 
 @app.command("list")
@@ -91,6 +93,10 @@ def show(
 
 
 app.command()(approve)
+app.command()(resume)
+app.command()(cancel)
+app.command()(fork)
+app.command()(replay)
 
 
 def _with_approvals(store: RunStore, run_id: str) -> "tuple[StoredRun, list[Approval]]":

@@ -81,7 +81,7 @@ class Recording:
         self.estimated: set[str] = set()
         self._values = values
         self._clock = clock
-        self._calls = _calls(events, self.lives)
+        self._calls = _calls(events, self.lives, values)
         self._answers = _answers(events, self.lives)
         self._places: dict[int, asyncio.Semaphore] = {}
 
@@ -240,11 +240,14 @@ def _as_then(past: _Past, now: CallEstimate | None) -> CallEstimate | None:
     return replace(now, price=PriceRange(min(expected, past.reserved), expected, max(expected, past.reserved)))
 
 
-def _calls(events: list[RunEvent], lives: Lives) -> dict[tuple[str, int | None, int], deque[_Past]]:
+def _calls(
+    events: list[RunEvent], lives: Lives, values: Mapping[ValueKey, Any]
+) -> dict[tuple[str, int | None, int], deque[_Past]]:
     """Every call that settled, by step, element and alternative, in order."""
     found: dict[tuple[str, int | None, int], deque[_Past]] = defaultdict(deque)
     open_: dict[tuple[str, int | None, int | None], RunEvent] = {}
     cut: dict[tuple[str, int | None], tuple[int, tuple[LedgerRow, ...]]] = {}
+    last = {(e.step, e.element): e.attempt for e in events if e.type == "node.started"}
     for event in events:
         if event.step is None or event.attempt is None:
             continue
@@ -254,16 +257,18 @@ def _calls(events: list[RunEvent], lives: Lives) -> dict[tuple[str, int | None, 
         elif event.type == "node.settled" and key in open_:
             began, data, unit = open_.pop(key), event.data, (event.step, event.element)
             rows = tuple(rows_of(event, data["tool"]))
-            lost = data["outcome"] == "lost"
-            end = lives.end_of_life(began.at_ns) if lost else event.at_ns
+            end = lives.end_of_life(began.at_ns) if data["outcome"] == "lost" else event.at_ns
             ns, before = cut.pop(unit, (0, ()))
             ns += lives.at(end) - lives.at(began.at_ns)
-            if lost:
-                cut[unit] = (ns, (*before, *rows))
-                continue
+            outcome = data["outcome"]
+            if outcome == "lost":
+                if ("step", *unit) not in values or last.get(unit) != event.attempt:
+                    cut[unit] = (ns, (*before, *rows))
+                    continue
+                outcome = "ok"  # somebody said that it was done
             found[event.step, event.element, began.data.get("alternative", 0)].append(
                 _Past(
-                    data["tool"], data["outcome"], ns, (*before, *rows), _money(began.data.get("reserved")),
+                    data["tool"], outcome, ns, (*before, *rows), _money(began.data.get("reserved")),
                     _money(began.data.get("est")), data.get("reason", ""), data.get("error", ""),
                 )
             )  # fmt: skip
