@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from catp.tools.bench.calibrate import Calibrated, calibrate, can_be_calibrated
-from catp.tools.bench.calibration_plot import calibration_picture
 from catp.tools.bench.report import machine
 from catp.tools.builtin import default_catalogue
 from catp.tools.calibration import TARGET
@@ -126,7 +125,6 @@ def main() -> None:
     data = {"benchmark": "calibration", "machine": setting, "seed": options.seed, "profiles": start, **found}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "calibration.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "calibration.svg").write_bytes(calibration_picture(done.calls, "svg"))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,16 @@ def _scatter(
     for missed, colour in ((False, _HELD), (True, _MISSED)):
         chosen = [(x, y) for x, y in pairs if (y > x) is missed]
         name = f"above its p95: {len(chosen)} of {len(pairs)}" if missed else f"covered: {len(chosen)}"
-        axes.scatter([x for x, _ in chosen], [y for _, y in chosen], s=7, color=colour, alpha=0.5, lw=0, label=name)
+        axes.scatter(
+            [x for x, _ in chosen],
+            [y for _, y in chosen],
+            s=7,
+            color=colour,
+            alpha=0.5,
+            lw=0,
+            label=name,
+            rasterized=True,
+        )
     if pairs:
         ends = [min(min(pair) for pair in pairs), max(max(pair) for pair in pairs)]
         axes.plot(ends, ends, color=_QUIET, lw=1)
