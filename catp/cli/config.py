@@ -1,5 +1,6 @@
 """`catp config show`: every setting, its value and where it came from."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -42,4 +43,6 @@ def _shown(settings: Settings, key: str) -> str | None:
     value = getattr(settings, key)
     if value is None:
         return None
+    if key == "store":
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(value))  # a password is nobody's business
     return format_usd(value) if key in ("budget", "assume_price") else str(value)

@@ -41,14 +41,17 @@ def myself() -> str:
 
 
 def alive(owner: str | None, heartbeat_ns: int | None, *, now_ns: int | None = None) -> bool:
-    """True if the process drives the run: it exists where it can be looked up, else it was heard of a minute ago."""
+    """True if the process drives the run: it exists where it can be looked up, else it was heard of a minute ago.
+
+    The clocks of machines that share a store must agree within that minute; one that is ahead is not taken for dead.
+    """
     if owner is None:
         return False
     place, pid, start = owner.rsplit(":", 2)
     if place == _place(os.getpid()):
         return _exists(int(pid)) and _started(int(pid)) == start
     now = time.time_ns() if now_ns is None else now_ns
-    return heartbeat_ns is not None and abs(now - heartbeat_ns) < STALE_S * 1e9
+    return heartbeat_ns is not None and now - heartbeat_ns < STALE_S * 1e9
 
 
 def claim(connection: Connection, run_id: str, *, owner: str | None = None) -> None:

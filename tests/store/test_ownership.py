@@ -128,6 +128,7 @@ def test_who_is_alive() -> None:
     elsewhere, now = f"other-host/b/1:{pid}:{start}", time.time_ns()
     assert ownership.alive(elsewhere, now - 59 * 10**9, now_ns=now)
     assert not ownership.alive(elsewhere, now - 61 * 10**9, now_ns=now)
+    assert ownership.alive(elsewhere, now + 3600 * 10**9, now_ns=now)  # a clock that is ahead, or ours went back
     assert not ownership.alive(elsewhere, None)
     assert ownership.alive("1:77:5", now, now_ns=now)
 
