@@ -87,6 +87,16 @@ def die_once(mark: str, who: str) -> str:
     return "alive"
 
 
+@tool(price=CENT_A_SECOND)
+def stay_once(mark: str) -> str:
+    """Never come back from the first call; end well at the next."""
+    path = Path(mark)
+    if not path.exists():
+        path.write_text("been here")
+        time.sleep(600)
+    return "alive"
+
+
 @tool
 def double(data: bytes, grow_mb: int = 0) -> bytes:
     """Change the data in place."""
@@ -104,4 +114,4 @@ def choosy(text: str) -> str:
     return text
 
 
-CATALOGUE = Catalogue([where, count, total, sleep, fetch, hang, die_once, double, choosy])
+CATALOGUE = Catalogue([where, count, total, sleep, fetch, hang, die_once, stay_once, double, choosy])

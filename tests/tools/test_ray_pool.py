@@ -1,7 +1,7 @@
 """Tool calls on a real local Ray: results and bills as at home, stopped for real, settled once whatever dies."""
 
 import asyncio
-import importlib.util
+import json
 import logging
 import os
 import signal
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,24 +27,13 @@ from catp.runtime.run import Run
 from catp.store.store import RunStore
 from catp.tools import ToolFailed, ToolUnavailable, command_tool
 from catp.tools.adapters.ray_pool import RayPool
+from tests.tools import on_ray
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'catp[ray]'")
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 
-def _load() -> ModuleType:
-    """Load the tools as a module of the user's, which their workers can find by its file."""
-    spec = importlib.util.spec_from_file_location("on_ray", Path(__file__).with_name("on_ray.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["on_ray"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-on_ray = _load()
 CATALOGUE = on_ray.CATALOGUE
 
 
@@ -380,6 +368,21 @@ async def test_a_place_that_died_while_idle_is_replaced_unnoticed(pools: Pools) 
     second = (await backend.call({"text": ""}, timeout=20)).value
     assert second.pid != first.pid
     assert not alive(str(first.pid))
+
+
+@pytest.mark.slow
+async def test_a_lost_node_costs_one_call_which_is_made_again_on_another(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.tools.two_nodes", tmp_path / "mark",
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 100)
+    told = json.loads(next(line for line in out.decode().splitlines() if line.startswith('{"outputs"')))  # among Ray's
+    assert told["outputs"] == {"b": 5}
+    assert sorted(told["settled"]) == [["a", 1, "error"], ["a", 2, "ok"], ["b", 1, "ok"]]
+    assert told["spent"] == sum(amount for *_, amount, _source in told["rows"])
+    (lost,) = [row for row in told["rows"] if row[:2] == ["a", 1] and row[2] != "call"]
+    assert lost[4] == "estimated"
 
 
 # --- what cannot run --------------------------------------------------------------------------------------------------
