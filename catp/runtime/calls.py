@@ -449,7 +449,7 @@ class ToolCall:
             self.host.post(Warned(now, self.call.step, self.call.element, level.to_json()))
         self.over = True
         if self.flight is not None:
-            self.flight.leave(self)
+            self.flight.leave(self, failed=result in ("error", "timeout"))
         if result != "ok":
             self.host.forget(self)
         self.ended = CallEnded(now, self.call.id, result, reason, error_type, amount, data, permanent)

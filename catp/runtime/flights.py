@@ -10,8 +10,9 @@
 
 Whoever waits holds neither a slot nor money, so nobody can wait for somebody who waits for him. A call that queues for
 a slot or for money does not lead yet, so it keeps nobody waiting who could start. Errors are not shared: after a
-failure the next one calls for itself. All of it runs in one event loop and needs no lock; only encoding and decoding of
-large values happen elsewhere.
+failure the next one calls for itself, after two failures two at once, then four, so that a tool that is down does not
+make a thousand calls wait for one another. All of it runs in one event loop and needs no lock; only encoding and
+decoding of large values happen elsewhere.
 """
 
 import asyncio
@@ -97,11 +98,13 @@ class Flights:
 class Flight:
     """The calls with one key that are under way."""
 
-    __slots__ = ("_busy", "_flights", "_idle", "_leader", "_members", "_table", "key")
+    __slots__ = ("_at_once", "_busy", "_failures", "_flights", "_idle", "_leaders", "_members", "_table", "key")
 
     def __init__(self, key: str, flights: Flights, table: dict[str, "Flight"]) -> None:
         self.key = key
-        self._leader: Member | None = None
+        self._leaders: dict[Member, None] = {}
+        self._failures = 0
+        self._at_once = 1
         self._members: dict[Member, None] = {}
         self._idle: dict[Member, None] = {}
         self._busy = False
@@ -122,42 +125,44 @@ class Flight:
 
     def may_lead(self, member: Member) -> bool:
         """Ask before calling; if the answer is no, the member waits and will be told."""
-        if not self._busy and (self._leader is None or member.alone):
+        if not self._busy and (len(self._leaders) < self._at_once or member.alone):
             return True
         self._idle[member] = None
-        if self._leader is not None:
-            member.wait(self._leader)
+        if self._leaders:
+            member.wait(next(iter(self._leaders)))
         return False
 
     def lead(self, member: Member) -> None:
         """The member has its slot and its money, and calls."""
-        if self._leader is None:
-            self._leader = member
+        if len(self._leaders) < self._at_once:
+            self._leaders[member] = None
         else:
             self.leave(member)
 
-    def leave(self, member: Member) -> None:
-        """The member has ended without a result to share."""
+    def leave(self, member: Member, *, failed: bool = False) -> None:
+        """The member has ended without a result to share; `failed` if its call could not be made as it should."""
+        if failed and member in self._leaders:
+            self._failures += 1
+            self._at_once = self._failures
         self._part(member)
-        if self._leader is member:
-            self._leader = None
         self._go_on()
 
     def landed(self, member: Member, value: Any, made: CacheEntry, life_s: float) -> None:
         """The leader has a result; `made` describes it but for the value, and it is kept for `life_s` seconds."""
-        if self._leader is member:
-            self._leader = None
-            self._part(member)
+        if member in self._leaders:
+            for leader in list(self._leaders):
+                self._part(leader)  # whoever else calls goes on by himself
             self._work(self._settle(value, made, life_s))
 
     def _part(self, member: Member) -> None:
         member.flight = None
+        self._leaders.pop(member, None)
         self._members.pop(member, None)
         self._idle.pop(member, None)
 
     def _go_on(self) -> None:
         """Let those who wait compete if nobody is at work for them; end when nobody is left."""
-        if not self._busy and self._leader is None:
+        if not self._busy and len(self._leaders) < self._at_once:
             waiting, self._idle = list(self._idle), {}
             for member in waiting:
                 if member.flight is self:

@@ -307,6 +307,26 @@ async def test_one_follower_takes_over_when_the_leader_fails(world: World) -> No
     assert {outcome.wall_ms for outcome in outcomes[1:]} == {4000}
 
 
+async def test_a_tool_that_is_down_is_not_asked_one_by_one(world: World) -> None:
+    """After two failures two call at once, then four, eight, ...: nobody waits for a thousand failures in a row."""
+    tool = world.tools.add("t", _fails, takes_s=1.0, cache_ttl_s=600.0)
+    outcomes = await world.all(*(world.start('a = t("x")\nout a') for _ in range(200)))
+    assert {outcome.status for outcome in outcomes} == {"failed"}
+    assert len(tool.calls) == 200
+    assert sorted({outcome.wall_ms for outcome in outcomes})[:3] == [1000, 2000, 3000]
+    assert max(outcome.wall_ms for outcome in outcomes) <= 12_000
+
+
+async def test_it_comes_back_while_many_ask(world: World) -> None:
+    down = [ToolFailed("t", "down")] * 6
+    tool = world.tools.add("t", takes_s=1.0, script=[*down, "up"], cache_ttl_s=600.0)
+    outcomes = await world.all(*(world.start('a = t("x")\nout a') for _ in range(50)))
+    assert sum(outcome.status == "failed" for outcome in outcomes) == 6
+    assert len(tool.calls) < 20
+    assert sum(outcome.spent for outcome in outcomes) == len(tool.calls) * CENT
+    assert (await world.run('a = t("x")\nout a')).savings == CENT
+
+
 async def test_one_follower_takes_over_when_the_leader_is_cancelled(world: World) -> None:
     tool = world.tools.add("t", takes_s=10.0, cache_ttl_s=600.0)
     runs = [world.start('a = t("x")\nout a') for _ in range(4)]
@@ -501,6 +521,10 @@ def test_caching_changes_no_result_and_no_sum(
             assert ours.spent <= plain.spent
             assert ours.spent + ours.savings >= plain.spent  # nothing is saved that would not have been paid
     assert world.cache.size <= kilobytes * 1024
+
+
+def _fails(x: str) -> str:
+    raise ToolFailed("t", "down")
 
 
 def _fails_on_q(x: str) -> str:
