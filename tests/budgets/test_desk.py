@@ -241,7 +241,7 @@ def test_a_clock_that_goes_back_gives_no_room_of_a_past_day_and_ends_no_reservat
     assert no is not None
     assert no.available == 10
     desks.wall.forward(3600)
-    other.renew()  # another process: it cannot know whether the money's holder lives, only that nobody holds it for days
+    other.renew()  # it cannot know whether the money's holder lives, only that nobody holds any for days
     assert hold(other, 3, 20) is not None
     desks.wall.forward(120)
     assert hold(other, 3, 20) is None
