@@ -27,7 +27,7 @@ __all__ = ["calibrate"]
 
 def calibrate(
     names: Annotated[list[str] | None, typer.Argument(metavar="[TOOL]...", help="Only these tools.")] = None,
-    calls: Annotated[int, typer.Option(min=1, help="Measured calls; as many are made before, to learn from.")] = 400,
+    calls: Annotated[int, typer.Option(min=1, help="Measured calls; as many are made before, to learn from.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed makes other inputs.")] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg|png", help="Draw predicted against actual.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="Judge the calls of saved runs; make none.")] = False,
