@@ -266,3 +266,48 @@ def test_at_a_terminal_either_the_person_or_somebody_elsewhere_decides(project: 
     assert os.waitstatus_to_exitcode(status) == 0, seen
     assert (b"plan: granted by grace" in seen) is (decides == "elsewhere")
     assert lines(project / "paid.txt") == ["account of ada"]
+
+
+# --- after a restart ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("plan", "step"), [("step.plan", ("--step", "done")), ("whole.plan", ())])
+def test_a_run_that_waits_goes_on_after_a_restart_and_pays_nothing_twice(
+    project: Path, plan: str, step: tuple[str, ...]
+) -> None:
+    run = later(project, plan)
+    again = catp(project, "runs", "resume", run, "--approve", "later", "--json")
+    assert run_of(again) == run
+    assert len(waiting(project)) == 1
+    assert catp(project, "runs", "approve", run, *step).returncode == 0
+    done = catp(project, "runs", "resume", run, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["spent_usd"] == "0.006"
+    assert lines(project / "looked.txt") == ["ada"]
+    assert lines(project / "paid.txt") == ["account of ada"]
+    ledger = json.loads(catp(project, "runs", "show", run, "--json").stdout)["ledger"]
+    assert [(row["step"], row["amount_usd"]) for row in ledger] == [("found", "0.001"), ("done", "0.005")]
+
+
+def test_a_larger_budget_is_asked_about_again_and_a_denial_ends_the_run(project: Path) -> None:
+    run = later(project, "step.plan")
+    assert catp(project, "runs", "approve", run).returncode == 0
+    raised = catp(project, "runs", "resume", run, "--budget", "0.05", "--approve", "later", "--json")
+    assert run_of(raised) == run
+    assert [item["cap_usd"] for item in waiting(project)] == ["0.05"]
+    assert catp(project, "runs", "approve", run, "--deny").returncode == 0
+    done = catp(project, "runs", "resume", run, "--budget", "0.05")
+    assert done.returncode == 4, done.stderr
+    assert not (project / "paid.txt").exists()
+
+
+def test_a_waiting_process_that_is_killed_loses_nothing(project: Path, start: Any) -> None:
+    process = start("run", "step.plan", "-i", "who=ada")
+    run = asked(project)["run"]
+    process.kill()
+    process.wait()
+    done = catp(project, "runs", "approve", run)
+    assert f"go on with: catp runs resume {run}" in done.stdout
+    assert catp(project, "runs", "resume", run).returncode == 0
+    assert lines(project / "looked.txt") == ["ada"]
+    assert lines(project / "paid.txt") == ["account of ada"]
