@@ -75,7 +75,7 @@ def new_run(plan: CompiledPlan, run_id: str | None = None) -> NewRun:
     return NewRun(run_id or new_run_id(), plan.digest, "plan", {}, len(plan.plan.steps))
 
 
-async def recorded(plan: CompiledPlan) -> tuple[RunEvent, ...]:
+async def recorded(plan: CompiledPlan) -> Sequence[RunEvent]:
     about = {"task": "a task", "policy": "search", "project": "p", "agent": "bot"}
     run = Run(plan, {"t": "text"}, CATALOGUE, ledger=Ledger(), about=about)
     return (await run.wait()).events

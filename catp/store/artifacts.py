@@ -109,7 +109,10 @@ class ArtifactStore:
         """See `Artifacts.sync`."""
         paths = [self.path(digest) for digest in digests]
         for path in dict.fromkeys([*paths, *(path.parent for path in paths)]):
-            handle = os.open(path, os.O_RDONLY)
+            try:
+                handle = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:  # dropped meanwhile: nobody wants it
+                continue
             try:
                 os.fsync(handle)
             finally:

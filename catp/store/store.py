@@ -10,6 +10,7 @@ transaction or raises `StoreError` and changes nothing.
 """
 
 import json
+import re
 import time
 from builtins import list as list_
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from catp.tools.call_fact import CallFact
 __all__ = ["NewRun", "RunStore", "RunSummary", "StoreError", "StoredOutput", "StoredRun"]
 
 _PAGE = 2_000
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class RunStore:
@@ -114,9 +116,11 @@ class RunStore:
         """Return a large value by its digest.
 
         Raises:
-            FileNotFoundError: It is gone.
+            FileNotFoundError: It is gone, or this is no digest.
             ValueError: Its bytes were changed.
         """
+        if not _DIGEST.fullmatch(sha256):  # it may come from outside, and becomes part of a path
+            raise FileNotFoundError(f"there is no artifact {sha256!r}")
         return self.artifacts.get(sha256)
 
     def locate(self, sha256: str) -> str:

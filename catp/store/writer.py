@@ -32,6 +32,7 @@ MOST_WAITING = 200_000
 
 _BATCH = 10_000
 _GRACE_S = 1.0
+_MOST_UNSYNCED = 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
 
@@ -207,7 +208,7 @@ class JournalWriter:
         with named(self._database.name):
             for row in part.rows:
                 self._unsynced.update(self._artifacts.put(artifact) for artifact in row.artifacts)
-            if durable:
+            if durable or len(self._unsynced) > _MOST_UNSYNCED:
                 self._artifacts.sync(self._unsynced)
                 self._unsynced.clear()
         batch = Batch(

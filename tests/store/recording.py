@@ -84,7 +84,17 @@ async def unpriced(text: str) -> str:
     return text
 
 
-CATALOGUE = Catalogue([up, words, fails, unpriced])
+sent: list[str] = []
+
+
+@tool(price=PerCall("0.001"), effects="write")
+async def send(text: str) -> str:
+    """Act on the world."""
+    sent.append(text)
+    return "sent"
+
+
+CATALOGUE = Catalogue([up, words, fails, unpriced, send])
 PLAN = """in t: text
 a = words(t)
 b = up(each a)

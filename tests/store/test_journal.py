@@ -14,7 +14,9 @@ from catp.runtime.replay import rebuild
 from catp.store.database import Work
 from catp.store.errors import StoreError, StoreUnavailable
 from catp.store.store import RunStore
-from tests.store.recording import NANO, call_events, created, drive, finished, new_run, plan_of
+from tests.store.recording import NANO, call_events, created, drive, finished, new_run, plan_of, sent
+
+SENDING = "in t: text\na = send(t)\nb = up(t)\nout a?, b"
 
 
 async def test_a_real_run_is_kept_whole(store: RunStore) -> None:
@@ -158,6 +160,30 @@ async def test_durable_fails_in_bounded_time_and_the_run_is_told(
     outage.over.set()
     await journal.durable()
     assert await journal.close() is None
+    store.close()
+
+
+async def test_nothing_is_written_to_the_world_without_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catp.store.writer._GRACE_S", 0.2)
+    store = RunStore(tmp_path / "runs.db", busy_s=0.1)
+    run_id = new_run_id()
+    sent.clear()
+    journal = store.begin(plan_of(run_id, SENDING))
+    outage = Outage(store, monkeypatch)
+    outcome = await drive(journal, run_id, plan=SENDING)
+    assert (outcome.steps["a"].status, outcome.steps["b"].status) == ("failed", "ok")
+    assert "not called: run store" in outcome.steps["a"].reason
+    assert "the cable is out" in outcome.steps["a"].reason
+    assert sent == []
+    outage.over.set()
+    assert await journal.close() is None
+    again = new_run_id()
+    journal = store.begin(plan_of(again, SENDING))
+    assert (await drive(journal, again, plan=SENDING)).steps["a"].status == "ok"
+    assert sent == ["three short words"]
+    await journal.close()
     store.close()
 
 

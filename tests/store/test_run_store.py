@@ -149,6 +149,9 @@ async def test_a_value_whose_file_is_gone_or_changed_says_so(sqlite_store: RunSt
     journal.value("step", "a", None, "long " * 5000)
     await journal.close()
     value = sqlite_store.values(run.run_id)[0]
+    for no_digest in ("", "../runs.db", "0" * 63, "G" * 64):
+        with pytest.raises(FileNotFoundError, match="no artifact"):
+            sqlite_store.artifact(no_digest)
     file = next(path for path in (tmp_path / "artifacts").rglob("*") if path.is_file())
     file.write_bytes(b"short")
     with pytest.raises(ValueError, match="corrupt"):
