@@ -12,73 +12,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from catp.tools.adapters.ray_actor import KEPT, CallActor
-from catp.tools.adapters.ray_cluster import (
-    PoolError,
-    Resources,
-    capacity,
-    cause,
-    check_connected,
-    connect,
-    forget,
-    in_ray_thread,
-    offers,
-    soon,
-)
+from catp.tools.adapters.ray_cluster import PoolError, Resources, capacity, cause, connect, in_ray_thread, offers, soon
+from catp.tools.adapters.ray_place import Place, create, environment, kill, report
 from catp.tools.workers import WorkerLimits
 
-__all__ = ["Place", "Places"]
+__all__ = ["Places"]
 
 _log = logging.getLogger("catp.tools")
 
-_PING_S = 5.0
-_FRESH_S = 1.0
-"""A place heard of so recently is taken to be alive; others are asked before a call is trusted to them."""
 _POLL_S = 1.0
 _QUIET_S = 30.0
 _STARTS = 3
 """Times a place whose node is lost while it starts is started elsewhere."""
-
-
-class Place:
-    """One actor, from this side."""
-
-    def __init__(self, actor: Any, where: str) -> None:
-        self.actor = actor
-        self.where = where
-        self.dead = False
-        self.warm: deque[str] = deque(maxlen=KEPT)
-        self.heard = asyncio.get_running_loop().time()
-
-    async def answers(self) -> bool:
-        """True if the place is still there."""
-        try:
-            check_connected()
-            if asyncio.get_running_loop().time() - self.heard < _FRESH_S:
-                return True
-            async with asyncio.timeout(_PING_S):
-                await asyncio.shield(_report(self.actor))
-        except Exception:  # whatever it is: this place is of no use
-            return False
-        return True
-
-    def kill(self) -> None:
-        """Have Ray end the actor, and with it what it runs. Does not wait; harmless when repeated."""
-        if not self.dead:
-            self.dead = True
-            soon(partial(_kill, self.actor))
-
-    async def gone(self) -> None:
-        """Wait until a killed place has ended, for a while."""
-        with suppress(Exception):  # its end is what is waited for
-            async with asyncio.timeout(_PING_S):
-                while True:
-                    await _report(self.actor)
-                    await asyncio.sleep(0.01)
 
 
 class Places:
@@ -95,7 +43,7 @@ class Places:
         self._limits = WorkerLimits(threads=max(1, int(resources.cpus)), **memory)
         self._address, self._resources, self._most = address, resources, most
         self._idle_s, self._patience_s = idle_s, patience_s
-        self._options = resources.options() | {"runtime_env": _environment(runtime_env or {})}
+        self._options = resources.options() | {"runtime_env": environment(runtime_env or {})}
         self._capacity: int | None = None
         self._all: set[Place] = set()
         self._idle: deque[Place] = deque()
@@ -217,7 +165,11 @@ class Places:
             return
         error = task.exception()
         if error is not None:
-            self._refuse(_told(error))
+            reason = _told(error)
+            if self._all:
+                _log.warning("%s; calls wait for the %d place(s) there are", reason, len(self._all))
+            else:
+                self._refuse(reason)
         elif (place := task.result()) is not None:
             self._all.add(place)
             self._hand_on(place)
@@ -239,14 +191,9 @@ class Places:
                     break
         raise reason
 
-    def _create(self) -> Any:
-        import ray
-
-        return ray.remote(CallActor).options(**self._options).remote(self._limits)
-
     async def _started_once(self) -> Place | None:
-        actor = await in_ray_thread(self._create)
-        reporting = _report(actor)
+        actor = await in_ray_thread(partial(create, self._options, self._limits))
+        reporting = report(actor)
         place, polls = None, 0
         try:
             while not (await asyncio.wait({reporting}, timeout=_POLL_S))[0]:
@@ -261,7 +208,7 @@ class Places:
         finally:
             reporting.cancel()
             if place is None:
-                soon(partial(_kill, actor))
+                soon(partial(kill, actor))
 
     async def _check_possible(self, reporting: "asyncio.Future[str]") -> None:
         """Raise `PoolError` if for a while there has been no node that a place could ever start on."""
@@ -296,37 +243,6 @@ class Places:
                 self._end(place)
         if self._idle:
             self._wake_later()
-
-
-def _environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a runtime environment in which Ray does not kill the actor's own children before the actor.
-
-    It would kill worker processes one by one and leave alive what they started; without it the kernel kills whole
-    process groups when the actor has gone (see `catp.tools.worker`).
-    """
-    variables = {"RAY_kill_child_processes_on_worker_exit": "0", **wanted.get("env_vars", {})}
-    return {**wanted, "env_vars": variables}
-
-
-def _report(actor: Any) -> "asyncio.Future[str]":
-    """Ask a place to report."""
-
-    async def asked() -> str:
-        check_connected()
-        where: str = await actor.report.remote()
-        return where
-
-    report = asyncio.ensure_future(asked())
-    report.add_done_callback(forget)
-    return report
-
-
-def _kill(actor: Any) -> None:
-    import ray
-
-    with suppress(Exception):  # the connection was closed, or the actor is of an earlier one: it is gone either way
-        check_connected()
-        ray.kill(actor, no_restart=True)
 
 
 def _node_lost(error: BaseException) -> bool:

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from catp.tools import frames
 from catp.tools.adapters.ray_actor import Answer, Done, RemoteCall, Stopped
 from catp.tools.adapters.ray_cluster import PoolError, Resources, cause, forget, in_ray_thread
-from catp.tools.adapters.ray_places import Place, Places
+from catp.tools.adapters.ray_place import Place
+from catp.tools.adapters.ray_places import Places
 from catp.tools.backends import AsyncBackend, ProcessBackend, ThreadBackend, nobody_asked
 from catp.tools.contract import Contract
 from catp.tools.errors import ToolCrashed, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
