@@ -79,6 +79,11 @@ class ProfileBook:
         book.calibration = self.calibration.merged(other.calibration)
         return book
 
+    def absorb(self, other: "ProfileBook") -> None:
+        """Add the calls of another book, the later ones, to this one."""
+        both = self.merge(other)
+        self._profiles, self.calibration = both._profiles, both.calibration
+
     def copy(self, changing: Iterable[tuple[str, str]]) -> "ProfileBook":
         """Return a book in which only the profiles of these (tool, version) pairs may be changed: they are copies."""
         book = ProfileBook(self._profiles)

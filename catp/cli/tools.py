@@ -18,6 +18,7 @@ from catp.tools.bench.report import typical_facts
 from catp.tools.calibration import TARGET
 from catp.tools.catalogue import Catalogue
 from catp.tools.profile import Profile, ProfileBook, ProfileError
+from catp.tools.profile_file import changed_profiles
 
 if TYPE_CHECKING:
     from catp.planlang.registry_view import CallEstimate
@@ -162,10 +163,11 @@ def bench(
         fail("no packaged examples fit these tools", EXIT_USAGE, help=f"known: {', '.join(sorted(known))}")
     target = save or settings.profiles
     try:
-        book = report.profiles
-        if save is None and target.exists():
-            book = ProfileBook.load(target).merge(book)
-        book.save(target)
+        if save is None:
+            with changed_profiles(target) as book:
+                book.absorb(report.profiles)
+        else:
+            report.profiles.save(target)
     except ProfileError as error:
         fail(str(error), EXIT_USAGE)
     if svg is not None:
