@@ -16,6 +16,9 @@ from catp.cache.worth import OVERHEAD
 from catp.planlang.money import Money
 from catp.runtime.codec import Encoded, encode
 from catp.runtime.hooks import CacheEntry, Found
+from catp.store.audit import audit
+from catp.store.rebuild import rebuild
+from catp.store.rollups import leaderboard
 from catp.store.store import RunStore
 from catp.tools.decorator import tool
 from catp.tools.price import PerCall
@@ -185,6 +188,68 @@ async def test_the_record_shows_what_was_saved(store: RunStore) -> None:
     assert (row["kind"], row["amount_nano"], row["saved_nano"]) == ("cache", 0, 10_000_000)
     assert [fact.tool for fact in store.calls()] == ["look", "look"]  # a hit teaches nothing about the tool
     assert CALLS == ["x", "x"]
+
+
+async def test_sums_of_days_lists_and_runs_agree_with_the_ledger(store: RunStore) -> None:
+    """With cached, uncached and failed calls: what is stored adds up, and adds up the same when it is made anew."""
+    async with Agent([look], store=store) as agent:
+        results = await asyncio.gather(
+            *(agent.run("in q: list[text]\na = look(each q)\nout a", {"q": ["x", text, "x"]}) for text in "xyzxy")
+        )
+        results.append(await agent.run(PLAN, {"q": "x"}))
+    assert store.database.read(audit) == []
+    listed = {run.id: run for run in store.list()}
+    for _ in range(2):
+        for result in results:
+            assert (listed[result.run_id].cost, listed[result.run_id].saved) == (result.spent, result.savings)
+        [use] = store.database.read(leaderboard)
+        assert (use.cost, use.saved) == (sum(r.spent for r in results), sum(r.savings for r in results))
+        assert (use.n, use.cached) == (16, 13)
+        store.database.write(rebuild)
+        assert store.database.read(audit) == []
+        listed = {run.id: run for run in store.list()}
+    assert sum(result.spent for result in results) == 3 * 10_000_000
+
+
+RESUMED = (
+    TOOLS.partition("async def main()")[0].replace("import asyncio", "import asyncio, os, time")
+    + """
+@tool(placement="thread", price=PerCall("0.01"))
+def die(words: list[str]) -> str:
+    if len(sys.argv) > 3:
+        time.sleep(0.5)  # the record is written in batches
+        os._exit(9)
+    return " ".join(words)
+
+async def main():
+    plan = 'in q: text\\na = look(q)\\nb = die(a)\\nout a, b'
+    async with Agent([look, die], store=sys.argv[1]) as agent:
+        if len(sys.argv) > 3:
+            await agent.run("in q: text\\na = look(q)\\nout a", {"q": "a b"})
+            await agent.run(plan, {"q": "a b"})
+        run = agent.store.list()[0]
+        result = await agent.resume(run.id)
+        rows = [[row.step, row.kind, row.amount, row.saved] for row in result.ledger]
+        print(json.dumps({"b": result.outputs["b"], "rows": rows, "savings": result.savings}))
+
+asyncio.run(main())
+"""
+)
+
+
+def test_a_run_that_was_killed_keeps_what_it_had_saved(tmp_path: Path) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(RESUMED)
+    command = [sys.executable, str(script), str(tmp_path / "runs.db"), str(log)]
+    killed = subprocess.run([*command, "die"], capture_output=True, text=True, check=False)
+    assert killed.returncode == 9, killed.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["b"], found["savings"]) == ("a b", 10_000_000)
+    assert found["rows"][0] == ["a", "cache", 0, 10_000_000]
+    assert [row[0] for row in found["rows"][1:]] == ["b", "b"]  # the call that died with the process, and the next
+    assert log.read_text() == "a b\n"
 
 
 async def test_an_agent_may_go_without(store: RunStore) -> None:
