@@ -9,13 +9,14 @@ server ends because they block each other are run again.
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from catp.store.database import Database, Work
@@ -147,19 +148,12 @@ async def _once(engine: AsyncEngine, work: Work[T], options: dict[str, Any]) -> 
             return await connection.run_sync(work)
 
 
-class _server_errors:  # used like a function
+@contextmanager
+def _server_errors(store: str) -> Iterator[None]:
     """Turn asyncpg's own errors, which SQLAlchemy does not wrap while it connects, into `StoreUnavailable`."""
-
-    def __init__(self, store: str) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if (
-            error is not None
-            and type(error).__module__.startswith("asyncpg")
-            and not isinstance(error, SQLAlchemyError)
-        ):
-            raise StoreUnavailable(f"run store {self._store}: {error}") from error
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("asyncpg"):
+            raise StoreUnavailable(f"run store {store}: {error}") from error
+        raise

@@ -90,6 +90,7 @@ class JournalWriter:
         self._artifacts = artifacts
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._closing = False
         self._lock = threading.Lock()
         self._give_up = threading.Event()
         self._driven: dict[str, Track] = {}
@@ -103,28 +104,33 @@ class JournalWriter:
 
     def put(self, entry: Entry) -> None:
         """Hand an entry over; returns at once and never raises."""
-        if self._thread is None:
-            self._start()
         track = entry.track
         if track.problem is None and self._queue.qsize() >= MOST_WAITING:
             reason = str(self.trouble or f"run store {self._database.name}: too slow")
             track.problem = StoreUnavailable(f"{reason}; more than {MOST_WAITING:,} events are waiting")
         if track.problem is None or entry.release:
             self._queue.put(entry)
+            if self._thread is None:
+                self._start()
         elif entry.done is not None:
             _resolve(entry.done, track.problem)
 
     def close(self) -> None:
         """Write what is waiting, for at most `patience_s` if the store cannot be written, and end the thread."""
         with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is None:
-            return
+            thread = self._thread
+            if thread is None or self._closing:
+                return
+            self._closing = True
         self._queue.put(None)
         thread.join(self.patience_s)
         self._give_up.set()
         thread.join()
         self._give_up.clear()
+        with self._lock:  # only now: two threads would write the events of one run out of order
+            self._thread, self._closing = None, False
+        if not self._queue.empty():
+            self._start()
 
     def _start(self) -> None:
         with self._lock:

@@ -214,6 +214,27 @@ async def test_closing_a_store_that_cannot_be_written_ends(tmp_path: Path, monke
     assert RunStore(tmp_path / "runs.db").list() == []
 
 
+async def test_a_store_may_be_closed_by_others_while_runs_write(store: RunStore) -> None:
+    run = new_run()
+    journal = store.begin(run)
+    journal.event(created(run))
+    over = threading.Event()
+
+    def close_again_and_again() -> None:
+        while not over.is_set():
+            store.close()
+
+    closer = asyncio.create_task(asyncio.to_thread(close_again_and_again))
+    for seq in range(2, 2000):
+        journal.event(RunEvent(seq, run.run_id, NANO, "node.ready", f"s{seq}"))
+        if seq % 10 == 0:
+            await asyncio.sleep(0)
+    over.set()
+    await closer
+    assert await journal.close() is None
+    assert [event.seq for event in store.events(run.run_id)] == list(range(1, 2000))
+
+
 async def test_times_may_go_back_the_order_does_not(store: RunStore) -> None:
     run = new_run()
     journal = store.begin(run)
