@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from catp.runtime.codec_classes import DecodeError
 from catp.runtime.codec_images import decode_image, encode_image, is_image
+from catp.runtime.codec_read import TreeReader
 from catp.runtime.codec_shown import shown
-from catp.runtime.codec_tree import TreeReader, TreeWriter
+from catp.runtime.codec_write import TreeWriter
 
 __all__ = ["DecodeError", "Encoded", "decode", "digest_arguments", "encode"]
 
