@@ -35,7 +35,8 @@ class PostgresDatabase(Database):
     """See `Database`.
 
     Args:
-        url: `postgresql://user:password@host:port/database`; asyncpg's options may follow as a query.
+        url: `postgresql://user:password@host:port/database`; the options of `asyncpg.connect`, and `sslmode`, may
+            follow as a query.
         busy_s: How long to wait for a connection, and for rows that another transaction holds, in seconds.
 
     Raises:
@@ -53,7 +54,8 @@ class PostgresDatabase(Database):
             raise ValueError(
                 f"a run store is a SQLite file, given by its path, or a database postgresql://..., not {url!r}"
             )
-        self._url = parsed.set(drivername="postgresql+asyncpg")
+        options = {"ssl" if name == "sslmode" else name: value for name, value in parsed.query.items()}
+        self._url = parsed.set(drivername="postgresql+asyncpg", query=options)
         self.name = parsed.render_as_string(hide_password=True)
         self._busy_s = busy_s
         self._lock = threading.Lock()
@@ -154,6 +156,8 @@ def _server_errors(store: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, TypeError) and "unexpected keyword" in str(error):
+            raise StoreError(f"run store {store}: unknown option in the URL: {error}") from error
         if type(error).__module__.startswith("asyncpg"):
             raise StoreUnavailable(f"run store {store}: {error}") from error
         raise

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, TimeoutError
 
 __all__ = ["RunOwned", "StoreConflict", "StoreError", "StoreUnavailable", "named"]
 
@@ -47,7 +47,8 @@ def named(store: str) -> Iterator[None]:
             ) from error
         if isinstance(error, IntegrityError | DataError | sqlite3.IntegrityError):
             raise StoreConflict(f"run store {store}: {reason}") from error
-        away = isinstance(error, DBAPIError | sqlite3.Error | TimeoutError)  # the last: no connection became free
+        # A timeout: no connection became free. A programming error: the tables are not what they should be.
+        away = isinstance(error, DBAPIError | sqlite3.Error | TimeoutError) and not isinstance(error, ProgrammingError)
         kind = StoreUnavailable if away else StoreError
         raise kind(f"run store {store}: {reason}") from error
     except OSError as error:
