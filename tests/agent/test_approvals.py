@@ -405,7 +405,8 @@ async def test_another_agent_decides_while_this_one_waits(path: Path) -> None:
     till = Till()
     async with till.agent(path, approve="wait") as bot, till.agent(path) as boss:
         running = asyncio.ensure_future(bot.run(WHOLE, {"who": "ada"}))
-        while not (found := await boss.approvals()):  # noqa: ASYNC110  # the other side is a database
+        while not (found := await boss.approvals()):
+            assert not running.done()
             await asyncio.sleep(0.02)
         await boss.decide(found[0].run_id, by="boss")
         decided = time.monotonic()
@@ -471,7 +472,8 @@ async def test_a_waiting_run_survives_kill_9(path: Path, tmp_path: Path) -> None
     process = start_waiting(tmp_path, path)
     async with Agent(load_bank(tmp_path), store=path, approve="later", budget="0.02") as bot:
         try:
-            while not (found := await bot.approvals()):  # noqa: ASYNC110  # the other side is a process
+            while not (found := await bot.approvals()):
+                assert process.poll() is None
                 await asyncio.sleep(0.05)
         finally:
             process.kill()
