@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import ray
 from ray.cluster_utils import Cluster
 
 from catp.agent import Agent
@@ -26,6 +27,8 @@ async def main(mark: Path) -> None:
         cluster.remove_node(lost, allow_graceful=False)
         cluster.add_node(num_cpus=1)
         result = await running
+    ray.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]  # else every Ray program of this machine finds its address
     rows = [(row.step, row.attempt, row.kind, row.amount, row.source) for row in result.ledger]
     settled = [(e.step, e.attempt, e.data["outcome"]) for e in result.trace if e.type == "node.settled"]
     print(json.dumps({"outputs": dict(result.outputs), "spent": result.spent, "rows": rows, "settled": settled}))
