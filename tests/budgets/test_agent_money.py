@@ -290,8 +290,12 @@ async def test_a_run_that_cannot_be_saved_gets_nothing_of_a_shared_budget(store:
         path = Path(store.database.name)
         agent.spending.desk.close()  # type: ignore[union-attr]  # there is a store
         store.close()
-        for file in path.parent.glob("runs.db*"):
-            file.rename(file.with_name(f"away-{file.name}"))
-        path.mkdir()
+        take_away(path)
         with pytest.raises(RunRefused, match="a shared budget that cannot be read"):
             await agent.run(BARE, {"t": "x"})
+
+
+def take_away(path: Path) -> None:
+    for file in path.parent.glob("runs.db*"):
+        file.rename(file.with_name(f"away-{file.name}"))
+    path.mkdir()
