@@ -4,7 +4,6 @@ Every call writes a line `call TOOL ARGS` and every change of the world a line `
 each, so that nothing of it is lost when the process is killed.
 """
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -138,9 +137,7 @@ async def post(text: str, key: str | None = None) -> str:
 
 
 @tool(price=PerCall("0.01"))
-async def join(
-    tags: list[str], sums: list[str], extra: str, plain: str, mail: str, posts: list[str]
-) -> str:
+async def join(tags: list[str], sums: list[str], extra: str, plain: str, mail: str, posts: list[str]) -> str:
     note("call join")
     return "|".join([*tags, *sums, extra, plain, mail, *posts])
 

@@ -1,21 +1,22 @@
 """`kill -9` at every event of a run in a real process over a real store, then resume in another process."""
 
 import asyncio
-import faulthandler
 import json
 import os
 import random
 import signal
 import sqlite3
+import threading
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catp.agent import Agent
-from catp.planlang.money import parse_usd
 from catp.planlang.parser import parse
 from catp.resume import Decision, Doubt
 from catp.runtime.events import RunEvent
@@ -24,6 +25,7 @@ from tests.durable import shop
 
 pytestmark = pytest.mark.slow
 
+AT_ONCE = 6
 ACTS = {"act order-p1": 1, "act mail": 1, "act post-p1#0": 1, "act post-p1#1": 1, "act post-p1#2": 1}
 
 
@@ -65,21 +67,28 @@ def killer(folder: Path, seq: int, *, after_commit: bool) -> Callable[[RunEvent]
     return watch
 
 
-def in_child(work: Callable[[], Any], result: Path) -> int:
-    """Run `work` in a forked process; its result goes into a file. Returns the signal that ended it, or 0."""
+def fork(work: Callable[[], Any], result: Path) -> int:
+    """Run `work` in a forked process; what it returns, or how it failed, goes into a file. Returns the process id."""
     pid = os.fork()
     if pid == 0:  # the child: nothing of pytest may run in here
         code = 1
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler of its own
-        faulthandler.dump_traceback_later(60, exit=True)
+        watchdog = threading.Timer(90, os._exit, [3])
+        watchdog.daemon = True
+        watchdog.start()
         try:
             result.write_text(json.dumps(work()))
             code = 0
-        except BaseException as error:
-            result.write_text(json.dumps({"error": repr(error)}))
+        except BaseException:
+            result.write_text(traceback.format_exc())
         finally:
             os._exit(code)
-    _, status = os.waitpid(pid, 0)
+    return pid
+
+
+def in_child(work: Callable[[], Any], result: Path) -> int:
+    """Run `work` in a forked process. Returns the signal that ended it, or 0 if it ended well."""
+    _, status = os.waitpid(fork(work, result), 0)
     if os.WIFSIGNALED(status):
         return os.WTERMSIG(status)
     assert os.WEXITSTATUS(status) == 0, result.read_text()
@@ -129,6 +138,7 @@ def next_life(folder: Path, on_event: Callable[[RunEvent], None] | None = None) 
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
     """The run that nobody interrupts, and the number of its last event."""
     folder = tmp_path_factory.mktemp("whole")
+    first_life(tmp_path_factory.mktemp("imports"), None)()  # so that no child has to import anything
     assert in_child(first_life(folder, None), folder / "result") == 0
     with sqlite3.connect(folder / "runs.db") as raw:
         last = raw.execute("SELECT max(run_seq) FROM events").fetchone()[0]
@@ -205,19 +215,34 @@ def killed_and_resumed(folder: Path, wanted: dict[str, Any], seq: int, *, after_
     assert not again, f"called again although finished: {again}"
 
 
+def several(works: list[Callable[[], None]], folder: Path) -> None:
+    """Do all of them, some at once, each in a process of its own that looks after its children."""
+    folder.mkdir(exist_ok=True)
+    waiting = list(enumerate(works))
+    running: dict[int, int] = {}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            number, work = waiting.pop()
+            running[fork(work, folder / f"told{number}")] = number
+        pid, status = os.wait()
+        number = running.pop(pid)
+        assert status == 0, (folder / f"told{number}").read_text()
+
+
 @pytest.mark.parametrize("after_commit", [False, True], ids=["as it happens", "after the commit"])
-@pytest.mark.parametrize("part", range(4))
-def test_killed_at_every_event(
-    whole: tuple[dict[str, Any], int], tmp_path: Path, part: int, after_commit: bool
-) -> None:
+def test_killed_at_every_event(whole: tuple[dict[str, Any], int], tmp_path: Path, after_commit: bool) -> None:
     wanted, last = whole
-    for seq in range(1 + part, last, 4):
-        killed_and_resumed(tmp_path / f"at{seq}", wanted, seq, after_commit=after_commit)
+
+    def at(seq: int) -> Callable[[], None]:
+        return lambda: killed_and_resumed(tmp_path / f"at{seq}", wanted, seq, after_commit=after_commit)
+
+    several([at(seq) for seq in range(1, last)], tmp_path / "told")
 
 
 def test_killed_again_while_it_resumes(whole: tuple[dict[str, Any], int], tmp_path: Path) -> None:
     wanted, last = whole
-    for seed in range(12):
+
+    def again_and_again(seed: int) -> None:
         rng, folder = random.Random(seed), tmp_path / f"seed{seed}"
         folder.mkdir()
         first = killer(folder, rng.randint(3, last - 1), after_commit=True)
@@ -230,22 +255,28 @@ def test_killed_again_while_it_resumes(whole: tuple[dict[str, Any], int], tmp_pa
             assert in_child(next_life(folder), folder / "result") == 0
         check(folder, wanted)
 
+    several([partial(again_and_again, seed) for seed in range(12)], tmp_path / "told")
+
 
 def test_killed_at_any_moment(whole: tuple[dict[str, Any], int], tmp_path: Path) -> None:
     """Not at an event, but whenever a timer of the kernel says so: also in the middle of a tool or of a commit."""
     wanted, _ = whole
-    for seed in range(20):
+
+    def at_a_moment(seed: int) -> None:
         rng, folder = random.Random(seed), tmp_path / f"seed{seed}"
         folder.mkdir()
 
-        def arm(event: RunEvent, rng: random.Random = rng) -> None:
+        def arm(event: RunEvent) -> None:
             if event.type == "run.created":
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.1))  # its default action kills
 
-        ended = in_child(first_life(folder, arm), folder / "result")
-        if ended == 0:
-            check(folder, wanted)
-            continue
-        if last_event(folder):
+        in_child(first_life(folder, arm), folder / "result")
+        with sqlite3.connect(folder / "runs.db") as raw:
+            status = raw.execute("SELECT status FROM runs").fetchone()
+        raw.close()
+        if status == ("running",):
             assert in_child(next_life(folder), folder / "result") == 0
             check(folder, wanted)
+        assert status is None or acts(folder) == ACTS
+
+    several([partial(at_a_moment, seed) for seed in range(24)], tmp_path / "told")

@@ -1,4 +1,4 @@
-"""Runs that lose their process at every entry of the journal, and any tail of the journal with it: on a virtual clock."""
+"""Runs that lose their process at every entry of the journal, and any tail of the journal with it, in virtual time."""
 
 import random
 from collections import Counter
@@ -10,8 +10,7 @@ from catp.runtime.events import RunEvent
 from catp.runtime.replay import rebuild
 from catp.runtime.run import RunOutcome
 from catp.runtime.testing import MemoryJournal
-
-from .twelve import Life, World, finished, started
+from tests.durable.twelve import Life, World, finished, started
 
 
 async def whole() -> tuple[RunOutcome, World, int]:

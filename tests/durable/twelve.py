@@ -110,7 +110,7 @@ class Life:
         return await self.live(settled)
 
 
-def tools(clock: VirtualClock, world: World, journal: MemoryJournal) -> FakeCatalogue:
+def tools(clock: VirtualClock, world: World, journal: MemoryJournal) -> FakeCatalogue:  # noqa: C901 - one tool a line
     catalogue = FakeCatalogue(clock)
 
     def tool(
