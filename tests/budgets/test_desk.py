@@ -268,7 +268,8 @@ def test_a_level_is_told_by_one_process_once(store: RunStore, desks: Desks) -> N
     assert one.reached() == two.reached() == ()
     assert pay(one, 4, 20) == [0.8]
     assert pay(two, 5, 10) == []
-    told = store.database.read(lambda c: report_on(c, stand(store)[0].budget, 0)).told
+    known = stand(store)[0].budget
+    told = store.database.read(lambda c: report_on(c, known, 0)).told
     assert sorted(one.level for one in told) == [0.5, 0.8]
 
 

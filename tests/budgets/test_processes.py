@@ -1,4 +1,4 @@
-"""Many runs in several real processes under one shared budget: the cap holds, sums agree, killed processes give back."""
+"""Many runs in several processes under one shared budget: the cap holds, sums agree, money of the killed comes back."""
 
 import json
 import sqlite3
