@@ -18,7 +18,7 @@ from catp.runtime.commands import (
     TimerFired,
 )
 from catp.runtime.events import StepStatus
-from catp.runtime.repairs import FailedCall
+from catp.runtime.repairs import BLOCKED, FailedCall
 from catp.runtime.revive import decided_call, put_back
 from catp.runtime.state import Problem, RunState, StepRun, Unit
 from catp.runtime.steps import emit, end_step, look_all, wake
@@ -130,7 +130,7 @@ def _fail(state: RunState, unit: Unit, call: Call, event: CallEnded) -> None:
     if _retry(state, unit, call, event):
         return
     unit.problems.append(problem)
-    if event.result in ("error", "timeout", "rejected"):
+    if event.result in ("error", "timeout", "rejected") and event.error_type != BLOCKED:
         tool, arguments = unit.step.info.attempts[call.attempt].tool, event.data.get("arguments")
         state.failures.add(FailedCall(call.step, tool, event.error_type or event.result, event.reason, arguments))
     if event.result == "refused":

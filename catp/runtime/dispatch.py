@@ -26,7 +26,7 @@ from catp.runtime.hooks import Journal, Understudy
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.limits import BudgetRefused
 from catp.runtime.program import AttemptInfo, StepInfo
-from catp.runtime.repairs import Failures
+from catp.runtime.repairs import BLOCKED, Failures
 from catp.runtime.restore import LostCall, Restored
 from catp.runtime.reuse import Reuse, life_of
 from catp.runtime.slots import Slots
@@ -208,7 +208,7 @@ class Dispatcher:
             return
         blocked = self._blocked(spec, args)
         if blocked is not None:
-            self.post(CallEnded(self.clock.now_ns(), call.id, "refused", blocked, "Blocked"))
+            self.post(CallEnded(self.clock.now_ns(), call.id, "error", blocked, BLOCKED, permanent=True))
             return
         estimate = self.estimate(attempt, args)
         if self._understudy is not None:

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money
 
-__all__ = ["MAX_IDENTICAL", "Broken", "FailedCall", "Failures", "Repaired", "Repairer"]
+__all__ = ["BLOCKED", "MAX_IDENTICAL", "Broken", "FailedCall", "Failures", "Repaired", "Repairer"]
+
+BLOCKED = "Blocked"
+"""The error type of a call that was not made because it failed in the same way too often."""
 
 MAX_IDENTICAL = 2
 """How often the same tool may fail with the same arguments and the same error before it is no longer called so."""

@@ -21,8 +21,7 @@ def rebuild(connection: Connection, progress: Callable[[int, int], None] = lambd
     """
     for table in ("steps", "calls", "costs"):
         connection.exec_driver_sql(f"DELETE FROM {table}")
-    for table in ("rollup_day", "rollup_ms"):
-        connection.exec_driver_sql(f"DELETE FROM {table} WHERE NOT pruned")
+    connection.exec_driver_sql("DELETE FROM rollup_day WHERE NOT pruned")
     connection.exec_driver_sql("UPDATE budget_periods SET spent_nano = pruned_nano")
     total = int(query(connection, "SELECT COUNT(*) FROM events")[0][0])
     done = last = 0

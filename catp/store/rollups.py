@@ -1,12 +1,14 @@
 """Daily sums: what each tool and each policy did, cost and saved, and how long it took, without reading every call.
 
 Calls count for the UTC day in which they started, runs for the one in which they were created. Times are counted in
-buckets that grow by 2 ** (1/8), so quantiles are right to about 4.5 % and add up over days. Sums of runs that were
+128 buckets, from 2 ** -6 ms on, that grow by 2 ** (1/4), so quantiles are right to about 9 % and add up over days: the
+buckets of a row are a vector of 32-bit counts, and thousands of rows are added as one matrix. Sums of runs that were
 pruned stay, in rows of their own.
 """
 
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -20,7 +22,8 @@ __all__ = ["LeaderRow", "Roll", "RollKind", "Rolls", "apply_rolls", "drop_empty"
 
 RollKind: TypeAlias = Literal["tool", "policy"]
 
-_PER_OCTAVE = 8
+_PER_OCTAVE, _LOWEST, _BUCKETS = 4, -6, 128
+_NOTHING = bytes(4 * _BUCKETS)
 
 
 @dataclass(slots=True)
@@ -40,7 +43,8 @@ class Roll:
         """Count one time."""
         if math.isfinite(ms) and ms >= 0:
             self.ms += ms
-            bucket = round(math.log2(max(ms, 1e-6)) * _PER_OCTAVE)
+            octave = math.log2(max(ms, 1e-6)) - _LOWEST
+            bucket = min(max(0, math.floor(octave * _PER_OCTAVE)), _BUCKETS - 1)
             self.times[bucket] = self.times.get(bucket, 0) + 1
 
     def add(self, other: "Roll", sign: int = 1) -> None:
@@ -81,31 +85,41 @@ class _About(NamedTuple):
 
 _Key = tuple[str, str, str, str]  # day, project, kind, name
 
-_ADD = """
-INSERT INTO rollup_day (day, project, kind, name, pruned, n, ok, cached, cost_nano, saved_nano, unpriced, ms_sum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (day, project, kind, name, pruned) DO UPDATE SET n = rollup_day.n + excluded.n,
-    ok = rollup_day.ok + excluded.ok, cached = rollup_day.cached + excluded.cached,
-    cost_nano = rollup_day.cost_nano + excluded.cost_nano, saved_nano = rollup_day.saved_nano + excluded.saved_nano,
-    unpriced = rollup_day.unpriced + excluded.unpriced, ms_sum = rollup_day.ms_sum + excluded.ms_sum
+_KEY = "day = ? AND project = ? AND kind = ? AND name = ? AND pruned = ?"
+_START = """
+INSERT INTO rollup_day (day, project, kind, name, pruned, n, ok, cached, cost_nano, saved_nano, unpriced, ms_sum,
+    ms_hist)
+VALUES (?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?) ON CONFLICT (day, project, kind, name, pruned) DO NOTHING
 """
-_ADD_TIMES = """
-INSERT INTO rollup_ms (day, project, kind, name, pruned, bucket, n) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (day, project, kind, name, pruned, bucket) DO UPDATE SET n = rollup_ms.n + excluded.n
+_ADD = f"""
+UPDATE rollup_day SET n = n + ?, ok = ok + ?, cached = cached + ?, cost_nano = cost_nano + ?,
+    saved_nano = saved_nano + ?, unpriced = unpriced + ?, ms_sum = ms_sum + ?, ms_hist = ? WHERE {_KEY}
 """
 
 
 def apply_rolls(connection: Connection, rolls: Rolls, *, sign: int = 1, pruned: bool = False) -> None:
     """Add the sums of a batch (or with `sign` -1 take them away); the rows of its runs must be there."""
-    sums = _by_key(rolls, _about(connection, rolls))
-    rows = [
-        (*key, pruned, sign * r.n, sign * r.ok, sign * r.cached, sign * r.cost, sign * r.saved, sign * r.unpriced,
-         sign * r.ms)
-        for key, r in sorted(sums.items())
-    ]  # fmt: skip
+    sums = sorted(_by_key(rolls, _about(connection, rolls)).items())
+    execute(connection, _START, [(*key, pruned, _NOTHING) for key, _ in sums])
+    # others may add to the same rows of a server at the same time: in one order, each row for itself
+    look = f"SELECT ms_hist FROM rollup_day WHERE {_KEY}" + (
+        " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    )
+    rows = []
+    for key, r in sums:
+        times = _counted(query(connection, look, *key, pruned)[0][0], r.times, sign)
+        added = (r.n, r.ok, r.cached, r.cost, r.saved, r.unpriced, r.ms)
+        rows.append((*(sign * amount for amount in added), times, *key, pruned))
     execute(connection, _ADD, rows)
-    times = [(*key, pruned, bucket, sign * n) for key, r in sorted(sums.items()) for bucket, n in r.times.items()]
-    execute(connection, _ADD_TIMES, times)
+
+
+def _counted(vector: bytes, times: Mapping[int, int], sign: int) -> bytes:
+    if not times:
+        return vector
+    counts = array("I", vector)
+    for bucket, n in times.items():
+        counts[bucket] += sign * n
+    return counts.tobytes()
 
 
 def _about(connection: Connection, rolls: Rolls) -> Mapping[str, _About]:
@@ -172,37 +186,32 @@ def leaderboard(
         f"FROM rollup_day WHERE {where} GROUP BY name",
         *given,
     )
-    times: dict[str, dict[int, int]] = {}
-    for name, bucket, n in query(
-        connection,
-        f"SELECT name, bucket, SUM(n) FROM rollup_ms WHERE {where} GROUP BY name, bucket",
-        *given,
-    ):
-        times.setdefault(name, {})[bucket] = int(n)
-    rows = []
-    for name, n, ok, cached, cost, saved, unpriced, ms in sums:
-        seen = times.get(name, {})
-        counted = sum(seen.values())
-        quantiles = [_quantile(seen, q) for q in (0.5, 0.95, 0.99)]
-        mean = float(ms) / counted if counted else None
-        rows.append(
-            LeaderRow(
-                name, int(n), int(ok), int(cached), Money(int(cost)), Money(int(saved)), int(unpriced), mean, *quantiles
-            )
+    times: dict[str, list[bytes]] = {}
+    for name, vector in query(connection, f"SELECT name, ms_hist FROM rollup_day WHERE {where}", *given):
+        times.setdefault(name, []).append(vector)
+    rows = [
+        LeaderRow(
+            name, int(n), int(ok), int(cached), Money(int(cost)), Money(int(saved)), int(unpriced),
+            *_times(times[name], float(ms)),
         )
+        for name, n, ok, cached, cost, saved, unpriced, ms in sums
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: (-row.cost, row.name))
 
 
-def _quantile(times: Mapping[int, int], q: float) -> float | None:
-    left = q * sum(times.values())
-    for bucket, n in sorted(times.items()):
-        left -= n
-        if n and left <= 1e-9:
-            return float(2.0 ** (bucket / _PER_OCTAVE))
-    return None
+def _times(vectors: Sequence[bytes], total_ms: float) -> tuple[float | None, float | None, float | None, float | None]:
+    """Mean, p50, p95 and p99."""
+    import numpy as np
+
+    counts = np.frombuffer(b"".join(vectors), dtype="=u4").reshape(-1, _BUCKETS).sum(axis=0, dtype=np.int64)
+    n = int(counts.sum())
+    if not n:
+        return None, None, None, None
+    places = np.searchsorted(np.cumsum(counts), np.array([0.5, 0.95, 0.99]) * n - 1e-9)
+    p50, p95, p99 = (float(2.0 ** ((place + 0.5) / _PER_OCTAVE + _LOWEST)) for place in places)
+    return total_ms / n, p50, p95, p99
 
 
 def drop_empty(connection: Connection) -> None:
     """Remove sums of nothing, which taking away leaves behind."""
-    execute(connection, "DELETE FROM rollup_ms WHERE n = ?", [(0,)])
     execute(connection, "DELETE FROM rollup_day WHERE n = ? AND cost_nano = 0 AND saved_nano = 0", [(0,)])

@@ -1,7 +1,7 @@
 """Tables of the run store. Money is integer nano-USD, times are Unix nanoseconds, digests are hex SHA-256.
 
 Truth      plans, events, node_io, artifacts, approvals, budgets: written once, kept until pruned
-Projection runs, steps, calls, costs, rollup_*, budget_periods: follow from the truth; `catp db rebuild`
+Projection runs, steps, calls, costs, rollup_day, budget_periods: follow from the truth; `catp db rebuild`
 Passing    reservations (money held by running calls), cache (results that may be used again), who drives a run
 
 `element` and `step` are never NULL in keys: an element of -1 is a step that is not mapped, an empty step the whole run.
@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 __all__ = [
     "NO_ELEMENT", "approvals", "artifacts", "budget_fires", "budget_periods", "budgets", "cache", "calls", "costs",
-    "events", "meta", "metadata", "node_io", "plans", "reservations", "rollup_day", "rollup_ms", "runs", "steps",
+    "events", "meta", "metadata", "node_io", "plans", "reservations", "rollup_day", "runs", "steps",
 ]  # fmt: skip
 
 NO_ELEMENT = -1
@@ -307,16 +307,5 @@ rollup_day = Table(
     Column("saved_nano", BigInteger, nullable=False),
     Column("unpriced", Integer, nullable=False),
     Column("ms_sum", Float, nullable=False),
-)
-
-rollup_ms = Table(
-    "rollup_ms",
-    metadata,
-    Column("day", String(10), primary_key=True),
-    Column("project", String, primary_key=True),
-    Column("kind", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("pruned", Boolean, primary_key=True, default=False),
-    Column("bucket", Integer, primary_key=True),  # times grow by 2 ** (1 / 8) from bucket to bucket
-    Column("n", Integer, nullable=False),
+    Column("ms_hist", LargeBinary, nullable=False),  # see `catp.store.rollups`
 )

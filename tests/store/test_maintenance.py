@@ -26,7 +26,7 @@ from catp.store.statements import execute, query
 from catp.store.store import RunStore
 from catp.tools import PerCall, tool
 
-PROJECTIONS = ("runs", "steps", "calls", "costs", "rollup_day", "rollup_ms", "budget_periods")
+PROJECTIONS = ("runs", "steps", "calls", "costs", "rollup_day", "budget_periods")
 PLAN = """
 in xs: list[int]
 in page: image

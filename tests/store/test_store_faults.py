@@ -38,7 +38,7 @@ async def main():
 asyncio.run(main())
 """
 
-PROJECTIONS = ("runs", "steps", "calls", "costs", "rollup_day", "rollup_ms", "budget_periods")
+PROJECTIONS = ("runs", "steps", "calls", "costs", "rollup_day", "budget_periods")
 
 
 def projected(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:

@@ -61,18 +61,8 @@ def create_tables() -> None:
         sa.Column("saved_nano", sa.BigInteger(), nullable=False),
         sa.Column("unpriced", sa.Integer(), nullable=False),
         sa.Column("ms_sum", sa.Float(), nullable=False),
+        sa.Column("ms_hist", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("day", "project", "kind", "name", "pruned", name=op.f("pk_rollup_day")),
-    )
-    op.create_table(
-        "rollup_ms",
-        sa.Column("day", sa.String(length=10), nullable=False),
-        sa.Column("project", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("pruned", sa.Boolean(), nullable=False),
-        sa.Column("bucket", sa.Integer(), nullable=False),
-        sa.Column("n", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("day", "project", "kind", "name", "pruned", "bucket", name=op.f("pk_rollup_ms")),
     )
     op.create_table(
         "budget_fires",
