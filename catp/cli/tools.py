@@ -1,6 +1,7 @@
 """`catp tools list|show|price|bench|calibrate`: what tools there are, what they cost, and how good they are."""
 
 import asyncio
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,6 +15,8 @@ from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
 from catp.cli.tools_calibrate import calibrate
 from catp.planlang.errors import nearest
+from catp.planlang.nodes import Duration
+from catp.planlang.scalars import format_duration
 from catp.tools.bench.report import typical_facts
 from catp.tools.calibration import TARGET
 from catp.tools.catalogue import Catalogue
@@ -91,6 +94,7 @@ def show(
         ("timeout", f"{limits.timeout_s:g} s"),
         ("calls at once", str(limits.concurrency or "no limit")),
         ("calls a second", str(limits.rate_per_s or "no limit")),
+        ("results hold", _life(spec.cache_ttl_s)),
     ]
     lines += columns(facts)
     lines += ["", "Parameters", *columns([(p["name"], p["type"], p["note"]) for p in data["params"]])]
@@ -277,6 +281,13 @@ def _summary(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
+def _life(seconds: float | None) -> str:
+    """How long results may be used again, as it is written in plans."""
+    if seconds is None:
+        return "not kept"
+    return "for ever" if math.isinf(seconds) else format_duration(Duration(round(seconds * 1e9)))
+
+
 def _details(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
     profile = catalogue.profiles.get(spec.name, spec.version)
     rivals = [rival.name for rival in catalogue if spec.capability == rival.capability and rival is not spec]
@@ -286,6 +297,7 @@ def _details(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
         "effects": spec.signature.effects,
         "price_rule": spec.price.describe(),
         "limits": spec.limits,
+        "cache": None if spec.cache_ttl_s is None else _life(spec.cache_ttl_s),
         "params": [
             {"name": p.name, "type": str(p.type), "required": p.required, "note": p.description}
             for p in spec.signature.params

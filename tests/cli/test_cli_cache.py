@@ -98,3 +98,10 @@ def test_a_plan_that_asks_to_cache_a_write_is_refused(project: Path) -> None:
     done = catp(project, "run", "bad.plan", "--input", "text=a")
     assert done.returncode == 3
     assert "`@cache` would leave out what `seen` writes" in done.stderr
+
+
+def test_tools_say_how_long_their_results_hold(project: Path) -> None:
+    assert [ok_json(project, "tools", "show", name)["cache"] for name in ("look", "count")] == ["1h", "for ever"]
+    shown = catp(project, "tools", "show", "look").stdout
+    assert "results hold" in shown
+    assert "1h" in shown
