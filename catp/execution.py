@@ -6,7 +6,7 @@ The agent decides what to run; from there on nothing here plans, prices or asks 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,14 @@ from catp.runtime.restore import Restored
 from catp.runtime.run import Run, RunOutcome
 from catp.runtime.slots import Slots
 from catp.saving import Saving
-from catp.spending import Spending, budget_warnings
+from catp.spending import Spending, budget_warnings, desk_for
 from catp.telemetry import observed_run
 from catp.tools.catalogue import Catalogue
 from catp.tools.errors import ProfileError
 from catp.tools.pools import Pool
 
 if TYPE_CHECKING:
+    from catp.budgets.desk import BudgetDesk
     from catp.store.store import RunStore
     from catp.telemetry.telemetry import Telemetry
 
@@ -91,6 +92,7 @@ class Execution:
         if self.approve_plan and (restored is None or restored.fork):
             quote = asking_first(quote)
         log = CallLog()
+        spending = self.spending if restored is None or restored.fork else self._spending_of(restored.told)
         run_id = run_id or new_run_id()
         saving = saving or await Saving.begin(self.store, quote, run_id)
         telling = self.telemetry.observer(quote.compiled, self.catalogue) if self.telemetry is not None else None
@@ -99,7 +101,7 @@ class Execution:
             quote.compiled,
             inputs,
             self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
-            ledger=self.spending.ledger(
+            ledger=spending.ledger(
                 objective.budget,
                 recorded=saving.journal is not None,
                 before=restored.rows if restored is not None else (),
@@ -119,22 +121,33 @@ class Execution:
             given_up={one.output: one.reason for one in quote.given_up},
             flights=self.flights,
         )
-        desk = self.spending.desk
+        desk = spending.desk
         try:
             async with desk.alive(run_id) if desk is not None else nullcontext():
                 await run.wait()
         except asyncio.CancelledError:
             if run.outcome is not None:
-                raise RunCancelled(await self._conclude(quote, run.outcome, saving, log)) from None
+                raise RunCancelled(await self._conclude(quote, run.outcome, saving, log, desk)) from None
             raise
         assert run.outcome is not None
-        return await self._conclude(quote, run.outcome, saving, log)
+        return await self._conclude(quote, run.outcome, saving, log, desk)
 
-    async def _conclude(self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog) -> RunResult:
+    def _spending_of(self, told: Mapping[str, Any]) -> Spending:
+        """A run that goes on draws on the shared budgets of the project and agent it began with."""
+        project, agent = told.get("project") or "default", told.get("agent") or ""
+        if self.spending.desk is None or (project, agent) == (self.project, self.agent):
+            return self.spending
+        return replace(self.spending, desk=desk_for(self.store, project, agent))
+
+    async def _conclude(
+        self, quote: Quote, outcome: RunOutcome, saving: Saving, log: CallLog, desk: "BudgetDesk | None"
+    ) -> RunResult:
         warnings = await saving.finish()
         warnings += budget_warnings(outcome.events)
-        if self.spending.desk is not None:  # what others spent may have reached a level that no call of this run saw
-            warnings += [str(level) for level in self.spending.desk.reached()]
+        if desk is not None:  # what others spent may have reached a level that no call of this run saw
+            warnings += [str(level) for level in desk.reached()]
+            if desk is not self.spending.desk:
+                desk.close()
         if self.flights is not None and self.flights.cache.problem is not None:
             warnings.append(f"results of calls could not be kept or found: {self.flights.cache.problem}")
             self.flights.cache.problem = None

@@ -299,3 +299,17 @@ def take_away(path: Path) -> None:
     for file in path.parent.glob("runs.db*"):
         file.rename(file.with_name(f"away-{file.name}"))
     path.mkdir()
+
+
+async def test_a_run_that_goes_on_draws_on_the_budget_it_began_under(store: RunStore) -> None:
+    budget(store, "1")
+    plan = parse("in t: text\na = fine(t)\nb = extra(a) @approve\nc = extra(b)\nout a, c")
+    async with Agent(TOOLS, store=store, project="demo", approve="later") as agent:
+        first = await agent.run(plan, {"t": "x"})
+        assert (first.status, first.spent) == ("waiting", usd("0.02"))
+    budget(store, "0.03")
+    async with Agent(TOOLS, store=store, approve="auto") as other:  # of no project
+        second = await other.resume(first.run_id)
+    assert second.spent == stand(store).spent == usd("0.03")
+    assert second.results["c"].status == "refused"
+    assert [refusal.refused.limit for refusal in second.refusals] == ["project:demo"]
