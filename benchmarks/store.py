@@ -11,7 +11,8 @@
    microseconds a step on the event loop (CPU of its thread) and in the process. The same on PostgreSQL where one runs
    (`CATP_BENCH_POSTGRES=postgresql://...`).
 
-The machine is shared: rates are the best of several, load is reported.
+The machine is shared: rates are the best of several, events per second of CPU time stand beside those per second, and
+the load is reported.
 """
 
 import argparse
@@ -84,21 +85,23 @@ async def recorded(plan: CompiledPlan) -> Sequence[RunEvent]:
 # --- 1. events a second ---------------------------------------------------------------------------------------------
 
 
-async def journalled(target: Path | str, plan: CompiledPlan, events: Sequence[RunEvent], runs: int) -> float:
-    """Seconds until every event of so many runs, mixed, is committed."""
+async def journalled(
+    target: Path | str, plan: CompiledPlan, events: Sequence[RunEvent], runs: int
+) -> tuple[float, float]:
+    """Seconds, and of CPU time, until every event of so many runs, mixed, is committed."""
     store = RunStore(target)
     journals = [store.begin(new_run(plan)) for _ in range(runs)]
     batches = [[event._replace(run_id=journal.run_id) for journal in journals] for event in events]
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for batch in batches:
         for journal, event in zip(journals, batch, strict=True):
             journal.event(event)
     problems = await asyncio.gather(*(journal.close() for journal in journals))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     assert problems == [None] * runs
     assert store.find(journals[-1].run_id).cost > 0
     store.close()
-    return seconds
+    return seconds, cpu
 
 
 def event_tuple(event: RunEvent) -> tuple[Any, ...]:
@@ -168,13 +171,15 @@ async def rates(folder: Path, quick: bool) -> dict[str, float]:
     runs, tries = (100, 1) if quick else (600, 5)
     rows: dict[str, float] = {}
 
-    async def best(target: Callable[[int], Path | str], runs: int) -> float:
-        return runs * len(events) / min([await journalled(target(n), plan, events, runs) for n in range(tries)])
+    async def best(name: str, target: Callable[[int], Path | str]) -> None:
+        times = [await journalled(target(n), plan, events, runs) for n in range(tries)]
+        for of, column in zip(("", ", per CPU second"), zip(*times, strict=True), strict=True):
+            rows[f"journal, {name}, with projections{of}"] = runs * len(events) / min(column)
 
-    rows["journal, SQLite, with projections"] = await best(lambda n: folder / f"ours{n}.db", runs)
+    await best("SQLite", lambda n: folder / f"ours{n}.db")
     url = os.environ.get("CATP_BENCH_POSTGRES")
     if url:
-        rows["journal, PostgreSQL, with projections"] = await best(lambda n: url, runs)
+        await best("PostgreSQL", lambda n: url)
     many = [event._replace(run_id=new_run_id()) for event in events for _ in range(runs)]
     rows["sqlite3, one executemany, events only"] = len(many) / min(
         sqlite_peer(folder / f"floor{n}.db", many, together=True) for n in range(tries)
@@ -305,11 +310,11 @@ def main() -> None:
     load = os.getloadavg()[0]
     found = asyncio.run(measure(quick))
     for name, rate in found["events_per_second"].items():
-        print(f"{name:45}{rate:>12,} events/s")
+        print(f"{name:57}{rate:>12,} events/s")
     for name, ms in found["page_ms"].items():
-        print(f"{name:45}{ms:>12.3f} ms")
+        print(f"{name:57}{ms:>12.3f} ms")
     for name, row in found["per_step"].items():
-        print(f"{name:45}" + ", ".join(f"{key} {value}" for key, value in row.items()))
+        print(f"{name:57}" + ", ".join(f"{key} {value}" for key, value in row.items()))
     ours = found["events_per_second"]["journal, SQLite, with projections"]
     worst = max(ms for name, ms in found["page_ms"].items() if not name.startswith("peer"))
     print(f"bars: {ours:,} of {BAR_EVENTS:,} events/s; worst page {worst} of {BAR_PAGE_MS} ms; load {load:.1f}")

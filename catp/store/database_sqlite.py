@@ -148,7 +148,8 @@ class SqliteDatabase(Database):
         raw = sqlite3.connect(os.fspath(self.path), timeout=self._busy_s, isolation_level=None, check_same_thread=False)
         try:
             self._use_wal(raw)
-            for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-64000"):
+            # The log may grow to 16 MB (pages of 4 kB) before it is copied into the file, which waits for the disk.
+            for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-64000", "wal_autocheckpoint=4000"):
                 raw.execute(f"PRAGMA {pragma}")
         except BaseException:
             raw.close()
