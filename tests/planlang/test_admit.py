@@ -9,7 +9,7 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, usd
 from catp.planlang.nodes import ToolName
 from catp.planlang.parser import parse
-from catp.planlang.passes.admit import Fit, Verdict, admit
+from catp.planlang.passes.admit import Fit, Room, Verdict, admit
 from catp.planlang.registry_view import CallEstimate, Latency, PriceRange, ValueFacts
 from catp.planlang.signatures import parse_registry
 from catp.planlang.types import Type
@@ -104,3 +104,25 @@ def test_limits_that_allow_nothing_are_refused(limits: dict[str, float]) -> None
 
 def test_verdicts_compare_by_value() -> None:
     assert admit(compiled()) == Verdict("fits", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("left", "free", "fit", "words"),
+    [
+        ("0.05", "0.05", "fits", ""),
+        ("0.05", "0.04", "expected_fits", "p95 $0.05 exceeds the $0.04 that project:demo has free now"),
+        ("0.02", "0.01", "expected_fits", "p95 $0.05 exceeds the $0.01 that project:demo has free now"),
+        ("0.019", "0.019", "does_not_fit", "expected price $0.02 exceeds the $0.019 that project:demo has left"),
+        ("-0.01", "-0.02", "does_not_fit", "expected price $0.02 exceeds the $0.00 that project:demo has left"),
+    ],
+)
+def test_shared_budgets_are_named_with_what_they_have_left(left: str, free: str, fit: Fit, words: str) -> None:
+    room = Room("project:demo", usd(left), usd(free))
+    verdict = admit(compiled(), budget=usd("1"), rooms=[Room("agent:me", usd("9"), usd("9")), room])
+    assert verdict.fit == fit
+    assert [words in diagnostic.message for diagnostic in verdict.diagnostics] == [True] * bool(words)
+
+
+def test_under_a_shared_budget_alone_an_unknown_price_is_refused() -> None:
+    assert admit(compiled(priced=False), rooms=[Room("project:demo", usd("9"), usd("9"))]).fit == "unpriced"
+    assert admit(compiled(priced=False)).fit == "fits"
