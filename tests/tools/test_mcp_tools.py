@@ -218,3 +218,11 @@ async def test_a_catalogue_is_served_to_any_client(tmp_path: Path) -> None:
             assert reason in str(failed.content)
         with pytest.raises(MCPError, match="unknown tool 'reed'; did you mean `read`"):
             await client.call_tool("reed", {})
+
+
+async def test_results_of_tools_that_only_read_are_kept_if_the_caller_says_so(server: list[str]) -> None:
+    catalogue = Catalogue(await import_mcp(server, namespace="demo", cache="10m"))
+    lives = {str(spec.name): (spec.signature.effects, spec.cache_ttl_s) for spec in catalogue}
+    await catalogue.close()
+    assert {life for effects, life in lives.values() if effects == "read"} == {600.0}
+    assert {life for effects, life in lives.values() if effects == "write"} == {None}
