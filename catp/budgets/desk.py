@@ -28,6 +28,9 @@ __all__ = ["BudgetDesk"]
 
 _TTL_S = 60.0
 _BUSY_FOR_GOOD_S = 10.0
+_STAYS_FULL_NS = 50_000_000
+"""For how long a budget that had no room is taken to have none, unless this process gives some back: a thousand runs
+that wait for the same money must not all ask the store for it."""
 _MANY = 256
 _SHARED = "the shared budgets"
 
@@ -88,6 +91,7 @@ class BudgetDesk:
         self._levels: list[tuple[int, int]] = []
         self._told: dict[tuple[str, str], int] = {}
         self._runs: Counter[str] = Counter()
+        self._full: tuple[Standing, int] | None = None
         self._tight = False
         self._busy_since: float | None = None
 
@@ -106,6 +110,9 @@ class BudgetDesk:
 
     def reserve(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
         """See `SharedLimits.reserve`."""
+        refused = self._known_to_be_full(key, amount, kept)
+        if refused is not None:
+            return refused
         try:
             if not self._capped and not self._transactions.look(self._standings):
                 return None
@@ -126,6 +133,7 @@ class BudgetDesk:
         if not self._capped:
             return ()
         if held is not None and (amount > held or (self._tight and amount < held)):
+            self._full = None
             self._try(lambda execute: execute(_ADJUST, {**_place(key), "amount": amount}))
         if self._levels:
             if held is not None:
@@ -137,6 +145,7 @@ class BudgetDesk:
 
     def release(self, key: CallKey) -> None:
         """See `SharedLimits.release`."""
+        self._full = None
         if self._held.pop(key, None) is not None and not self._try(lambda execute: execute(_DROP, _place(key))):
             self._late.append(key)
 
@@ -206,18 +215,26 @@ class BudgetDesk:
         found = self._standings(execute)
         self._capped = bool(found)
         self._watch_levels(found)
+        now = self._now_ns()
         for standing in found:
-            refused = why_refused(
-                key.tool, amount, name=standing.budget.title, cap=standing.budget.cap, spent=standing.spent,
-                reserved=standing.reserved, others=standing.reserved, kept=kept,
-            )  # fmt: skip
+            refused = _refusal(standing, key, amount, kept)
             if refused is not None:
+                self._full = standing, now
                 return refused
-        expires = self._now_ns() + self._ttl_ns
+        expires = now + self._ttl_ns
         for standing in found:
             held = {"budget": standing.budget.id, "start": standing.start, "amount": amount, "expires": expires}
             execute(_HOLD, {**_place(key), **held})
         return None
+
+    def _known_to_be_full(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
+        if self._full is None:
+            return None
+        standing, at_ns = self._full
+        if not 0 <= self._now_ns() - at_ns < _STAYS_FULL_NS:
+            self._full = None
+            return None
+        return _refusal(standing, key, amount, kept)
 
     def _watch_levels(self, found: list[Standing]) -> None:
         """Remember how far each budget is from its next warn level, to ask the store only when one may be reached."""
@@ -263,6 +280,13 @@ class BudgetDesk:
         if now - self._busy_since > _BUSY_FOR_GOOD_S:
             return _unreachable(amount, error)
         return BudgetRefused(str(error), _SHARED, amount, None, "elsewhere")
+
+
+def _refusal(standing: Standing, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
+    return why_refused(
+        key.tool, amount, name=standing.budget.title, cap=standing.budget.cap, spent=standing.spent,
+        reserved=standing.reserved, others=standing.reserved, kept=kept,
+    )  # fmt: skip
 
 
 def _unreachable(amount: Money, error: StoreError) -> BudgetRefused:

@@ -38,8 +38,8 @@ from catp.tools.spec import ToolBackend, ToolSpec
 
 __all__ = ["Dispatcher", "spawn"]
 
-_ASK_AGAIN_S = 0.1
-"""How often money that other processes hold is asked for again."""
+_ASK_AGAIN_S, _ASK_AGAIN_AT_MOST_S = 0.1, 1.0
+"""How often money that other processes hold is asked for again: at first, and after some time without any."""
 
 
 class Dispatcher:
@@ -117,6 +117,7 @@ class Dispatcher:
         self._calls: dict[int, ToolCall] = {}
         self._parked: list[tuple[tuple[float, ...], int, ToolCall, BudgetRefused]] = []
         self._asking_again: TimerHandle | None = None
+        self._pause_s = _ASK_AGAIN_S
         self._started_ns = 0
         self._context: Context
         self._loop: asyncio.AbstractEventLoop
@@ -276,6 +277,7 @@ class Dispatcher:
     def reserved(self, call: ToolCall, amount: Money) -> None:
         """What a required step holds need not be kept back for it any more."""
         self._kept.reserved(call.call.step, amount)
+        self._pause_s = _ASK_AGAIN_S
 
     def park(self, call: ToolCall, refusal: BudgetRefused) -> None:
         """Keep a call that does not fit into the budget as long as money may come back."""
@@ -283,7 +285,7 @@ class Dispatcher:
         heapq.heappush(self._parked, (call.info.order, call.call.id, call, refusal))
         may_miss_it = refusal.cause == "elsewhere" or self.ledger.shares  # given back before this call was parked
         if may_miss_it and self._asking_again is None:
-            self._asking_again = self.clock.call_later(_ASK_AGAIN_S, self._ask_again)
+            self._asking_again = self.clock.call_later(self._pause_s, self._ask_again)
         asyncio.get_running_loop().call_soon(self.refuse_stuck)
 
     def refused(self, call: ToolCall, refusal: BudgetRefused) -> None:
@@ -354,6 +356,7 @@ class Dispatcher:
 
     def _ask_again(self) -> None:
         self._asking_again = None
+        self._pause_s = min(_ASK_AGAIN_AT_MOST_S, self._pause_s * 1.5)
         self._money_came_back()
 
     def _key(self, info: StepInfo, call: Call) -> str | None:

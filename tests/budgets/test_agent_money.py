@@ -132,6 +132,15 @@ async def test_a_quote_made_before_others_spent_is_weighed_again(store: RunStore
             await agent.run(quote, {"t": "x"})
 
 
+async def test_a_budget_made_later_counts_what_was_spent_before(store: RunStore) -> None:
+    async with Agent(TOOLS, store=store, project="demo") as agent:
+        spent = (await agent.run(BARE, {"t": "x"})).spent
+    async with Agent(TOOLS, store=store, project="another") as agent:
+        await agent.run(BARE, {"t": "x"})
+    budget(store, "1")
+    assert stand(store).spent == spent == usd("0.03")
+
+
 # --- limits in the process ------------------------------------------------------------------------------------------
 
 
