@@ -22,6 +22,9 @@ from catp.runtime.restore import PastCall, Restored, RestoredStep, RestoredUnit,
 __all__ = ["Decider", "Decision", "Doubt", "InDoubt", "settle_doubts"]
 
 
+_NEVER_CALLED = frozenset({"ToolUnavailable", "JournalUnavailable"})
+
+
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """A call of a tool that writes, of which nobody knows whether it acted, and why that is so."""
@@ -138,7 +141,7 @@ def _why(call: PastCall, lost: bool, unit: RestoredUnit, again: bool) -> str | N
         return "was stopped before it ended"
     if call.outcome == "ok":
         return "ended well, but its value cannot be read back"
-    if again and not unit.tries:
+    if again and not unit.tries and call.error not in _NEVER_CALLED:
         return f"had failed ({call.reason})"
     return None
 
