@@ -34,8 +34,11 @@ __all__ = ["TreeWriter"]
 _DEEPEST = 100
 """Levels of nesting; this bounds the recursion, here and in the JSON reader, and it is what stops at a cycle."""
 
-_MOST_ITEMS = 4_000_000
+_MOST_ITEMS = 1_000_000
 """Values in one value; a few lists that contain each other twice would otherwise unfold into billions."""
+
+_FLAT = 16
+"""Numbers or texts of one kind in a list are quick to look through: so many of them count as one value."""
 
 _LARGE = 1 << 63
 
@@ -89,6 +92,9 @@ class TreeWriter:
         return len(self.parts) - 1
 
     def _list(self, value: list[Any]) -> Any:
+        if len(value) >= _FLAT and _is_flat(value):
+            self._left -= len(value) // _FLAT
+            return list(value)
         return [self.write(item) for item in value]
 
     def _tuple(self, value: tuple[Any, ...]) -> Any:
@@ -165,6 +171,16 @@ class TreeWriter:
         if value.dtype.kind not in "biufcmMSU" or type(value) is not value.dtype.type:
             raise Inexact
         return {"$scalar": value.dtype.str, "bytes": value.tobytes().hex()}
+
+
+def _is_flat(items: list[Any]) -> bool:
+    """True for a list of numbers or texts of one kind that JSON holds as they are."""
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return all(map(math.isfinite, items))
+    if kinds == {int}:
+        return bool(min(items) > -_LARGE and max(items) < _LARGE)
+    return kinds == {str} and all(map(str.isascii, items))
 
 
 def _text_of(tree: Any) -> str:

@@ -217,6 +217,7 @@ values = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
+        st.one_of(*(st.lists(kind, min_size=14, max_size=20) for kind in (st.integers(), st.floats(), any_text))),
         st.dictionaries(keys, inner, max_size=4),
         st.dictionaries(st.sampled_from(["$tuple", "$", "", "a", "é"]), inner, max_size=4),
         st.sets(keys, max_size=4),
@@ -553,6 +554,13 @@ def test_a_class_that_changed_its_fields(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(globals(), "Frozen", Changed)
     with pytest.raises(DecodeError, match="inner, other"):
         decode("value/1", encoded.data)
+
+
+def test_long_lists_of_numbers_are_no_trouble() -> None:
+    matrix = [[float(place % 97) for place in range(1536)] for _ in range(700)]
+    assert back(matrix) == matrix
+    assert digest_arguments("t", "1", {"m": matrix}) != digest_arguments("t", "1", {"m": matrix[1:]})
+    assert encode([matrix] * 100).codec is None
 
 
 def test_pickles_are_never_read() -> None:
