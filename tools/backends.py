@@ -13,7 +13,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,7 @@ class ProcessBackend:
         return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
 
     async def call_when_free(
-        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], Awaitable[None]]
     ) -> BackendResult:
         """Like `call`, and says when the call has got one of the pool's places."""
         if self.contract is not None:
@@ -63,7 +63,7 @@ class ProcessBackend:
         await (self._pool or default_pool()).close_family(self.job.family)
 
 
-def nobody_asked() -> None:
+async def nobody_asked() -> None:
     """The `began` of callers that do not want to know."""
 
 

@@ -1,6 +1,6 @@
 """What a tool is: a signature to plan with, a backend to call, a price to charge, limits to keep."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
@@ -66,11 +66,12 @@ class StartingBackend(Protocol):
 class QueueingBackend(Protocol):
     """A backend with few places, in which a call may have to wait for one before it starts.
 
-    Waiting is neither running nor paid for: `began` is called once, when the call has its place and its time starts.
+    Waiting is neither running nor paid for: `began` is awaited once, when the call has its place and its time starts;
+    the work begins only after it, and not at all if it raises.
     """
 
     async def call_when_free(
-        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], Awaitable[None]]
     ) -> BackendResult:
         """Like `call`; a call that is stopped before has used nothing."""
         ...

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,16 +184,22 @@ class WorkerPool:
         self._lock = threading.Lock()
 
     async def call(
-        self, job: Job, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None] = lambda: None
+        self,
+        job: Job,
+        args: Mapping[str, Any],
+        *,
+        timeout: float,
+        began: Callable[[], Awaitable[None]] | None = None,
     ) -> BackendResult:
         """Run one call in a worker. Raises the errors of `ToolBackend`; waiting for a free slot does not count.
 
-        `began` is called when the call has its slot.
+        `began` is awaited when the call has its slot.
         When cancelled, the worker is killed before this returns, and the `CancelledError` carries its usage.
         """
         await self._acquire()
         try:
-            began()
+            if began is not None:
+                await began()
             usage, payload, sizes = await self._run(job, frames.pack(args), timeout)
         finally:
             self._release()

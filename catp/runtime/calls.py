@@ -263,30 +263,28 @@ class ToolCall:
 
     async def _call(self) -> BackendResult:
         backend = self.backend
-        if self.info.writes and self.host.journal is not None:
-            return await self._call_durably(backend, self.host.journal)
+        if self.key is not None and isinstance(backend, KeyedBackend):
+            await self._begin_durably()
+            return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
         if _queues(type(backend)):
             assert isinstance(backend, QueueingBackend)
-            return await backend.call_when_free(self.args, timeout=self.timeout_s, began=self._begin)
-        self._begin()
-        if self.key is not None and isinstance(backend, KeyedBackend):
-            return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
+            return await backend.call_when_free(self.args, timeout=self.timeout_s, began=self._begin_durably)
+        await self._begin_durably()
         return await backend.call(self.args, timeout=self.timeout_s)
 
-    async def _call_durably(self, backend: ToolBackend, journal: Journal) -> BackendResult:
+    async def _begin_durably(self) -> None:
         """Act on the world only once the intention is on disk: whoever resumes the run must know that it may have."""
         self._begin()
+        if not self.info.writes or self.host.journal is None:
+            return
         try:
-            await journal.durable()
+            await self.host.journal.durable()
         except JournalUnavailable as error:
             raise ToolFailed(
                 self.spec.name,
                 f"not called: {error}, so a crash could make it act twice", error_type="JournalUnavailable",
                 billing="nothing",
             ) from error  # fmt: skip
-        if self.key is not None and isinstance(backend, KeyedBackend):
-            return await backend.call_with_key(self.args, timeout=self.timeout_s, key=self.key)
-        return await backend.call(self.args, timeout=self.timeout_s)
 
     def _begin(self) -> None:
         """The tool is at work from here on: this is what is timed, limited and paid for."""

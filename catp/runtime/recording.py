@@ -8,7 +8,7 @@ expects, and gives the value that the step had then.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, get_args
 
@@ -21,6 +21,7 @@ from catp.runtime.events import RunEvent
 from catp.runtime.fold import ValueKey, rows_of
 from catp.runtime.hooks import StandIn
 from catp.runtime.ledger import LedgerRow
+from catp.tools.backends import nobody_asked
 from catp.tools.errors import ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.spec import BackendResult, QueueingBackend, StartingBackend, ToolSpec
 from catp.tools.usage import Charge, ChargeKind, Usage, carrying
@@ -122,17 +123,17 @@ class _Backend:
 
     async def call(self, args: Mapping[str, Any], *, timeout: float) -> BackendResult:
         """Answer one call."""
-        return await self.call_when_free(args, timeout=timeout, began=lambda: None)
+        return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
 
     async def call_when_free(
-        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], Awaitable[None]]
     ) -> BackendResult:
         """Answer one call once there is a place for it."""
         if self._places is None:
-            began()
+            await began()
             return await self._answer(timeout)
         async with self._places:
-            began()
+            await began()
             return await self._answer(timeout)
 
     async def close(self) -> None:

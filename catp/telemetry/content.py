@@ -66,8 +66,8 @@ def _watching(method: Callable[..., Any]) -> Callable[..., Any]:
             _write(GenAI.ARGUMENTS, args)
         else:  # the call has its span only once it has its place
 
-            def begin() -> None:
-                began()
+            async def begin() -> None:
+                await began()
                 _write(GenAI.ARGUMENTS, args)
 
             options["began"] = begin

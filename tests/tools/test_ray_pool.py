@@ -223,13 +223,13 @@ async def test_a_call_stopped_while_it_waits_has_used_nothing(pools: Pools) -> N
     pool = pools(max_calls=1)
     backend = pool.backend(on_ray.sleep.spec)
     began: list[str] = []
-    first = asyncio.ensure_future(
-        backend.call_when_free({"seconds": 1.0}, timeout=20, began=lambda: began.append("first"))
-    )
+
+    async def begin(name: str) -> None:
+        began.append(name)
+
+    first = asyncio.ensure_future(backend.call_when_free({"seconds": 1.0}, timeout=20, began=lambda: begin("first")))
     await until(lambda: began == ["first"])
-    second = asyncio.ensure_future(
-        backend.call_when_free({"seconds": 0.0}, timeout=20, began=lambda: began.append("second"))
-    )
+    second = asyncio.ensure_future(backend.call_when_free({"seconds": 0.0}, timeout=20, began=lambda: begin("second")))
     await asyncio.sleep(0.1)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):

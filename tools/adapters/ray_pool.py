@@ -9,7 +9,7 @@ import asyncio
 import math
 import pickle
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, NoReturn
 
@@ -113,7 +113,7 @@ class _RayBackend:
         return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
 
     async def call_when_free(
-        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], Awaitable[None]]
     ) -> BackendResult:
         tool, family = self._job.tool, self._job.family
         self._contract.check_args(args)
@@ -123,7 +123,7 @@ class _RayBackend:
             _refuse(tool, error)
         try:
             call = self._packed(args, timeout)
-            began()
+            await began()
             answer = await _run(place, call)
         finally:
             self._places.give_back(place, family)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class _CommandBackend:
         return await self.call_when_free(args, timeout=timeout, began=nobody_asked)
 
     async def call_when_free(
-        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], None]
+        self, args: Mapping[str, Any], *, timeout: float, began: Callable[[], Awaitable[None]]
     ) -> BackendResult:
         self._contract.check_args(args)
         values = {**self._fixed, "values": {**self._defaults, **args}}
