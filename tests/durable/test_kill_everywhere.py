@@ -34,10 +34,10 @@ def agent(folder: Path) -> Agent:
     return Agent(shop.catalogue(), store=folder / "runs.db", budget="1")
 
 
-def look(doubt: Doubt) -> Decision | str | None:
+def look(doubt: Doubt) -> Decision:
     """What a person does: look whether it happened."""
     assert doubt.step == "mail", "only the write without a key may be in doubt"
-    return Decision("done", "sent(order)") if shop.lines()["act mail"] else "again"
+    return Decision("done", "sent(order)") if shop.lines()["act mail"] else Decision("again")
 
 
 def committed(folder: Path, seq: int) -> None:
