@@ -129,7 +129,9 @@ def run(
     from catp.cli.report import print_quote, print_result, result_json, write_outputs
     from catp.typed_inputs import check_inputs
 
-    if not no_save:
+    if no_save:
+        _check_uncounted(settings)
+    else:
         _check_store(agent)
 
     async def work() -> "RunResult":
@@ -198,6 +200,33 @@ def _check_store(agent: "Agent") -> None:
         agent.store.list(limit=1)
     except StoreError as error:
         fail(str(error), EXIT_UNREACHABLE, help="name another store with --store, or run with --no-save")
+
+
+def _check_uncounted(settings: "Settings") -> None:
+    """End the command if a shared budget holds for the run: it could not count a run that is not saved."""
+    if isinstance(settings.store, Path) and not settings.store.exists():
+        return
+    from catp.spending import desk_for
+    from catp.store.errors import StoreError
+    from catp.store.store import RunStore
+
+    store = RunStore(settings.store)
+    desk = desk_for(store, settings.project, settings.agent)
+    assert desk is not None
+    try:
+        rooms = desk.rooms()
+    except StoreError as error:
+        rooms = []  # only who named a project or an agent can have a budget
+        if desk.capped:
+            fail(str(error), EXIT_UNREACHABLE, help="name another store with --store")
+    finally:
+        desk.close()
+        store.close()
+    if rooms:
+        fail(
+            f"{rooms[0].name} has a budget, which cannot count a run that is not saved",
+            EXIT_USAGE, help="leave out --no-save, or name another --project",
+        )  # fmt: skip
 
 
 def agent_from(settings: "Settings", *, save: bool) -> "Agent":

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from catp.planlang.money import Money, usd
+from catp.store.budget_report import report_on
 from catp.store.budgets import Standing, set_budget, standings
 from catp.store.store import RunStore
 from tests.budgets.crowd import EXPECTED, MOST, SLOTS
@@ -69,7 +70,10 @@ def test_prices_beyond_the_estimate_exceed_the_cap_by_no_more_than_what_was_in_f
     assert standing.spent == sum(run["spent"] for run in found)
     assert standing.reserved == 0
     assert cap - MOST <= standing.spent <= cap + processes * SLOTS * (MOST - EXPECTED)
-    assert sum(run["excess"] for run in found) > 0
+    store = RunStore(path)
+    overruns = store.database.read(lambda c: report_on(c, standing.budget, 0)).overruns
+    store.close()
+    assert overruns.amount == sum(run["excess"] for run in found) > 0
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT SUM(amount_nano) FROM costs").fetchone()[0] == standing.spent
         assert db.execute("SELECT SUM(cost_nano) FROM runs").fetchone()[0] == standing.spent

@@ -103,3 +103,14 @@ def test_runs_of_a_project_draw_on_its_budget_until_it_is_spent(project: Path) -
     strict = catp(project, *run, "--project", "other", "--budget", "0.001", "--strict")
     assert strict.returncode == 4
     assert "the least it can be done for" in strict.stderr
+
+
+def test_a_run_that_is_not_saved_cannot_pass_by_a_budget(project: Path) -> None:
+    run = ("run", "day.plan", "--input", "text=good", "--no-save")
+    assert catp(project, *run).returncode == 0
+    assert not (project / "runs.db").exists()
+    assert catp(project, "budgets", "set", "project:demo", "0.07").returncode == 0
+    done = catp(project, *run)
+    assert done.returncode == 2
+    assert "project:demo has a budget, which cannot count a run that is not saved" in done.stderr
+    assert catp(project, *run, "--project", "other").returncode == 0
