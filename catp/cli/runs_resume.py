@@ -118,8 +118,11 @@ def found(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return guarded(work)
     except InDoubt as error:
         fail(printable(str(error)), EXIT_WAITING)
-    except (CannotResume, RunOwned) as error:
+    except CannotResume as error:
         fail(printable(str(error)), EXIT_USAGE)
+    except RunOwned as error:
+        stop = "SIGTERM makes that process stop its calls and complete the ledger; the run can then go on"
+        fail(printable(str(error)), EXIT_USAGE, help=stop)
     except StoreError as error:
         fail(str(error), EXIT_UNREACHABLE, help="name another store with --store")
     except KeyError as error:

@@ -17,7 +17,7 @@ from catp.runtime.slots import Slots
 from catp.runtime.testing import CENT, FakeCatalogue, MemoryJournal, compiled
 from catp.tools import Catalogue, PerCall, tool
 from tests.durable import shop
-from tests.durable.twelve import INPUTS, PLAN, World, tools
+from tests.durable.twelve import INPUTS, PLAN, Life, World, tools
 
 
 async def play(
@@ -147,3 +147,21 @@ async def test_a_cancelled_run_replays_as_cancelled(tmp_path: Path) -> None:
         assert replay.then.status == replay.now.status == "cancelled"
         ok = {name for name, step in then.steps.items() if step.status == "ok"}
         assert ok <= {step.name for step in replay.steps if step.status_then == "ok"}
+
+
+async def test_a_run_of_several_lives_replays_as_one() -> None:
+    """What dying processes cut short is paid in the replay too, by the call that was made again."""
+    whole = MemoryJournal()
+    assert await Life(World(), whole).live() is not None
+    for die_at in range(3, len(whole.entries), 7):
+        world, first = World(), MemoryJournal(die_at=die_at)
+        assert await Life(world, first).live() is None
+        second = MemoryJournal(first.entries)
+        then = await Life(world, second).again(first.cut())
+        assert then is not None
+        effects = dict(world.effects)
+        now = await play(PLAN, tools(VirtualClock(), world, second), second, dict(INPUTS))
+        assert (now.status, now.spent) == (then.status, then.spent)
+        assert {n: o.value for n, o in now.outputs.items()} == {n: o.value for n, o in then.outputs.items()}
+        assert {n: s.price for n, s in now.steps.items()} == {n: s.price for n, s in then.steps.items()}
+        assert dict(world.effects) == effects
