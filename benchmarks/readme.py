@@ -19,7 +19,7 @@ def result(name: str) -> Any:
 
 
 def rows() -> list[tuple[str, str, str]]:
-    return [*executor_rows(), *language_rows(), *tool_rows()]
+    return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows()]
 
 
 def executor_rows() -> list[tuple[str, str, str]]:
@@ -46,6 +46,61 @@ def executor_rows() -> list[tuple[str, str, str]]:
             f"20 calls at once under a cap of $1.00, {fan['seeds']} runs",
             f"over the cap in {spend['over_cap']}; most spent ${float(spend['max']):.2f}",
             f"check, then run, then add: over in {naive['over_cap']}, most ${float(naive['max']):.2f}",
+        ),
+    ]
+
+
+def money_rows() -> list[tuple[str, str, str]]:
+    money, cache = result("money"), result("cache")["saved"]
+    holding, crowds = money["holding_us"], money["crowds"]
+    bound, naive = crowds["ours, estimates bound prices"], crowds["peer: check then act"]
+    dearer = crowds["ours, prices up to 3x the estimate"]
+    price = result("calibration")["overall"]["price_usd"]
+    three = holding["ledger, cap + agent's day + project"]
+    covered = price["covered"]
+    over_lru, over_lfu = ([row[f"over {peer}"] for row in cache] for peer in ("LRU", "LFU"))
+    return [
+        (
+            f"{bound['runs']:,} runs x 20 calls in {bound['processes']} processes, one budget of ${bound['cap_usd']}",
+            f"${float(bound['spent_usd']):.2f}; prices up to 3 x the estimate: {dearer['over_percent']:.2f} % over",
+            f"check, then act: {naive['over_percent']:.1f} % over",
+        ),
+        (
+            "reserve and settle in process: one cap / three scopes (CPU time)",
+            f"{holding['ledger, one cap']:.0f} / {three:.0f} µs",
+            f"in a budget shared by processes: {holding['shared budget in SQLite, reserve alone']:.0f} µs to reserve",
+        ),
+        (
+            f"p95 price of {price['calls']:,} held-out calls of the built-in tools",
+            f"held in {covered['p95']:.1%}",
+            f"p50 in {covered['p50']:.0%}, p90 in {covered['p90']:.0%}, p99 in {covered['p99']:.1%}",
+        ),
+        (
+            "money a small cache saves by keeping what is dear, often used and small",
+            f"{min(over_lru):.1f} to {max(over_lru):.1f} x LRU",
+            f"{min(over_lfu):.1f} to {max(over_lfu):.1f} x LFU",
+        ),
+    ]
+
+
+def store_rows() -> list[tuple[str, str, str]]:
+    store, board = result("store"), result("leaderboard")
+    rates, pages = store["events_per_second"], store["page_ms"]
+    return [
+        (
+            "journal with all projections: events a second, SQLite / PostgreSQL",
+            f"{rates['journal, SQLite, with projections']:,} / {rates['journal, PostgreSQL, with projections']:,}",
+            f"SQLAlchemy ORM, events only: {rates['SQLAlchemy ORM, a commit each, events only']:,}",
+        ),
+        (
+            "a page of the run list at 100,000 runs",
+            f"{pages['a page 90 % down']:.1f} ms",
+            f"with OFFSET {pages['peer: OFFSET, 90 % down']:.1f} ms",
+        ),
+        (
+            f"tool leaderboard over {board['calls']:,} calls",
+            f"{board['ms']['leaderboard, everything']:.0f} ms",
+            f"grouping the calls {board['ratio_to_peer']:.0f} x as long",
         ),
     ]
 
