@@ -14,10 +14,11 @@ through `SharedLimits`, the budgets that several processes share.
 
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, Protocol
 
-from catp.planlang.money import Money, format_usd
+from catp.planlang.money import Money
 from catp.planlang.registry_view import PriceRange
+from catp.runtime.ledger_rows import CallKey, LedgerRow, Reservation, RowSource, Settlement
 from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, why_refused
 from catp.tools.usage import Charge
 
@@ -25,8 +26,6 @@ __all__ = [
     "BudgetRefused", "CallKey", "Ledger", "LedgerRow", "Limit", "Reservation", "ReserveAt", "RowSource", "Settlement",
     "SharedLimits", "upper_price",
 ]  # fmt: skip
-
-RowSource: TypeAlias = Literal["measured", "declared", "provider", "estimated"]
 
 _P99_OVER_P95 = 1.4142
 """How far the 99th percentile of a normal distribution lies above the mean, in units of the 95th (2.326 / 1.645)."""
@@ -37,82 +36,6 @@ _SOURCES: dict[str, RowSource] = {
 
 _LOCK = Lock()
 """One for all ledgers of the process: they share limits, and nobody holds it for longer than a microsecond."""
-
-
-class CallKey(NamedTuple):
-    """Which call an amount belongs to; `attempt` counts the calls of one step (or element) from 1."""
-
-    run_id: str
-    step: str
-    attempt: int
-    tool: str
-    element: int | None = None
-
-
-class LedgerRow(NamedTuple):
-    """One charged line. `amount` is None if nobody knows it, never 0 for unknown.
-
-    `source` says where the figure comes from; `estimated` rows stand in for a price that could not be determined, and
-    `priced` is False for them.
-    `estimate` is the expected price of the whole call and stands on its first row only, so that columns add up.
-    `saved` is what a result from the cache would have cost; it is not part of any total of amounts.
-    """
-
-    seq: int
-    run_id: str
-    step: str
-    attempt: int
-    element: int | None
-    tool: str
-    kind: str
-    quantity: float
-    unit: str
-    unit_price_usd: str | None
-    amount: Money | None
-    source: RowSource
-    priced: bool
-    estimate: Money | None = None
-    overrun: bool = False
-    note: str = ""
-    saved: Money | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON values without the run and the call it belongs to, and without empty fields."""
-        full = {
-            "seq": self.seq, "kind": self.kind, "quantity": self.quantity, "unit": self.unit,
-            "unit_price": self.unit_price_usd, "amount": None if self.amount is None else format_usd(self.amount),
-            "source": self.source, "priced": self.priced,
-            "estimate": None if self.estimate is None else format_usd(self.estimate), "overrun": self.overrun or None,
-            "note": self.note or None, "saved": None if self.saved is None else format_usd(self.saved),
-        }  # fmt: skip
-        return {key: value for key, value in full.items() if value is not None}
-
-
-class Reservation:
-    """Money held for one call until it is settled or released."""
-
-    __slots__ = ("amount", "bounded", "estimate", "key", "limits", "open")
-
-    def __init__(
-        self, key: CallKey, amount: Money, bounded: bool, estimate: Money | None, limits: tuple[Limit, ...]
-    ) -> None:
-        self.key = key
-        self.amount = amount
-        self.bounded = bounded
-        """False if nothing is known of the price, so that no amount can be called an overrun."""
-        self.estimate = estimate
-        self.limits = limits
-        self.open = True
-
-
-class Settlement(NamedTuple):
-    """The outcome of a call in money: the rows written, their sum (None if no row is priced), by how much it exceeds
-    the reservation, and the warn levels it made some limits reach."""
-
-    rows: tuple[LedgerRow, ...]
-    amount: Money | None
-    overrun: Money = Money(0)
-    reached: tuple[LevelReached, ...] = ()
 
 
 class SharedLimits(Protocol):
