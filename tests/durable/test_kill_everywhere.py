@@ -224,8 +224,9 @@ def several(works: list[Callable[[], None]], folder: Path) -> None:
         while waiting and len(running) < AT_ONCE:
             number, work = waiting.pop()
             running[fork(work, folder / f"told{number}")] = number
-        pid, status = os.wait()
+        pid = next(iter(running))  # the oldest; `os.wait()` could take a child of somebody else
         number = running.pop(pid)
+        _, status = os.waitpid(pid, 0)
         assert status == 0, (folder / f"told{number}").read_text()
 
 
