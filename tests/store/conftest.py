@@ -30,6 +30,14 @@ def _server_user() -> str | None:
     return "postgres" if "postgres" in known else "nobody"
 
 
+_KEEPER = """
+"$1" -D data -w -l log -o "$2" start >/dev/null && echo up && read -r _
+"$1" -D data -m immediate stop >/dev/null
+cd / && rm -rf "$3"
+"""
+"""Keeps the server until its standard input is closed: also when the tests are killed, no server is left behind."""
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Path]:
     """The folder of the socket of a running server without any network port and without fsync."""
@@ -49,16 +57,19 @@ def postgres_server() -> Iterator[Path]:
     if made.returncode:
         pytest.skip(f"initdb failed: {made.stderr.strip()[-500:]}")
     options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off -c max_connections=200"
-    control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options]
-    started = subprocess.run([*control, "start"], cwd=folder, capture_output=True, text=True, check=False, **as_user)
-    if started.returncode:
-        pytest.skip(f"PostgreSQL does not start: {(folder / 'log').read_text()[-500:]}")
-    yield folder
-    subprocess.run(
-        [binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], cwd=folder, capture_output=True, check=False,
-        **as_user,
+    keeper = subprocess.Popen(
+        ["sh", "-c", _KEEPER, "keeper", binaries / "pg_ctl", options, folder],
+        cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **as_user,
     )  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    if keeper.stdout.readline() != "up\n":
+        log = folder / "log"
+        pytest.skip(f"PostgreSQL does not start: {log.read_text()[-500:] if log.exists() else 'no log'}")
+    yield folder
+    keeper.stdin.close()
+    keeper.wait(30)
+    keeper.stdout.close()
 
 
 def fresh_database(server: Path) -> str:
