@@ -37,10 +37,11 @@ def revive(state: RunState, event: RunStarted, past: Restored) -> None:
 
 
 def _recall_step(state: RunState, step: StepRun, known: RestoredStep, past: Restored) -> None:
-    step.calls, step.ready_ns, step.started_ns = known.calls, known.ready_ns, known.started_ns
-    if known.status is None:
+    step.calls = known.calls
+    if known.status is None:  # its time starts again: nobody worked on it while the process was gone
         state.past[step.info.name] = known
         return
+    step.ready_ns, step.started_ns = known.ready_ns, known.started_ns
     step.status, step.reason, step.phase, step.ended_ns = known.status, known.reason, "over", known.ended_ns
     step.has_value = known.has_value
     tries = len(step.info.attempts)
