@@ -114,6 +114,7 @@ class _Fold:
         self.stopped = ""
         self.source: str | None = None
         self.told: Mapping[str, Any] = {}
+        self.numbers: dict[tuple[str, int | None], int] = {}
 
     def take(self, event: RunEvent) -> None:
         """Take the next event."""
@@ -164,11 +165,16 @@ class _Fold:
                 if unit.number == said["attempt"] and said["say"] != "over":
                     unit.said = said["say"]
         elif kind == "run.replanned":
-            kept = set(event.data.get("kept", ()))
-            self.steps = {name: step for name, step in self.steps.items() if name in kept}
+            self._let_go(set(event.data.get("kept", ())))
             self.source = event.data.get("source")
         elif kind in ("run.finished", "run.waiting"):
             self.status, self.stopped = event.data["status"], event.data.get("reason", "")
+
+    def _let_go(self, kept: set[str]) -> None:
+        """Forget the steps that a repair replaced, but for how many calls they made."""
+        for name in self.steps.keys() - kept:
+            for element, unit in self.steps.pop(name).units.items():
+                self.numbers[name, element] = max(unit.number, self.numbers.get((name, element), 0))
 
     def _end_life(self) -> None:
         if self.alive_since is not None:
@@ -255,7 +261,7 @@ class _Fold:
             {name: value for (kind, name, _), value in values.items() if kind == "input"},
             len(self.events), self.lives, self.elapsed_ns, self.calls, tuple(self.rows), lost, tuple(self.failures),
             self.estimates, tuple(self.events), self.status, self.stopped, self.begun,
-            source=self.source, told=self.told,
+            source=self.source, told=self.told, numbers=self.numbers,
         )  # fmt: skip
 
 

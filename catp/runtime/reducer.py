@@ -209,7 +209,10 @@ def _open(state: RunState, step: StepRun, width: int | None) -> None:
     """The inputs are there: make the units, ask for approval if need be, then start."""
     elements: list[int | None] = [None] if width is None else list(range(width))
     tries = len(step.info.attempts)
-    step.units = [Unit(step, element, step.first, [0] * tries) for element in elements]
+    step.units = [
+        Unit(step, element, step.first, [0] * tries, number=state.numbers.get((step.info.name, element), 0))
+        for element in elements
+    ]
     step.left = len(elements)
     past = state.past.pop(step.info.name, None)
     if past is not None:
@@ -308,6 +311,9 @@ def _on_replanned(state: RunState, event: Replanned) -> None:
     """Go on with another plan: what is kept stays ended, everything else starts afresh."""
     old = state.steps
     state.retired.update({name: step for name, step in old.items() if name not in event.program.steps})
+    for name, step in old.items():
+        if name not in event.keep:
+            state.numbers.update({(name, unit.element): unit.number for unit in step.units or ()})
     state.program = event.program
     state.steps = {
         name: old[name] if name in event.keep else StepRun(info) for name, info in event.program.steps.items()

@@ -98,7 +98,8 @@ class Restored:
     deadline counts only that), `calls` how many calls it made, `rows` what they cost. `lost` are calls without an end.
     `status` is how the run ended, None if it did not; `stopped` the reason if somebody stopped it. `begun` is True
     once its steps were let go. `source` is the plan a repair put in place of the first one, `told` what was said
-    about the run when it was created, `notes` what the person who resumes it should know.
+    about the run when it was created, `notes` what the person who resumes it should know, `numbers`
+    how many calls steps made that a repair has replaced.
     """
 
     steps: Mapping[str, RestoredStep]
@@ -120,6 +121,7 @@ class Restored:
     told: Mapping[str, Any] = field(default_factory=dict)
     retried: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    numbers: Mapping[tuple[str, int | None], int] = field(default_factory=dict)
 
 
 def retried(run: Restored) -> Restored:

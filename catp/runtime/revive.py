@@ -26,6 +26,7 @@ def revive(state: RunState, event: RunStarted, past: Restored) -> None:
         state.seq, state.calls_made, state.begun = past.seq, past.calls, past.begun
         if state.left_s is not None:
             state.left_s -= past.elapsed_ns / 1e9
+        state.numbers.update(past.numbers)
         state.spent = sum(row.amount for row in past.rows if row.amount is not None)
         emit(state, "run.resumed", data=event.data)
         for call, data in event.lost:
@@ -76,7 +77,7 @@ def _announce(state: RunState, step: StepRun, known: RestoredStep) -> None:
 
 def put_back(unit: Unit, past: RestoredUnit) -> None:
     """Give a unit the tries and problems it had."""
-    unit.number = past.number
+    unit.number = max(unit.number, past.number)
     unit.attempt = max(unit.attempt, past.attempt)
     unit.problems += [Problem(status, reason) for status, reason in past.problems]
     for attempt, tries in past.tries.items():

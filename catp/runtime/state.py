@@ -111,7 +111,8 @@ class RunState:
 
     `begun` says that the steps may go, and `left_s` with how much of the deadline. `held` is True while the whole
     plan waits for approval; `asking` counts open questions, `deferred` names the steps (None for the plan) whose answer
-    will not come in this process. `past` holds the steps that an earlier life of the run left open.
+    will not come in this process. `past` holds the steps that an earlier life of the run left open, `numbers` how
+    many calls steps made that a repair has replaced: steps of the same name count on, so no two calls share a key.
     """
 
     program: Program
@@ -133,6 +134,7 @@ class RunState:
     left_s: float | None = None
     deadline_timer: int | None = None
     past: dict[str, RestoredStep] = field(default_factory=dict)
+    numbers: dict[tuple[str, int | None], int] = field(default_factory=dict)
     now_ns: int = 0
     seq: int = 0
     open_steps: int = 0

@@ -1,9 +1,11 @@
 """Repair: the rest is planned anew, nothing finished is paid twice, and nothing fails the same way forever."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from catp.agent import Agent
 from catp.planlang.money import usd
@@ -14,6 +16,9 @@ from catp.planners.repair import RepairRequest, merge_suffix
 from catp.planners.search import SearchPlanner
 from catp.repair import Repair
 from catp.result import RunResult
+from catp.store.audit import audit
+from catp.store.rebuild import rebuild
+from catp.store.store import RunStore
 from catp.tools import PerCall, tool
 from catp.tools.decorator import Tool
 
@@ -107,6 +112,33 @@ async def test_a_failed_step_gets_a_rival_and_what_waited_for_it_goes_on() -> No
     assert replanned[0].data["kept"] == ["scan"]
     assert replanned[0].data["plan"] == result.plan.digest != result.quote.compiled.digest
     assert [event.seq for event in result.trace] == list(range(1, len(result.trace) + 1))
+
+
+async def test_the_calls_of_a_step_are_counted_on_when_another_tool_takes_its_place(tmp_path: Path) -> None:
+    store = tmp_path / "runs.db"
+    result = await run(Bench("gist_a"), repair=2, store=store)
+    assert [(row.tool, row.attempt) for row in result.ledger if row.step == "gist"] == [("gist_a", 1), ("gist_b", 2)]
+    assert RunStore(store).database.read(audit) == []
+
+
+def forget_after(connection: Connection, seq: int) -> None:
+    """Leave a store of one run as if its process had died after an event, before `gist` had a value."""
+    connection.exec_driver_sql(f"DELETE FROM events WHERE run_seq > {seq}")
+    connection.exec_driver_sql("DELETE FROM node_io WHERE kind = 'output' OR name IN ('gist', 'kept')")
+    rebuild(connection)
+
+
+async def test_calls_are_counted_on_also_when_the_journal_ends_right_after_the_repair(tmp_path: Path) -> None:
+    store, bench = RunStore(tmp_path / "runs.db"), Bench("gist_a")
+    whole = await run(bench, repair=2, store=store)
+    cut = next(event.seq for event in whole.trace if event.type == "run.replanned")
+    store.database.write(lambda connection: forget_after(connection, cut))
+    store.close()
+    async with Agent(bench.tools(), repair=2, store=tmp_path / "runs.db") as agent:
+        result = await agent.resume(whole.run_id)
+    assert result.status == "complete"
+    assert [(row.tool, row.attempt) for row in result.ledger if row.step == "gist"] == [("gist_a", 1), ("gist_b", 2)]
+    assert RunStore(tmp_path / "runs.db").database.read(audit) == []
 
 
 async def test_without_repair_the_run_ends_as_it_broke() -> None:
