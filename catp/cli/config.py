@@ -1,10 +1,10 @@
 """`catp config show`: every setting, its value and where it came from."""
 
 import re
-from typing import Annotated
 
 import typer
 
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_USAGE, emit_json, emit_text, fail
 from catp.config import ConfigError, Settings, load_settings
 from catp.planlang.money import format_usd
@@ -20,7 +20,7 @@ def group() -> None:
 
 
 @app.command()
-def show(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def show(json_: JsonOption = False) -> None:
     """Show every setting with its source: flag, CATP_* variable, catp.toml, pyproject.toml, user file or default."""
     settings = settings_or_fail()
     rows = {key: (_shown(settings, key), source) for key, source in settings.sources.items()}

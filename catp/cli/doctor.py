@@ -6,11 +6,12 @@ import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import typer
 
 from catp.cli.config import settings_or_fail
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_UNREACHABLE, emit_json, emit_text
 
 __all__ = ["doctor"]
@@ -24,7 +25,7 @@ class Finding(NamedTuple):
     detail: str
 
 
-def doctor(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(json_: JsonOption = False) -> None:
     """Check the installation: packages, tools, settings, the run store. Exit 1 or 6 if something is broken."""
     settings = settings_or_fail()
     findings = [_python(), _metering(), *_packages(), *_tools(settings.tools), _store(settings.store)]

@@ -9,6 +9,7 @@ import typer
 from catp.cli.config import app as config_app
 from catp.cli.doctor import doctor
 from catp.cli.lazy import LazyGroup
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, OutputError, emit_json, emit_text, set_quiet
 from catp.cli.run import run
 
@@ -46,7 +47,7 @@ def options(
 
 
 @app.command()
-def version(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def version(json_: JsonOption = False) -> None:
     """Print the version."""
     from catp import __version__
 

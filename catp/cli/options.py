@@ -4,6 +4,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from catp.cli.output import say_errors_in_json
+
 __all__ = ["AlphaOption", "BudgetOption", "DeadlineOption", "InputsOption", "JsonOption", "ToolsOption", "WantOption"]
 
 InputsOption: TypeAlias = Annotated[
@@ -21,4 +23,6 @@ DeadlineOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
 ]
 ToolsOption: TypeAlias = Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document.", callback=say_errors_in_json, is_eager=True)
+]

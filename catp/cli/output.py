@@ -46,6 +46,7 @@ __all__ = [
     "milliseconds",
     "printable",
     "read_source",
+    "say_errors_in_json",
     "set_quiet",
     "write_atomic",
 ]
@@ -63,6 +64,7 @@ EXIT_INTERRUPTED = 130
 MAX_SOURCE_BYTES = 8 * 1024 * 1024
 """Larger files are refused before they are read: no plan is this long, but a mistyped path may be."""
 
+_JSON_ERRORS: ContextVar[bool] = ContextVar("catp_json_errors", default=False)
 _QUIET: ContextVar[bool] = ContextVar("catp_quiet", default=False)
 
 
@@ -75,6 +77,14 @@ def set_quiet(quiet: bool) -> None:
     _QUIET.set(quiet)
 
 
+def say_errors_in_json(context: typer.Context, json: bool) -> bool:
+    """The callback of every `--json`: whoever reads JSON reads errors as JSON, too."""
+    if json:
+        _JSON_ERRORS.set(True)
+        context.call_on_close(lambda: _JSON_ERRORS.set(False))
+    return json
+
+
 def console_err() -> "Console":
     """Return a console on stderr for progress and notes; silent with `--quiet`, plain with `NO_COLOR`."""
     from rich.console import Console
@@ -83,12 +93,21 @@ def console_err() -> "Console":
 
 
 def fail(message: str, code: int = EXIT_FAILED, help: str | None = None) -> NoReturn:
-    """Print `error: message` and the help line on stderr and leave with exit code `code`."""
+    """Print `error: message` and the help line on stderr and leave with exit code `code`.
+
+    With `--json` the same goes to stdout as well, as one `catp.error/1` object.
+    """
+    _emit_error({"error": message, "help": help, "exit_code": code})
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False, color=_colour())
     typer.echo(printable(message), err=True)
     if help:
         typer.echo(f"  help: {printable(help)}", err=True)
     raise typer.Exit(code)
+
+
+def _emit_error(data: Mapping[str, Any]) -> None:
+    if _JSON_ERRORS.get():
+        emit_jsonl("catp.error/1", data)
 
 
 def emit_text(text: str) -> None:

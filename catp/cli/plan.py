@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from catp.cli.lazy import DefaultCommandGroup
+from catp.cli.options import JsonOption
 from catp.cli.output import (
     EXIT_FAILED,
     EXIT_INVALID_PLAN,
@@ -51,7 +52,7 @@ def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Plan files; - reads stdin.")],
     tools: _Tools = "zoo",
     syntax_only: Annotated[bool, typer.Option("--syntax-only", help="Do not look at tools and types.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Check plans and print every problem with its place and fix. Exit code 3 if a plan is invalid."""
     sources = [(name, read_source(name)) for name in files]
@@ -102,7 +103,7 @@ def show(
     tree: Annotated[bool, typer.Option("--tree", help="Print the plan as a tree (the default).")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid diagram.")] = False,
     svg: Annotated[str | None, typer.Option("--svg", metavar="PATH", help="Write a drawing; - prints it.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json_: JsonOption = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw the tree in plain ASCII.")] = False,
 ) -> None:
     """Show what a plan does, what it will cost and how long it will take, without running it."""

@@ -35,6 +35,7 @@ from catp.cli.output import (
     console_err,
     emit_jsonl,
     fail,
+    say_errors_in_json,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +102,13 @@ def run(
     ] = None,
     json_: JsonOption = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")
+        bool,
+        typer.Option(
+            "--jsonl",
+            callback=say_errors_in_json,
+            is_eager=True,
+            help="Print events as they happen, one JSON object a line.",
+        ),
     ] = False,
 ) -> None:
     """Plan a task, price it, run it, and account for every cent."""

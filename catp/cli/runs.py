@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from catp.cli.config import settings_or_fail
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
@@ -27,7 +28,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True)
 
 StoreOption = Annotated[str | None, typer.Option("--store", metavar="FILE|URL", help="The store of saved runs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()

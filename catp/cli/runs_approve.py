@@ -10,6 +10,7 @@ import typer
 
 from catp.cli.approval import command, described, moment
 from catp.cli.config import settings_or_fail
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, emit_json, emit_text, fail, printable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def approve(
         str | None, typer.Option(metavar="TIME", help="How long the answer holds: 30m, 1h; as asked if not given.")
     ] = None,
     store: Annotated[str | None, typer.Option("--store", metavar="FILE|URL", help="The store of saved runs.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Approve the plan or a step that a run waits for, or list what waits."""
     from catp.store.store import RunStore

@@ -10,6 +10,7 @@ import typer
 
 from catp.cli.catalogues import all_tools, load_catalogue
 from catp.cli.config import settings_or_fail
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
@@ -34,7 +35,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True)
 
 ToolsOption = Annotated[str | None, typer.Option("--tools", help="zoo, or package.module:attribute.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})|(\d{1,9})", re.ASCII)
 

@@ -9,6 +9,7 @@ import typer
 
 from catp.cli.catalogues import load_catalogue
 from catp.cli.config import settings_or_fail
+from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds
 from catp.cli.report import columns
 from catp.planlang.errors import nearest
@@ -32,7 +33,7 @@ def calibrate(
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg|png", help="Draw predicted against actual.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="Judge the calls of saved runs; make none.")] = False,
     tools: Annotated[str | None, typer.Option("--tools", help="zoo, or package.module:attribute.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Compare predicted with actual price and time: a p95 should cover 95 % of the calls.
 

@@ -220,3 +220,15 @@ def test_output_folder_gets_one_file_per_output(project: Path) -> None:
     done = catp(project, "run", "day.plan", "--input", "text=a good day", "--output", "out")
     assert done.returncode == 0
     assert json.loads((project / "out" / "mood.json").read_text())["label"] == "good"
+
+
+@pytest.mark.parametrize("flag", ["--json", "--jsonl"])
+def test_errors_are_json_for_those_who_read_json(flag: str, project: Path) -> None:
+    failed = catp(project, "run", "no_such.plan", flag)
+    assert failed.returncode == 2
+    error = json.loads(failed.stdout)
+    assert error["schema"] == "catp.error/1"
+    assert error["exit_code"] == 2
+    assert "no_such.plan" in error["error"]
+    assert "error: " in failed.stderr
+    assert catp(project, "run", "no_such.plan").stdout == ""
