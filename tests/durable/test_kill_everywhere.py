@@ -59,7 +59,7 @@ def die(_event: object = None) -> None:
 
 def killer(folder: Path, seq: int, *, after_commit: bool) -> Callable[[RunEvent], None]:
     def watch(event: RunEvent) -> None:
-        if event.seq == seq:
+        if event.seq == seq and event.type != "run.finished":  # after that there is nothing left to resume
             if after_commit:
                 committed(folder, seq)
             die()
