@@ -103,7 +103,7 @@ class Execution:
             self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
             ledger=spending.ledger(
                 objective.budget,
-                recorded=saving.journal is not None,
+                journal=saving.journal,
                 before=restored.rows if restored is not None else (),
             ),
             deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,

@@ -13,6 +13,7 @@ from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt
 if TYPE_CHECKING:
     from catp.budgets.desk import BudgetDesk
     from catp.runtime.ledger import CallKey, LedgerRow, SharedLimits
+    from catp.store.journal import RunJournal
     from catp.store.store import RunStore
 
 __all__ = ["Spending", "budget_warnings", "desk_for", "warning_text"]
@@ -44,10 +45,14 @@ class Spending:
         if self.reserve not in get_args(ReserveAt):
             raise ValueError(f"reserve must be one of {', '.join(get_args(ReserveAt))}, not {self.reserve!r}")
 
-    def ledger(self, budget: Money | None, *, recorded: bool = True, before: "Sequence[LedgerRow]" = ()) -> Ledger:
-        """The ledger of one run. Unless it is recorded, shared budgets could not count what it spends."""
+    def ledger(
+        self, budget: Money | None, *, journal: "RunJournal | None" = None, before: "Sequence[LedgerRow]" = ()
+    ) -> Ledger:
+        """The ledger of one run. Unless `journal` records it, shared budgets could not count what it spends."""
         shared: SharedLimits | None = self.desk
-        if self.desk is not None and not recorded:
+        if journal is not None:
+            shared = _Recorded(self.desk, journal)
+        elif self.desk is not None:
             shared = _Closed() if self.desk.capped else None
         return Ledger(
             budget, within=self.limits, shared=shared, reserve_at=self.reserve, warn=self.warn, before=before,
@@ -79,6 +84,8 @@ class _Closed:
     capped = True
 
     def reserve(self, key: "CallKey", amount: Money, kept: Money) -> BudgetRefused | None:
+        if amount == 0:
+            return None
         reason = f"{key.tool} may cost ${format_usd(amount)}, and shared budgets cannot count a run that is not saved"
         return BudgetRefused(reason, "the shared budgets", amount, None, "unreachable")
 
@@ -87,6 +94,31 @@ class _Closed:
 
     def release(self, key: "CallKey") -> None:
         pass
+
+
+class _Recorded:
+    """The shared budgets of a run as long as it is recorded. Nothing is paid for one that another process drives."""
+
+    def __init__(self, desk: "BudgetDesk | None", journal: "RunJournal") -> None:
+        self._desk = desk
+        self._journal = journal
+
+    @property
+    def capped(self) -> bool:
+        return self._desk is not None and self._desk.capped
+
+    def reserve(self, key: "CallKey", amount: Money, kept: Money) -> BudgetRefused | None:
+        problem = self._journal.problem
+        if problem is not None and (self._journal.taken_over or (self.capped and amount > 0)):
+            return BudgetRefused(f"{key.tool} is not called: {problem}", "the run", amount, None, "unreachable")
+        return self._desk.reserve(key, amount, kept) if self._desk is not None else None
+
+    def settle(self, key: "CallKey", amount: Money) -> tuple[LevelReached, ...]:
+        return self._desk.settle(key, amount) if self._desk is not None else ()
+
+    def release(self, key: "CallKey") -> None:
+        if self._desk is not None:
+            self._desk.release(key)
 
 
 def desk_for(store: "RunStore | None", project: str, agent: str) -> "BudgetDesk | None":

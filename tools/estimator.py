@@ -13,6 +13,7 @@ from catp.planlang.nodes import ToolName
 from catp.planlang.registry_view import UNPRICED, CallEstimate, Latency, PriceRange, Size, Startup, ValueFacts
 from catp.planlang.types import Type
 from catp.tools.calibration import TARGET, Calibration, calibrated
+from catp.tools.charges import charges_of
 from catp.tools.curves import Curves, K
 from catp.tools.errors import PriceModelError
 from catp.tools.price import needs, total
@@ -227,7 +228,7 @@ def _charge(spec: ToolSpec, usage: Usage | None) -> Money | None:
             return None
         usage = Usage()
     try:
-        return total(spec.price.charge(usage))
+        return total(charges_of(spec.price, usage))
     except PriceModelError as error:  # one tool's broken price must not stop plans that do without it
         _log.warning("%s has no price: %s", spec.name, error)
         return None

@@ -93,6 +93,7 @@ class BudgetDesk:
         self._runs: Counter[str] = Counter()
         self._full: tuple[Standing, int] | None = None
         self._tight = False
+        self._lied, self._free_ns = False, 0
         self._busy_since: float | None = None
 
     @property
@@ -110,6 +111,8 @@ class BudgetDesk:
 
     def reserve(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
         """See `SharedLimits.reserve`."""
+        if amount == 0:
+            return self._free(key)
         refused = self._known_to_be_full(key, amount, kept)
         if refused is not None:
             return refused
@@ -127,11 +130,33 @@ class BudgetDesk:
             self._held[key] = amount
         return refused
 
+    def _free(self, key: CallKey) -> BudgetRefused | None:
+        """A call that should cost nothing is refused only once more is spent than may be: others said so before it.
+
+        As long as no such call of this process cost anything, the store is asked now and then.
+        """
+        now = self._now_ns()
+        if not self._capped or (not self._lied and 0 <= now - self._free_ns < _STAYS_FULL_NS):
+            return None
+        ask = self._transactions.run if self._lied else self._transactions.look
+        try:
+            found = ask(self._standings)
+        except StoreBusy as error:
+            return self._busy(Money(0), error)
+        except StoreError as error:
+            return _unreachable(Money(0), error)
+        self._busy_since, self._free_ns = None, now
+        full = next((standing for standing in found if standing.spent + standing.reserved > standing.budget.cap), None)
+        return _refusal(full, key, Money(0), Money(0)) if full is not None else None
+
     def settle(self, key: CallKey, amount: Money) -> tuple[LevelReached, ...]:
         """See `SharedLimits.settle`."""
         held = self._held.pop(key, None)
         if not self._capped:
             return ()
+        if held is None and amount > 0:  # nothing was held: until its rows are stored nobody else would know of it
+            self._lied = True
+            self._try(lambda execute: self._note(execute, key, amount))
         if held is not None and (amount > held or (self._tight and amount < held)):
             self._full = None
             self._try(lambda execute: execute(_ADJUST, {**_place(key), "amount": amount}))
@@ -221,11 +246,17 @@ class BudgetDesk:
             if refused is not None:
                 self._full = standing, now
                 return refused
-        expires = now + self._ttl_ns
+        self._put_down(execute, found, key, amount)
+        return None
+
+    def _note(self, execute: Execute, key: CallKey, amount: Money) -> None:
+        self._put_down(execute, self._standings(execute), key, amount)
+
+    def _put_down(self, execute: Execute, found: list[Standing], key: CallKey, amount: Money) -> None:
+        expires = self._now_ns() + self._ttl_ns
         for standing in found:
             held = {"budget": standing.budget.id, "start": standing.start, "amount": amount, "expires": expires}
             execute(_HOLD, {**_place(key), **held})
-        return None
 
     def _known_to_be_full(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
         if self._full is None:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, TextClause, text
 from catp.store.database import Database
 from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreUnavailable, named
+from catp.store.same_file import FileId, file_id, still_there
 
 __all__ = ["Execute", "StoreBusy", "Transactions", "transactions_of"]
 
@@ -71,6 +72,7 @@ class _Sqlite:
         self._path = database.path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: FileId | None = None
 
     def run(self, work: Callable[[Execute], T]) -> T:
         with self._lock, named(str(self._path)):
@@ -109,7 +111,8 @@ class _Sqlite:
             connection.execute(
                 "PRAGMA wal_autocheckpoint=0"
             )  # a checkpoint takes milliseconds: the store's writer's work
-            self._connection = connection
+            self._connection, self._opened = connection, file_id(self._path)
+        still_there(self._path, self._opened)
         return self._connection
 
     def _begin(self, connection: sqlite3.Connection) -> None:

@@ -23,7 +23,8 @@ from catp.runtime.reuse import read_result
 from catp.runtime.slots import Job, Slots
 from catp.runtime.values import accepts
 from catp.tools.call_fact import CallFact
-from catp.tools.errors import Billing, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
+from catp.tools.charges import charges_of
+from catp.tools.errors import Billing, PriceModelError, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.price import needs
 from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import BackendResult, QueueingBackend, ToolBackend, ToolSpec
@@ -415,14 +416,11 @@ class ToolCall:
 
     def _price(self, usage: Usage) -> tuple[tuple[Charge, ...] | None, str]:
         try:
-            charges = self.spec.price.charge(usage)
-            if charges is None:
-                return None, "its price model does not know the price of this call"
-            for charge in charges:
-                if type(charge.amount) is not int or charge.amount < 0:
-                    raise ValueError(f"{charge.amount!r} is not an amount in nano-USD")
-        except Exception as error:
-            return None, f"its price model failed: {type(error).__name__}: {error}"
+            charges = charges_of(self.spec.price, usage)
+        except PriceModelError as error:
+            return None, f"its price model failed: {error}"
+        if charges is None:
+            return None, "its price model does not know the price of this call"
         return charges, ""
 
     def _settle(self, charges: tuple[Charge, ...] | None, note: str, *, estimated: bool = False) -> Settlement:

@@ -164,6 +164,8 @@ class Ledger:
         """
         limits = (*self._limits, *within) if within else self._limits
         capped = [limit for limit in limits if limit.cap is not None]
+        if amount is not None and (type(amount) is not int or amount < 0):
+            amount = None  # not a number, or money that would come back: nobody knows what the call costs
         bounded = amount is not None
         if amount is None:
             if not capped and not (self._shared is not None and self._shared.capped):
@@ -186,7 +188,7 @@ class Ledger:
                         return refused
             for limit in limits:
                 limit.reserved = Money(limit.reserved + amount)
-        if self._shared is not None and amount > 0:
+        if self._shared is not None:  # also if it should cost nothing: what was said to be free has cost money before
             refused = self._shared.reserve(key, amount, kept)
             if refused is not None:
                 self._give_back(limits, amount)

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from catp.store.database import Database, Work
 from catp.store.errors import StoreError, named
 from catp.store.filesystem import refuse_network, system_mounts
+from catp.store.same_file import FileId, file_id, still_there
 from catp.store.versions import current, make_current
 
 __all__ = ["SqliteDatabase"]
@@ -174,6 +175,7 @@ class SqliteDatabase(Database):
     def _write_all(self, jobs: "SimpleQueue[_Job | None]") -> None:
         engine: Engine | None = None
         connection: Connection | None = None
+        opened: FileId | None = None
         while (job := jobs.get()) is not None:
             work, durable, future = job
             if not future.set_running_or_notify_cancel():
@@ -184,6 +186,8 @@ class SqliteDatabase(Database):
                         self._open()
                         engine = self._writing_engine()
                         connection = engine.connect()
+                        opened = file_id(self.path)
+                    still_there(self.path, opened)
                     result = _in_transaction(connection, work, durable)
             except BaseException as error:
                 future.set_exception(error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import JournalUnavailable, ValueKind
-from catp.store.errors import StoreError, StoreUnavailable
+from catp.store.errors import RunOwned, StoreError, StoreUnavailable
 from catp.store.writer import Entry, JournalWriter, Track, Value
 
 __all__ = ["RunJournal"]
@@ -44,6 +44,16 @@ class RunJournal:
             self._writer.put(Entry(self._track, (), (kept,)))
         else:
             self._held.append(kept)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the rest of the record is lost, as far as is known; None if it is not."""
+        return None if self._track.problem is None else str(self._track.problem)
+
+    @property
+    def taken_over(self) -> bool:
+        """True once it is known that another process drives the run."""
+        return isinstance(self._track.problem, RunOwned)
 
     async def durable(self) -> None:
         """Wait until everything given so far is on the disk.
