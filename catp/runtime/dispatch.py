@@ -41,6 +41,9 @@ __all__ = ["Dispatcher", "spawn"]
 _ASK_AGAIN_S, _ASK_AGAIN_AT_MOST_S = 0.1, 1.0
 """How often money that other processes hold is asked for again: at first, and after some time without any."""
 
+_AFTER_DEADLINE_S = 1.0
+"""A call's own limit comes after the run's deadline: the deadline, and nothing else, is why it is stopped then."""
+
 
 class Dispatcher:
     """Makes the calls of one run; the host of its `ToolCall`s.
@@ -372,7 +375,7 @@ class Dispatcher:
         timeout = spec.limits.timeout_s if info.timeout_s is None else min(spec.limits.timeout_s, info.timeout_s)
         if self._deadline_s is not None:
             passed = (self.clock.now_ns() - self._started_ns) / 1e9
-            timeout = min(timeout, max(0.001, self._deadline_s - passed))
+            timeout = min(timeout, max(0.0, self._deadline_s - passed) + _AFTER_DEADLINE_S)
         return timeout
 
     def _limits_of(self, info: StepInfo) -> tuple[Limit, ...]:

@@ -1,5 +1,6 @@
 """The semantics of the plan language at run time, one construct at a time, on a virtual clock."""
 
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from catp.runtime.run import RunOutcome, execute
 from catp.runtime.slots import Slots
 from catp.runtime.testing import CENT, FakeCatalogue, compiled
 from catp.tools.errors import ToolFailed
-from catp.tools.spec import ToolLimits
+from catp.tools.spec import BackendResult, ToolLimits
 
 JSON = Type("json")
 
@@ -391,6 +392,22 @@ async def test_deadline_cancels_what_is_unfinished_and_keeps_the_rest(world: Wor
     assert statuses(outcome) == {"a": "ok", "b": "cancelled", "c": "cancelled"}
     assert "deadline of 10 s" in outcome.outputs["c"].reason
     assert slow.running == 0
+
+
+async def test_a_tool_that_keeps_its_own_time_does_not_run_ahead_of_the_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = world.tools.add("slow", takes_s=100.0)
+    call = slow.call
+
+    def hasty(args: Mapping[str, Any], *, timeout: float) -> Awaitable[BackendResult]:
+        return call(args, timeout=timeout - 0.1)  # timers of other processes are not exact
+
+    monkeypatch.setattr(slow, "call", hasty)
+    outcome = await world.run("a = slow()\nout a", deadline_s=3)
+    assert outcome.wall_ms == pytest.approx(3000.0)
+    assert statuses(outcome) == {"a": "cancelled"}
+    assert "deadline of 3 s" in outcome.outputs["a"].reason
 
 
 async def test_plan_limits_only_tighten(world: World) -> None:
