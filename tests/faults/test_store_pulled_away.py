@@ -18,9 +18,7 @@ READS = parse("\n".join(f"s{n} = look({f's{n - 1}' if n else 0})" for n in range
 WRITES = parse("a = look(0)\nb = act(a)\nc = act(b)\nout c")
 
 
-async def run_while(
-    path: Path, plan: object, third: Callable[[], None], *, budget: bool
-) -> tuple[RunResult, list[str]]:
+async def run_while(path: Path, plan: Plan, pull: Callable[[], None], *, budget: bool) -> tuple[RunResult, list[str]]:
     """Run a plan whose second call does something to the store; return the result and the calls that were made."""
     calls: list[str] = []
 
