@@ -8,6 +8,7 @@ import pytest
 
 from catp.agent import Agent
 from catp.planlang.money import usd
+from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.result import RunResult
 from catp.store.budgets import set_budget
