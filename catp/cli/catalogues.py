@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from catp.cli.output import EXIT_USAGE, fail
+from catp.cli.output import EXIT_FAILED, EXIT_USAGE, fail
 from catp.tools.catalogue import Catalogue
+from catp.tools.errors import ToolUnavailable
 from catp.tools.profile import ProfileBook, ProfileError
 from catp.tools.spec import ToolSpec
 
@@ -41,7 +42,10 @@ def all_tools(spec: str) -> Sequence[ToolSpec]:
 def _zoo() -> Catalogue:
     from catp.tools.builtin import default_catalogue
 
-    return default_catalogue()
+    try:
+        return default_catalogue()
+    except ToolUnavailable as error:
+        fail(str(error), EXIT_FAILED, help="or name your own with --tools package.module:attribute, or CATP_TOOLS")
 
 
 def _from_module(spec: str) -> Catalogue:

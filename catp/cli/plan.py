@@ -42,7 +42,8 @@ app.command("task")(task)
 TARGETS = ("text", "json", "tokens", "mermaid", "svg")
 
 _Tools = Annotated[
-    str, typer.Option("--tools", metavar="SPEC", help="zoo, package.module:catalogue, or a catp.registry/1 JSON file.")
+    str | None,
+    typer.Option("--tools", metavar="SPEC", help="zoo, package.module:catalogue, or a catp.registry/1 JSON file."),
 ]
 _File = Annotated[str, typer.Argument(metavar="FILE", help="A plan file; - reads stdin.")]
 
@@ -50,7 +51,7 @@ _File = Annotated[str, typer.Argument(metavar="FILE", help="A plan file; - reads
 @app.command()
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Plan files; - reads stdin.")],
-    tools: _Tools = "zoo",
+    tools: _Tools = None,
     syntax_only: Annotated[bool, typer.Option("--syntax-only", help="Do not look at tools and types.")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -99,7 +100,7 @@ def fmt(
 @app.command()
 def show(
     file: _File,
-    tools: _Tools = "zoo",
+    tools: _Tools = None,
     tree: Annotated[bool, typer.Option("--tree", help="Print the plan as a tree (the default).")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid diagram.")] = False,
     svg: Annotated[str | None, typer.Option("--svg", metavar="PATH", help="Write a drawing; - prints it.")] = None,
@@ -164,15 +165,17 @@ def _check(data: bytes, registry: "RegistryView | None") -> tuple[Sequence[Diagn
     return (check_plan(plan, registry).diagnostics if registry is not None else ()), source
 
 
-def _registry(tools: str) -> "tuple[RegistryView, Estimator | None]":
-    """Return the tools to check against, and what predicts their price and time where that is known."""
-    if tools.endswith(".json"):
+def _registry(tools: str | None) -> "tuple[RegistryView, Estimator | None]":
+    """Return the tools to check against (those of the settings if None), and what predicts their price and time."""
+    if tools is not None and tools.endswith(".json"):
         from catp.cli.registry_file import read_registry
 
         return read_registry(tools), None
     from catp.cli.catalogues import load_catalogue
+    from catp.cli.config import settings_or_fail
 
-    catalogue = load_catalogue(tools)
+    settings = settings_or_fail(tools=tools)
+    catalogue = load_catalogue(settings.tools, settings.profiles)
     return catalogue.view(), catalogue.estimator()
 
 
@@ -202,7 +205,7 @@ def _formatted(file: str, data: bytes) -> str:
         refuse(file, error)
 
 
-def _compiled(file: str, tools: str) -> "tuple[CompiledPlan, Verdict]":
+def _compiled(file: str, tools: str | None) -> "tuple[CompiledPlan, Verdict]":
     from catp.planlang.compile import compile_plan
     from catp.planlang.passes.admit import admit
 

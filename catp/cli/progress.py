@@ -86,7 +86,8 @@ class Progress:
                 self._spent[event.step] = self._spent.get(event.step, 0) + parse_usd(str(amount))
             spent = self._spent.get(event.step)
             row[4] = dollars(None if spent is None else Money(spent))
-        if event.type not in STATES or (event.element is not None and event.type in _ENDED):
+        part = event.element is not None or event.attempt is not None  # an element, or a call: the step may go on
+        if event.type not in STATES or (part and event.type in _ENDED):
             return
         row[0], row[1] = STATES[event.type]
         if event.data.get("tool"):

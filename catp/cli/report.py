@@ -82,12 +82,12 @@ def ledger_lines(result: "RunResult") -> list[str]:
             )
         )
     estimate_total = dollars(result.plan.estimate.price.expected)
-    total_ms = milliseconds(result.plan.estimate.latency.expected_ms)
+    total_ms = "unknown" if untimed else milliseconds(result.plan.estimate.latency.expected_ms)
     table.append(("total", "", estimate_total, _amount(result.ledger), total_ms, milliseconds(result.wall_ms), ""))
     cold = sum(row.amount or 0 for row in result.ledger if row.kind == "cold_start")
     notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
     guessed = sum(row.amount or 0 for row in result.ledger if not row.priced)
-    notes += [f"  of which estimated, for want of a known price: {dollars(Money(guessed))}"] if guessed else []
+    notes += [f"  of which estimated, since nobody knows what was used: {dollars(Money(guessed))}"] if guessed else []
     hits = sum(row.kind == "cache" for row in result.ledger)
     if hits:
         notes.append(f"  saved by {hits} kept result{'s' * (hits != 1)}: {dollars(result.savings)}")

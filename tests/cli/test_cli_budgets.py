@@ -114,3 +114,31 @@ def test_a_run_that_is_not_saved_cannot_pass_by_a_budget(project: Path) -> None:
     assert done.returncode == 2
     assert "project:demo has a budget, which cannot count a run that is not saved" in done.stderr
     assert catp(project, *run, "--project", "other").returncode == 0
+
+
+def test_a_refused_step_is_told_once_and_plan_files_are_checked_against_the_tools_of_the_settings(
+    project: Path,
+) -> None:
+    text = "in text: text\nmood = mood_fine(text) @budget($0.001)\ngist = gist(text)\nout mood, gist\n"
+    (project / "tight.plan").write_text(text)
+    checked = catp(project, "plan", "check", "tight.plan")  # shop.py, as catp.toml says
+    assert checked.returncode == 0, checked.stderr
+    done = catp(project, "run", "tight.plan", "-i", "text=lovely")
+    assert done.returncode == 4
+    told = [line for line in done.stderr.splitlines() if "refused" in line]
+    assert len(told) == 1
+    assert "the step's @budget of $0.001 has $0.001 left" in told[0]
+    total = next(line for line in done.stdout.splitlines() if line.lstrip().startswith("total"))
+    assert "unknown" in total  # nothing was measured before, and that is not 0 ms
+
+
+def test_without_the_built_in_tools_the_command_says_so(project: Path) -> None:
+    hide = "import sys; sys.modules.update(cv2=None, rapidocr=None); from catp.cli.main import main; main()"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(project), "NO_COLOR": "1", "CATP_TOOLS": "zoo"}
+    done = subprocess.run(
+        [sys.executable, "-c", hide, "run", "day.plan", "-i", "text=x"],
+        cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: built-in tools: not installed here")
+    assert "--tools" in done.stderr
