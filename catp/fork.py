@@ -28,6 +28,8 @@ from catp.typed_inputs import check_inputs
 
 __all__ = ["fork_run", "keepable", "swap_tools"]
 
+_CUT_SHORT = (None, "lost", "cancelled")
+
 
 async def fork_run(
     execution: Execution,
@@ -98,21 +100,37 @@ def keepable(run: RecordedRun, compiled: CompiledPlan, anew: Iterable[str], inpu
     roots |= {name for name in names if not _has_end(run.restored.steps.get(name))}
     dirty = roots.union(*(nx.descendants(graph, root) for root in roots if root in graph))
     steps = {name: _kept(step) for name, step in run.restored.steps.items() if name in names and name not in dirty}
-    _check_writes(run, compiled, names - steps.keys(), anew)
+    asked = {*anew, *(f"in:{name}" for name in inputs)}
+    asked |= {name for root in asked if root in graph for name in nx.descendants(graph, root)}
+    _check_writes(run, compiled, names - steps.keys(), anew, asked)
     return Restored(steps, fork=True)
 
 
-def _check_writes(run: RecordedRun, compiled: CompiledPlan, again: Iterable[str], anew: Iterable[str]) -> None:
-    """A write whose value is lost must not be repeated in silence."""
+def _check_writes(
+    run: RecordedRun, compiled: CompiledPlan, again: Iterable[str], anew: Iterable[str], asked: Iterable[str]
+) -> None:
+    """A write whose value is lost, or that may have acted although it did not end, must not be repeated in silence."""
     for name in again:
         step = run.restored.steps.get(name)
-        if step is None or step.status != "ok" or step.has_value or name in anew:
+        if step is None or name in anew:
             continue
         tools = [compiled.registry.get(attempt.tool) for attempt in compiled.plan.step(name).attempts]
-        if any(tool is not None and tool.effects == "write" for tool in tools):
+        if not any(tool is not None and tool.effects == "write" for tool in tools):
+            continue
+        if step.status == "ok" and not step.has_value:
             raise CannotResume(
                 f"step {name!r} changed the world, and its value cannot be read back; to do it again, fork from it"
             )
+        if name not in asked and any(_may_have_acted(unit) for unit in step.units.values()):
+            raise CannotResume(
+                f"step {name!r} was at work when the run stopped and may have changed the world; resume the run first "
+                "and say what to do about it, or fork from that step to do it again"
+            )
+
+
+def _may_have_acted(unit: RestoredUnit) -> bool:
+    last = unit.last
+    return unit.status != "ok" and last is not None and last.key is None and last.outcome in _CUT_SHORT
 
 
 def _has_end(step: RestoredStep | None) -> bool:

@@ -515,4 +515,6 @@ class ToolCall:
         }
         if self.key is not None:
             data["key"] = self.key
+        if self.info.writes:  # whoever resumes the run must know, even if the tool says otherwise by then
+            data["writes"] = True
         return data

@@ -86,7 +86,7 @@ async def settle_doubts(
             known = steps[name]
             steps[name] = replace(known, units={**known.units, element: _decided(unit, Decision("failed"), why)})
             continue
-        if not info.writes or (info.key is not None and takes_key(unit.last.tool)):
+        if not (info.writes or unit.last.writes) or (info.key is not None and takes_key(unit.last.tool)):
             continue
         doubt = Doubt(name, element, unit.last.tool, why, unit.last.key)
         decision = await _ask(decide, doubt)

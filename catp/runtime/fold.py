@@ -188,7 +188,7 @@ class _Fold:
         assert event.step is not None
         call = PastCall(
             event.step, event.element, number, data["tool"], data.get("version", "1"), alternative, data.get("key"),
-            _money(data.get("reserved")), _money(data.get("est")), event.at_ns,
+            _money(data.get("reserved")), _money(data.get("est")), event.at_ns, writes=bool(data.get("writes")),
         )  # fmt: skip
         unit.number = max(unit.number, number)
         unit.in_hand = max(unit.in_hand, alternative)

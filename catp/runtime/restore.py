@@ -23,7 +23,10 @@ Say: TypeAlias = Literal["again", "done", "failed"]
 
 
 class PastCall(NamedTuple):
-    """A call as its events tell it. `outcome` is None if it never settled, `alternative` indexes those of its step."""
+    """A call as its events tell it. `outcome` is None if it never settled, `alternative` indexes those of its step.
+
+    `writes` is what its step was said to do when it was called; a tool may say otherwise by now.
+    """
 
     step: str
     element: int | None
@@ -38,6 +41,7 @@ class PastCall(NamedTuple):
     outcome: str | None = None
     reason: str = ""
     error: str = ""
+    writes: bool = False
 
 
 LostCall: TypeAlias = PastCall

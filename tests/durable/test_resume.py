@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ async def test_a_write_that_may_have_acted_is_asked_about(folder: Path) -> None:
         assert result.outputs["mail"] == "by hand"
         assert calls("send") == before["call send"], "what was said to be done was done again"
         assert result.status == "complete"
+
+
+async def test_a_write_is_asked_about_even_if_its_tool_says_by_now_that_it_only_reads(folder: Path) -> None:
+    async with agent(folder) as one:
+        stopped = await interrupted(one, "mail")
+    before = calls("send")
+    told = shop.send.spec
+    harmless = replace(told, version="2", signature=replace(told.signature, effects="read"))
+    tools = [*(known for known in shop.TOOLS if known is not shop.send), harmless]
+    async with Agent(Catalogue(tools), store=folder / "runs.db", budget="1") as another:
+        with pytest.raises(InDoubt, match="mail: send was stopped"):
+            await another.resume(stopped.run_id)
+        assert calls("send") == before
+        result = await another.resume(stopped.run_id, in_flight={"mail": Decision("done", "by hand")})
+    assert (result.status, calls("send")) == ("complete", before)
 
 
 async def test_a_write_said_to_have_failed_fails(folder: Path) -> None:
@@ -263,6 +279,18 @@ async def test_a_fork_with_another_input_and_forks_that_cannot_be(folder: Path) 
                 await one.fork(first.run_id, step, set={} if step else {"x": "spare"})
         with pytest.raises(RunRefused):
             await one.fork(first.run_id, "a", budget="0.001")
+
+
+async def test_a_fork_does_not_repeat_a_write_that_was_at_work_unless_told_to(folder: Path) -> None:
+    async with agent(folder) as one:
+        stopped = await interrupted(one, "mail")
+        before = shop.lines()
+        with pytest.raises(CannotResume, match="'mail' was at work when the run stopped and may have changed"):
+            await one.fork(stopped.run_id, "report")
+        assert shop.lines() == before
+        assert (await one.fork(stopped.run_id, "mail")).status == "complete"
+        assert calls("send") == before["call send"] + 1
+        assert (await one.fork(stopped.run_id, "order")).status == "complete"  # `mail` lies downstream
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
