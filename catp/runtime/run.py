@@ -20,10 +20,10 @@ from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
 from catp.planlang.printer import to_text
 from catp.runtime.approval import ApprovalRequest, Approver, plan_request, step_request
+from catp.runtime.asking import Asking
 from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
-from catp.runtime.clock import Clock, TimerHandle, WallClock
+from catp.runtime.clock import Clock, WallClock
 from catp.runtime.commands import (
-    Approved,
     Ask,
     Bind,
     CancelCall,
@@ -39,15 +39,15 @@ from catp.runtime.commands import (
     SetTimer,
     StartCall,
     StopTimer,
-    TimerFired,
 )
-from catp.runtime.dispatch import Dispatcher, spawn
+from catp.runtime.dispatch import Dispatcher
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack
 from catp.runtime.hooks import Journal, Understudy, ValueKind
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
+from catp.runtime.mending import Mending
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
 from catp.runtime.program import build_program
 from catp.runtime.rebind import charge_lost, new_values, rebind, rebind_elements, resumed_data
@@ -56,6 +56,7 @@ from catp.runtime.repairs import Broken, Repaired, Repairer
 from catp.runtime.restore import LostCall, Restored
 from catp.runtime.slots import Slots
 from catp.runtime.state import StepRun
+from catp.runtime.timers import Timers
 from catp.runtime.values import Missing, Values
 from catp.tools.call_fact import CallFact
 from catp.tools.pools import Pool
@@ -171,16 +172,13 @@ class Run:
         self._about = dict(about or {})
         self._catalogue = catalogue
         self._pools = dict(pools or {})
-        self._repair = repair
-        self._mending: asyncio.Task[None] | None = None
-        self._mended = 0
+        self._mending = Mending(repair, done=self._mended, failed=self._observed_wrong)
         self._restored = restored
         self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
         check_pools(program.steps.values(), tools, pools or {})
         self._kept_back = KeptBack(compiled)
         self._given_up = dict(given_up or {})
-        self._approve = approve
         self._on_event = on_event
         self._dispatcher = Dispatcher(
             self.run_id, tools, catalogue.estimator(live=True), self._values, ledger=ledger, clock=self.clock,
@@ -189,16 +187,17 @@ class Run:
             journal=journal, pools=pools or {}, failures=self._state.failures, kept=self._kept_back, stuck=self._stuck,
             flights=flights, understudy=understudy,
         )  # fmt: skip
+        self._asking = Asking(
+            approve, request=self._request, clock=self.clock, post=self._post, postpone=self._dispatcher.postpone
+        )
+        self._timers = Timers(self.clock, self._post)
         self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
         self._draining = False
         self._crash: BaseException | None = None
         self._over = asyncio.Event()
-        self._timers: dict[int, TimerHandle] = {}
-        self._asking: set[asyncio.Task[None]] = set()
         self._ended: tuple[dict[str, OutputResult], RunStatus, int, Money]
         self._started_ns = 0
-        self._held_ns = 0
 
     # --- the handle -------------------------------------------------------------------------------------------------
 
@@ -234,8 +233,7 @@ class Run:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""
         if self.outcome is None and self._started_ns:
             self._post(CancelRun(self.clock.now_ns(), reason))
-            if self._mending is not None:
-                self._mending.cancel()
+            self._mending.cancel()
 
     async def wait(self) -> RunOutcome:
         """Start if need be, and wait for the end.
@@ -266,14 +264,13 @@ class Run:
 
     async def _clean_up(self) -> None:
         self._dispatcher.close()
-        for timer in self._timers.values():
-            timer.cancel()
         self._timers.clear()
-        for task in self._asking:
+        asking = self._asking.tasks
+        for task in asking:
             task.cancel()
         stopping = self._dispatcher.stopping  # these end by themselves: a call stops or is abandoned
-        if self._asking or stopping:
-            await asyncio.gather(*self._asking, *stopping, return_exceptions=True)
+        if asking or stopping:
+            await asyncio.gather(*asking, *stopping, return_exceptions=True)
 
     # --- events in, commands out ------------------------------------------------------------------------------------
 
@@ -299,16 +296,20 @@ class Run:
 
     def _stuck(self) -> bool:
         """True if no retry is due, nobody is being asked and no plan mended: only running calls can move the run."""
-        return not self._state.timers and not self._state.asking and self._mending is None
+        return not self._state.timers and not self._state.asking and not self._mending.busy
 
     def _guarded(self, observer: Callable[[CallFact], None]) -> Callable[[CallFact], None]:
         def observe(call: CallFact) -> None:
             try:
                 observer(call)
             except Exception as error:
-                self._observer_error = self._observer_error or error
+                self._observed_wrong(error)
 
         return observe
+
+    def _observed_wrong(self, error: Exception) -> None:
+        """Keep the first error of those who watch or help: it must not stop the run."""
+        self._observer_error = self._observer_error or error
 
     def _record(self, event: RunEvent) -> None:
         self.events.append(event)
@@ -318,7 +319,7 @@ class Run:
             try:
                 self._on_event(event)
             except Exception as error:  # an observer must not be able to stop the work it observes
-                self._observer_error = self._observer_error or error
+                self._observed_wrong(error)
         if event.type in ("run.finished", "run.waiting"):
             self._finish()
         elif event.type in _STEP_OVER and event.attempt is None and event.element is None and event.step is not None:
@@ -356,53 +357,7 @@ class Run:
         if self._journal is not None:
             self._journal.value(kind, name, element, value)
 
-    def _start_call(self, command: StartCall) -> None:
-        self._dispatcher.start(self._state.steps[command.call.step].info, command.call)
-
-    def _cancel_call(self, command: CancelCall) -> None:
-        self._dispatcher.cancel(command.call, command.reason)
-
-    def _gather(self, command: Gather) -> None:
-        self._values.close_map(command.step)
-
-    def _set_timer(self, command: SetTimer) -> None:
-        def fire() -> None:
-            if self._timers.pop(command.timer, None) is not None:
-                self._post(TimerFired(self.clock.now_ns(), command.timer))
-
-        if command.delay_s <= 0:
-            self._post(TimerFired(self.clock.now_ns(), command.timer))
-        else:
-            self._timers[command.timer] = self.clock.call_later(command.delay_s, fire)
-
-    def _stop_timer(self, command: StopTimer) -> None:
-        timer = self._timers.pop(command.timer, None)
-        if timer is not None:
-            timer.cancel()
-
-    # --- approval, end ----------------------------------------------------------------------------------------------
-
-    def _ask(self, command: Ask) -> None:
-        if self._approve is None:
-            reason = "needs approval, and nobody was given to ask"
-            self._post(Approved(self.clock.now_ns(), command.step, False, reason))
-        else:
-            spawn(self._asking, self._approval(self._approve, command.step))
-
-    async def _approval(self, approve: Approver, step: str | None) -> None:
-        asked_ns = self.clock.now_ns()
-        granted: bool | None = False
-        reason = "approval was denied"
-        try:
-            answer = await approve(self._request(step))
-            granted = None if answer is None else bool(answer)
-        except Exception as error:
-            reason = f"approval could not be had: {type(error).__name__}: {error}"
-        if step is None:
-            waited_ns = self.clock.now_ns() - asked_ns
-            self._held_ns += waited_ns
-            self._dispatcher.postpone(waited_ns)
-        self._post(Approved(self.clock.now_ns(), step, granted, reason))
+    # --- questions, end ---------------------------------------------------------------------------------------------
 
     def _request(self, name: str | None) -> ApprovalRequest:
         if name is None:
@@ -418,40 +373,31 @@ class Run:
     def _conclude(self, command: Conclude) -> None:
         outputs = collect_outputs(self._state, self._values)
         broken = self._broken(outputs)
-        if broken is None or self._repair is None:
+        if broken is None:
             self._end(outputs)
         else:
-            self._mending = asyncio.ensure_future(self._mend(self._repair, broken))
+            self._mending.start(broken)
 
     def _broken(self, outputs: Mapping[str, OutputResult]) -> Broken | None:
-        """What a repairer is told, or None if nothing failed that could be repaired."""
+        """What a repairer is told, or None if there is none, or nothing failed that could be repaired."""
         state = self._state
         missing = tuple(name for name, output in outputs.items() if output.status in ("failed", "poisoned"))
-        if not missing or state.stopped or len(state.failures.calls) == self._mended:
+        if not missing or state.stopped or not self._mending.worth_it(len(state.failures.calls)):
             return None
-        self._mended = len(state.failures.calls)  # each round must have learned something new
         left_s = None
         if self._deadline_s is not None:
-            left_s = self._deadline_s - (self.clock.now_ns() - self._started_ns - self._held_ns) / 1e9
+            left_s = self._deadline_s - (self.clock.now_ns() - self._started_ns - self._asking.held_ns) / 1e9
         return Broken(
             self._compiled, self._values.snapshot(),
             frozenset(name for name, step in state.steps.items() if step.has_value), tuple(state.failures.calls),
             missing, self._dispatcher.spent, self.ledger.available, left_s,
         )  # fmt: skip
 
-    async def _mend(self, repair: Repairer, broken: Broken) -> None:
-        repaired = None
-        try:
-            repaired = await asyncio.wait_for(repair(broken), broken.left_s)
-        except asyncio.CancelledError:  # the run is being stopped: it ends as it is
-            pass
-        except Exception as error:  # a planner that fails must not make things worse
-            self._observer_error = self._observer_error or error
-        self._mending = None
+    def _mended(self, repaired: Repaired | None, left_s: float | None) -> None:
         if repaired is None or self._state.stopped:
             self._end(collect_outputs(self._state, self._values))
         else:
-            self._replan(repaired, broken.left_s)
+            self._replan(repaired, left_s)
 
     def _replan(self, repaired: Repaired, left_s: float | None) -> None:
         """Go on with another plan; steps that are the same in both and have ended stay as they ended."""
@@ -532,12 +478,12 @@ _STEP_OVER = frozenset(
 _ACTIONS: dict[type, Callable[[Run, Any], None]] = {
     RunEvent: Run._record,
     Prepare: Run._prepare,
-    Ask: Run._ask,
-    StartCall: Run._start_call,
-    CancelCall: Run._cancel_call,
-    SetTimer: Run._set_timer,
-    StopTimer: Run._stop_timer,
+    Ask: lambda run, command: run._asking.ask(command.step),
+    StartCall: lambda run, command: run._dispatcher.start(run._state.steps[command.call.step].info, command.call),
+    CancelCall: lambda run, command: run._dispatcher.cancel(command.call, command.reason),
+    SetTimer: lambda run, command: run._timers.set(command.timer, command.delay_s),
+    StopTimer: lambda run, command: run._timers.stop(command.timer),
     Bind: Run._bind,
-    Gather: Run._gather,
+    Gather: lambda run, command: run._values.close_map(command.step),
     Conclude: Run._conclude,
 }
