@@ -172,7 +172,10 @@ def _opened(store: str | None) -> "Iterator[RunStore]":
     from catp.store.errors import StoreError
     from catp.store.store import RunStore
 
-    runs = RunStore(settings_or_fail(store=store).store)
+    target = settings_or_fail(store=store).store
+    if isinstance(target, Path) and not target.exists():  # a new one would be whole, and nothing of what was meant
+        fail(f"there is no run store {target}", EXIT_UNREACHABLE, help="name one with --store; `catp run` makes one")
+    runs = RunStore(target)
     try:
         yield runs
     except StoreError as error:

@@ -209,6 +209,14 @@ async def test_the_db_command(tmp_path: Path) -> None:
     assert catp("db", "upgrade", *at).exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["stats", "check", "rebuild", "upgrade"])
+def test_a_store_that_is_not_there_is_not_whole_and_is_not_made(tmp_path: Path, command: str) -> None:
+    refused = catp("db", command, "--store", str(tmp_path / "typo.db"))
+    assert refused.exit_code == 6
+    assert "there is no run store" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_check_names_what_is_damaged(tmp_path: Path) -> None:
     await fill(tmp_path / "catp.db", 2)
     file = next(path for path in (tmp_path / "artifacts").rglob("*") if path.is_file())
