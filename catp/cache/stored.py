@@ -85,6 +85,9 @@ class StoredCache:
         row = await self._guarded(lambda: self._database.aread(partial(self._read, key=key)))
         if row is None:
             return None
+        if not _sound(row):
+            await self.drop(key)
+            return None
         self._age.seen(row.used_ns)
         now = self._age.now_ns()
         if row.inline is None or (row.expires_ns is not None and now > row.expires_ns):
@@ -218,3 +221,9 @@ def clear(connection: Connection, tool: str | None = None) -> int:
     found = query(connection, f"SELECT COUNT(*) AS n FROM cache{where}", *parameters)[0].n
     execute(connection, f"DELETE FROM cache{where}", [parameters])
     return int(found)
+
+
+def _sound(row: Any) -> bool:
+    """True if the numbers of a row can be what was written: SQLite keeps whatever a damaged or edited file holds."""
+    counts = (row.used_ns, row.created_ns, *(n for n in (row.price_nano, row.expires_ns) if n is not None))
+    return all(isinstance(n, int) and n >= 0 for n in counts) and isinstance(row.ms, int | float) and row.ms >= 0

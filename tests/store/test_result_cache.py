@@ -276,6 +276,19 @@ async def test_a_damaged_row_is_replaced(sqlite_store: RunStore, tmp_path: Path)
     assert len(CALLS) == 2
 
 
+@pytest.mark.parametrize(
+    "damage", ["price_nano = -5", "price_nano = 'x'", "ms = 'x'", "ms = -1", "expires_ns = 'x'", "created_ns = 'x'"]
+)
+async def test_figures_that_cannot_be_right_are_no_hit(sqlite_store: RunStore, damage: str) -> None:
+    cache = StoredCache(sqlite_store.database)
+    await cache.put("a" * 64, entry(b"small"), 600.0)
+    sqlite_store.database.write(lambda connection: connection.exec_driver_sql(f"UPDATE cache SET {damage}"))
+    assert await cache.get("a" * 64) is None
+    assert cache.problem is None
+    await cache.put("a" * 64, entry(b"small"), 600.0)
+    assert await cache.get("a" * 64) is not None
+
+
 async def test_a_store_that_fails_costs_the_savings_and_not_the_run(tmp_path: Path) -> None:
     CALLS.clear()
     path = tmp_path / "runs.db"
