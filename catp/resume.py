@@ -70,6 +70,7 @@ async def resume_run(
     run, journal = await _take_over(execution, run_id)
     try:
         _check_status(run, retry_failed)
+        _check_places(run, in_flight)
         objective = run.objective(budget, deadline_s)
         given = _inputs(run, inputs or {})
         quote = requote(run, run.plan, given, objective, execution.catalogue)
@@ -135,6 +136,16 @@ def _check_status(run: RecordedRun, retry_failed: bool) -> None:
         f"run {name} has ended: {status}{f' ({run.restored.stopped})' if run.restored.stopped else ''}; to run again "
         "what has no value, say so: --retry-failed, or retry_failed=True"
     )
+
+
+def _check_places(run: RecordedRun, in_flight: InFlight | None) -> None:
+    """An answer about a step that the plan does not have would be lost, and the run still wait for it."""
+    if not isinstance(in_flight, Mapping):
+        return
+    steps = [step.name for step in run.plan.steps]
+    for place in in_flight:
+        if place.partition("[")[0] not in steps:
+            raise CannotResume(f"in_flight: run {run.run_id} has no step {place!r}; it has {', '.join(steps)}")
 
 
 def _check_deadline(run: RecordedRun, quote: Quote, objective: Objective) -> None:

@@ -88,6 +88,8 @@ async def test_a_write_that_may_have_acted_is_asked_about(folder: Path) -> None:
         assert [(doubt.place, doubt.tool) for doubt in caught.value.doubts] == [("mail", "send")]
         assert "mail=done" in str(caught.value)
         assert shop.lines() == before, "something was called before everybody had decided"
+        with pytest.raises(CannotResume, match="has no step 'male'; it has raw"):
+            await one.resume(stopped.run_id, in_flight={"male": "again"})
         with pytest.raises(ValueError, match="'maybe' is none of again, done, failed"):
             await one.resume(stopped.run_id, in_flight={"mail": "maybe"})  # type: ignore[dict-item]
         result = await one.resume(stopped.run_id, in_flight={"mail": Decision("done", "by hand")})
