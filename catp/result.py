@@ -129,8 +129,8 @@ class RunResult:
 
     @property
     def unpriced(self) -> int:
-        """How many ledger rows have no known price: if any, `spent` is not the whole price."""
-        return sum(not row.priced for row in self.ledger)
+        """How many ledger rows have no amount: if any, `spent` is not the whole price. Assumed ones have one."""
+        return sum(row.amount is None for row in self.ledger)
 
     def __repr__(self) -> str:
         spent = f"${format_usd(self.spent)}{' + unpriced' if self.unpriced else ''}"

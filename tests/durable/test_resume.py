@@ -319,3 +319,25 @@ def test_keys_that_cannot_be(options: dict[str, Any], message: str) -> None:
 
     with pytest.raises(ToolDefinitionError, match=message):
         tool(**options)(pay)
+
+
+async def test_what_was_assumed_for_a_lost_call_is_money_and_not_unpriced_on_any_surface(folder: Path) -> None:
+    def kill(event: RunEvent) -> None:
+        if event.step == "parts" and event.type == "node.started":  # what is written before has time to be committed
+            time.sleep(0.5)
+            die()
+
+    async def begin() -> None:
+        async with agent(folder) as one:
+            await one.run(parse(shop.PLAN), {"page": "p1"}, on_event=kill)
+
+    assert in_child(lambda: asyncio.run(begin()), folder / "result") == signal.SIGKILL
+    store = RunStore(folder / "runs.db")
+    run_id = store.list()[0].id
+    async with agent(folder) as one:
+        result = await one.resume(run_id)
+    saved = store.find(run_id)
+    store.close()
+    assert sum(row.amount or 0 for row in result.ledger if not row.priced) > 0
+    assert (saved.cost, saved.unpriced) == (result.spent, result.unpriced)
+    assert result.unpriced == 0
