@@ -14,7 +14,7 @@ from catp.planlang.passes.admit import admit
 from catp.planlang.passes.shed import GivenUp
 from catp.planners.protocol import Objective
 from catp.result import Quote
-from catp.runtime.calls import KeyedBackend
+from catp.runtime.call_host import KeyedBackend
 from catp.runtime.fold import ValueKey, restore
 from catp.runtime.restore import Restored
 from catp.tools.builtin.facts import describe

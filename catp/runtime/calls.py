@@ -5,34 +5,33 @@ a price model that raises), exactly one `CallEnded` reaches the reducer and the 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from catp.planlang.money import Money, format_usd
 from catp.planlang.registry_view import CallEstimate, Size
-from catp.runtime.clock import Clock, TimerHandle
+from catp.runtime.bills import NO_USAGE, Bill, bill_elapsed, bill_unsaid, bill_usage
+from catp.runtime.call_host import CallHost, KeyedBackend
+from catp.runtime.clock import TimerHandle
 from catp.runtime.codec import Encoded, digest_arguments
-from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Event, Warned
+from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Warned
 from catp.runtime.flights import Flight
-from catp.runtime.hooks import CacheEntry, Journal, JournalUnavailable
-from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, Settlement, upper_price
+from catp.runtime.hooks import CacheEntry, JournalUnavailable
+from catp.runtime.ledger import BudgetRefused, CallKey, Limit, Reservation, Settlement, upper_price
 from catp.runtime.program import StepInfo
 from catp.runtime.reuse import read_result
-from catp.runtime.slots import Job, Slots
+from catp.runtime.slots import Job
 from catp.runtime.values import accepts
 from catp.tools.call_fact import CallFact
-from catp.tools.charges import charges_of
-from catp.tools.errors import Billing, PriceModelError, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
-from catp.tools.price import needs
+from catp.tools.errors import Billing, ToolError, ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import BackendResult, QueueingBackend, ToolBackend, ToolSpec
-from catp.tools.usage import Charge, Usage, usage_json
+from catp.tools.usage import Usage, usage_json
 
-__all__ = ["CallHost", "KeyedBackend", "ToolCall"]
+__all__ = ["ToolCall"]
 
-_NO_USAGE = Usage()
 _NOT_YET = Encoded(None, "", b"")
 _LATE_GRACE_S = 0.5
 _REASON_CHARACTERS = 2000
@@ -45,70 +44,6 @@ money_text = lru_cache(maxsize=4096)(format_usd)
 def _queues(kind: type) -> bool:
     """True for backends that queue calls themselves; looking a protocol up on every call is an eighth of its cost."""
     return issubclass(kind, QueueingBackend)
-
-
-@runtime_checkable
-class KeyedBackend(Protocol):
-    """A backend that can pass an idempotency key on, so that its service acts only once per key."""
-
-    async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
-        """Run one call under an idempotency key."""
-        ...
-
-
-class CallHost(Protocol):
-    """What a call needs of its run."""
-
-    run_id: str
-    ledger: Ledger
-    clock: Clock
-    slots: Slots
-
-    def post(self, event: Event) -> None:
-        """Hand an event to the reducer."""
-        ...
-
-    def kept_back(self, call: "ToolCall") -> Money:
-        """Money that must stay free beside what the call reserves."""
-        ...
-
-    def reserved(self, call: "ToolCall", amount: Money) -> None:
-        """The call holds its money."""
-        ...
-
-    def park(self, call: "ToolCall", refusal: BudgetRefused) -> None:
-        """Keep a call until money may have come back."""
-        ...
-
-    def refused(self, call: "ToolCall", refusal: BudgetRefused) -> None:
-        """The call will not be made: the money is not there."""
-        ...
-
-    def settled(self, call: "ToolCall", settlement: Settlement) -> None:
-        """Count what a call cost."""
-        ...
-
-    @property
-    def journal(self) -> Journal | None:
-        """Where the run is kept, if anywhere."""
-        ...
-
-    @property
-    def on_call(self) -> Callable[[CallFact], None] | None:
-        """Told about every call that taught something."""
-        ...
-
-    def forget(self, call: "ToolCall") -> None:
-        """The call gave no value: nobody will ask for it again."""
-        ...
-
-    def stop(self, call: "ToolCall") -> None:
-        """Cancel a running call in the background."""
-        ...
-
-    def submit(self, call: "ToolCall") -> None:
-        """Queue a call for a slot, and start what there is room for."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -309,7 +244,7 @@ class ToolCall:
         if not self.began:
             self.cancel_queued("stopped before it began")
             return
-        settlement = self._settle(None, "abandoned: the tool ignored its cancellation")
+        settlement = self._settle(Bill(None, "abandoned: the tool ignored its cancellation"))
         kind: CallResult = "timeout" if self.late else "cancelled"
         self._report(kind, f"{self.spec.name} did not stop when told to; abandoned", "Abandoned", settlement)
         self.finish()
@@ -322,7 +257,7 @@ class ToolCall:
         if self.over:
             return
         self.usage = result.usage
-        settlement = self._settle_usage(result.usage)
+        settlement = self._settle(bill_usage(self.spec, result.usage))
         self._land(result, settlement)
         self._accept(result.value, settlement, result.usage)
 
@@ -349,14 +284,15 @@ class ToolCall:
         self._begin()
         self.usage = usage
         if billing == "nothing":
-            settlement = self._settle((), "")
+            bill = Bill(())
         elif billing == "unknown":
-            settlement = self._settle_unsaid(usage or _NO_USAGE, error_type)
-        elif usage is None or usage == _NO_USAGE:
-            settlement = self._settle_elapsed()
+            bill = bill_unsaid(self.spec, usage or NO_USAGE, error_type)
+        elif usage is None or usage == NO_USAGE:
+            bill = self._bill_elapsed()
         else:
-            settlement = self._settle_usage(usage)
-        if usage is not None and usage != _NO_USAGE:
+            bill = bill_usage(self.spec, usage)
+        settlement = self._settle(bill)
+        if usage is not None and usage != NO_USAGE:
             self._teach(usage, settlement, failed=True)
         self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
 
@@ -384,7 +320,7 @@ class ToolCall:
             self.cancel_queued("stopped before it began")
             return
         self.usage = usage if isinstance(usage, Usage) else None
-        settlement = self._settle_usage(self.usage) if self.usage is not None else self._settle_elapsed()
+        settlement = self._settle(self._bill_elapsed() if self.usage is None else bill_usage(self.spec, self.usage))
         if self.late:
             self._report(
                 "timeout", f"{self.spec.name} took longer than {self.timeout_s:g} s", "ToolTimeout", settlement
@@ -392,39 +328,13 @@ class ToolCall:
         else:
             self._report("cancelled", "stopped", "Cancelled", settlement)
 
-    def _settle_usage(self, usage: Usage) -> Settlement:
-        charges, problem = self._price(usage)
-        return self._settle(charges, problem)
+    def _bill_elapsed(self) -> Bill:
+        held = self.reservation.amount if self.reservation else Money(0)
+        return bill_elapsed(self.spec, (self.host.clock.now_ns() - self.started_ns) / 1e6, held)
 
-    def _settle_unsaid(self, usage: Usage, error_type: str) -> Settlement:
-        """Price a call that its provider may or may not bill as if it did: the budget must hold either way."""
-        charges, problem = self._price(usage)
-        note = f"{error_type}: whether the provider bills this call is not known"
-        return self._settle(charges, f"{note}; {problem}" if problem else note, estimated=True)
-
-    def _settle_elapsed(self) -> Settlement:
-        """Price a call that did not say what it used as if it had computed all the time, but at most as reserved."""
-        if needs(self.spec.price) == frozenset():
-            return self._settle_usage(_NO_USAGE)
-        reserved = self.reservation.amount if self.reservation else 0
-        elapsed = (self.host.clock.now_ns() - self.started_ns) / 1e6
-        charges, problem = self._price(Usage(wall_ms=elapsed, cpu_ms=elapsed))
-        total = sum(charge.amount for charge in charges or ())
-        if charges is not None and (0 < total <= reserved or not reserved):
-            return self._settle(charges, "the tool did not say what it used: priced by elapsed time", estimated=True)
-        return self._settle(None, problem or "the tool did not say what it used: the reserved amount is kept")
-
-    def _price(self, usage: Usage) -> tuple[tuple[Charge, ...] | None, str]:
-        try:
-            charges = charges_of(self.spec.price, usage)
-        except PriceModelError as error:
-            return None, f"its price model failed: {error}"
-        if charges is None:
-            return None, "its price model does not know the price of this call"
-        return charges, ""
-
-    def _settle(self, charges: tuple[Charge, ...] | None, note: str, *, estimated: bool = False) -> Settlement:
+    def _settle(self, bill: Bill) -> Settlement:
         assert self.reservation is not None
+        charges, note, estimated = bill
         settlement = self.host.ledger.settle(self.reservation, charges, note=note, estimated=estimated)
         self.host.settled(self, settlement)
         return settlement
@@ -464,7 +374,7 @@ class ToolCall:
         if self.reused:
             saved = settlement.rows[0].saved
             data["cached"], data["saved"] = True, None if saved is None else money_text(saved)
-        if self.usage is not None and self.usage != _NO_USAGE:
+        if self.usage is not None and self.usage != NO_USAGE:
             data["usage"] = usage_json(self.usage)
         if self.size is not None:
             data["size"] = self.size
