@@ -19,7 +19,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "catp": ("catp", "catp.tools", "catp.planlang"),
 }
 OUTSIDE = {"catp.planlang": {"networkx"}}
-HEAVY = {"torch", "transformers", "peft", "cv2", "skimage", "sklearn", "scipy", "rapidocr", "onnxruntime", "matplotlib"}
+HEAVY = {
+    "torch", "transformers", "peft", "cv2", "skimage", "sklearn", "scipy", "rapidocr", "onnxruntime", "matplotlib",
+    "ray", "mcp", "asyncpg",
+}  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
