@@ -39,6 +39,7 @@ __all__ = [
     "OutputError",
     "console_err",
     "dollars",
+    "emit_error",
     "emit_json",
     "emit_jsonl",
     "emit_text",
@@ -97,7 +98,7 @@ def fail(message: str, code: int = EXIT_FAILED, help: str | None = None) -> NoRe
 
     With `--json` the same goes to stdout as well, as one `catp.error/1` object.
     """
-    _emit_error({"error": message, "help": help, "exit_code": code})
+    emit_error(message, code, help=help)
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False, color=_colour())
     typer.echo(printable(message), err=True)
     if help:
@@ -105,9 +106,10 @@ def fail(message: str, code: int = EXIT_FAILED, help: str | None = None) -> NoRe
     raise typer.Exit(code)
 
 
-def _emit_error(data: Mapping[str, Any]) -> None:
+def emit_error(message: str, code: int, **more: Any) -> None:
+    """Print an error as one `catp.error/1` object on stdout, if the command was asked for JSON."""
     if _JSON_ERRORS.get():
-        emit_jsonl("catp.error/1", data)
+        emit_jsonl("catp.error/1", {"error": message, "exit_code": code, **more})
 
 
 def emit_text(text: str) -> None:

@@ -16,6 +16,7 @@ from catp.cli.output import (
     EXIT_FAILED,
     EXIT_INVALID_PLAN,
     EXIT_USAGE,
+    emit_error,
     emit_json,
     emit_text,
     fail,
@@ -252,6 +253,7 @@ def _deliver(text: str, path: str) -> None:
 def refuse(file: str, error: PlanError) -> NoReturn:
     """Print every problem of a plan with its place, and end the command with exit code 3."""
     _print_diagnostics(file, error.diagnostics, error.source)
+    emit_error(f"{file} is no valid plan", EXIT_INVALID_PLAN, diagnostics=[d.render() for d in error.diagnostics])
     raise typer.Exit(EXIT_INVALID_PLAN)
 
 

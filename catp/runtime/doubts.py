@@ -7,12 +7,12 @@
 | failed for good, to be retried | called again | called again, same key | **asked** |
 | ended well, but its value cannot be read back and is needed | called again | called again, same key | **asked** |
 
-The answers: `again` calls it once more, `done` takes it as done (with a value, or None), `failed` as failed: its next
-alternative is tried, or the step fails.
+The answers: `again` calls it once more, `done` takes it as done (with the value that later steps need), `failed` as
+failed: its next alternative is tried, or the step fails.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -93,11 +93,21 @@ async def settle_doubts(
         if decision is None:
             open_doubts.append(doubt)
             continue
+        reader = _reader(name, steps, program)
+        if decision == Decision("done") and reader is not None:
+            needs = f"`{reader}` reads its value, so `done` must come with one: {doubt.place}=done=VALUE"
+            open_doubts.append(replace(doubt, why=f"{why} ({needs})"))
+            continue
         known = steps[name]
         steps[name] = replace(known, units={**known.units, element: _decided(unit, decision, why)})
     if open_doubts:
         raise InDoubt(run_id, tuple(open_doubts))
     return replace(run, steps=steps)
+
+
+def _reader(name: str, steps: Mapping[str, RestoredStep], program: Program) -> str | None:
+    """A step that is still to be done and reads this one, if any."""
+    return next((n for n, info in program.steps.items() if _is_open(steps.get(n)) and name in _roots(info)), None)
 
 
 async def _ask(decide: Decider | None, doubt: Doubt) -> Decision | None:

@@ -232,3 +232,7 @@ def test_errors_are_json_for_those_who_read_json(flag: str, project: Path) -> No
     assert "no_such.plan" in error["error"]
     assert "error: " in failed.stderr
     assert catp(project, "run", "no_such.plan").stdout == ""
+    (project / "bad.plan").write_text("out nothing\n")
+    invalid = catp(project, "run", "bad.plan", flag)
+    assert invalid.returncode == 3
+    assert json.loads(invalid.stdout)["exit_code"] == 3

@@ -98,6 +98,15 @@ async def test_a_write_that_may_have_acted_is_asked_about(folder: Path) -> None:
         assert result.status == "complete"
 
 
+async def test_done_without_the_value_that_a_later_step_reads_is_asked_about_again(folder: Path) -> None:
+    async with agent(folder) as one:
+        stopped = await interrupted(one, "mail")
+        with pytest.raises(InDoubt, match=r"`report` reads its value.*mail=done=VALUE"):
+            await one.resume(stopped.run_id, in_flight={"mail": "done"})
+        result = await one.resume(stopped.run_id, in_flight={"mail": Decision("done", "by hand")})
+        assert result.status == "complete"
+
+
 async def test_a_write_is_asked_about_even_if_its_tool_says_by_now_that_it_only_reads(folder: Path) -> None:
     async with agent(folder) as one:
         stopped = await interrupted(one, "mail")
