@@ -159,6 +159,11 @@ class Curves:
     def __bool__(self) -> bool:
         return bool(self._cpu)
 
+    @property
+    def timed_warm(self) -> bool:
+        """True if a call that had nothing to start was timed."""
+        return bool(self._wall)
+
     def calls_near(self, size: int) -> float:
         """Return how many successful calls of about this size were measured, old ones counting less."""
         return self._cpu.calls_near(size)

@@ -92,7 +92,9 @@ class CatalogueEstimator:
         expected, high = view.expected(), view.quantile(TARGET)
         price, startup = _price_range(view, view.quantile(_LOW), expected, high)
         latency = _latency(expected, high)
-        first = _first_latency(profile) if view.cold else Latency()
+        # as long as only cold calls were timed, nobody knows which part of their time was the start
+        untimed = profile.start_ms.count and not view.curves.timed_warm
+        first = _first_latency(profile) if view.cold or untimed else Latency()
         score = profile.accuracy_at(main_argument(args).condition if args else "")
         return CallEstimate(
             price=price,

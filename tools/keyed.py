@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from catp.planlang.registry_view import Effect
-from catp.tools.spec import BackendResult, ToolBackend
+from catp.tools.spec import BackendResult, StartingBackend, ToolBackend
 
 __all__ = ["KeyedFunction", "check_key"]
 
@@ -26,6 +26,14 @@ class KeyedFunction:
     async def call_with_key(self, args: Mapping[str, Any], *, timeout: float, key: str) -> BackendResult:
         """Run one call under an idempotency key."""
         return await self.inner.call({**args, self.param: key}, timeout=timeout)
+
+    def warm(self) -> bool:
+        """True if a call made now would find everything started."""
+        return self.inner.warm() if isinstance(self.inner, StartingBackend) else True
+
+    def places(self) -> int:
+        """How many calls made at once would each have to start something."""
+        return self.inner.places() if isinstance(self.inner, StartingBackend) else 1
 
     async def close(self) -> None:
         """Release what the function's backend holds."""

@@ -15,8 +15,10 @@ from PIL import Image
 
 from catp.learning import CallLog
 from catp.planlang.money import Money
-from catp.planlang.registry_view import Size
-from catp.tools import ProfileBook, ProfileError, Usage
+from catp.planlang.nodes import ToolName
+from catp.planlang.registry_view import Size, ValueFacts
+from catp.planlang.types import Type
+from catp.tools import Catalogue, PerCall, ProfileBook, ProfileError, Usage, tool
 from catp.tools.builtin import shipped_profiles
 from catp.tools.call_fact import CallFact
 from catp.tools.histogram import HALF_LIFE, Histogram
@@ -304,3 +306,22 @@ def test_sizes_are_pixels_characters_and_bytes(tmp_path: Path) -> None:
     assert size_of({"a": "xyz", "b": [1, 2]}) == Size(5)
     assert input_units({"a": Size(3, 2), "b": Size(4)}) == 10
     assert input_units({}) == 1
+
+
+def test_a_tool_that_was_only_timed_cold_is_not_taken_to_be_instant() -> None:
+    """One call per process is always cold: what it waits for must not vanish from the quote."""
+    book = ProfileBook()
+    for _ in range(5):
+        book.observe("waits", Usage(wall_ms=900.0, cpu_ms=0.4, cold_cpu_ms=300.0))
+
+    @tool(name="waits", price=PerCall("0.01"))
+    async def waits(text: str) -> str:
+        """Wait for somebody."""
+        return text
+
+    catalogue = Catalogue([waits], profiles=book)
+    estimate = catalogue.estimator().estimate(ToolName("waits"), {"text": ValueFacts(Type("text"), Size(1))})
+    assert estimate.latency.expected_ms > 800
+    book.observe("waits", Usage(wall_ms=450.0, cpu_ms=0.4))
+    estimate = catalogue.estimator().estimate(ToolName("waits"), {"text": ValueFacts(Type("text"), Size(1))})
+    assert estimate.latency.expected_ms == pytest.approx(450, rel=0.1)
