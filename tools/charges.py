@@ -26,21 +26,27 @@ def charges_of(price: PriceModel, usage: Usage) -> tuple[Charge, ...] | None:
         raise PriceModelError(f"it raised {type(error).__name__}: {error}") from error
     if charges is None:
         return None
-    _check_lines(charges)
+    if not isinstance(charges, tuple):
+        raise PriceModelError(f"it gave {_short(charges)} instead of charges")
+    total = 0
     for charge in charges:
-        if type(charge.amount) is not int or charge.amount < 0:
-            raise PriceModelError(f"{_short(charge.amount)} is not an amount in nano-USD")
-        texts = (charge.kind, charge.unit, charge.unit_price_usd)
-        if not all(isinstance(text, str) for text in texts) or not _is_number(charge.quantity):
-            raise PriceModelError(f"{_short(charge)} does not say in numbers and words what is paid for")
-    if sum(charge.amount for charge in charges) > MOST_PER_CALL:
+        _check(charge)
+        total += charge.amount
+    if total > MOST_PER_CALL:
         raise PriceModelError(f"it asks more than ${MOST_PER_CALL // 10**9:,} for one call")
     return charges
 
 
-def _check_lines(charges: Any) -> None:
-    if not isinstance(charges, tuple) or not all(isinstance(charge, Charge) for charge in charges):
-        raise PriceModelError(f"it gave {_short(charges)} instead of charges")
+def _check(charge: Any) -> None:
+    if not isinstance(charge, Charge):
+        raise PriceModelError(f"it gave {_short(charge)} instead of a charge")
+    if type(charge.amount) is not int or charge.amount < 0:
+        raise PriceModelError(f"{_short(charge.amount)} is not an amount in nano-USD")
+    said: tuple[Any, ...] = (charge.kind, charge.unit, charge.unit_price_usd)
+    if not (isinstance(said[0], str) and isinstance(said[1], str) and isinstance(said[2], str)) or not _is_number(
+        charge.quantity
+    ):
+        raise PriceModelError(f"{_short(charge)} does not say in numbers and words what is paid for")
 
 
 def _is_number(quantity: Any) -> bool:

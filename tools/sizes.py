@@ -14,6 +14,10 @@ from catp.planlang.registry_view import Size
 __all__ = ["input_units", "size_of"]
 
 
+_SCALARS = frozenset({int, float, bool, type(None)})
+"""Told apart first: asking an abstract class about each of many numbers would take longer than the call itself."""
+
+
 def size_of(value: Any) -> Size:
     """Return the size of a value; scalars count as one unit, records and objects as the sum of their parts."""
     if isinstance(value, list | tuple):
@@ -28,6 +32,8 @@ def input_units(sizes: Mapping[str, Size]) -> int:
 
 
 def _units(value: Any) -> int:
+    if type(value) in _SCALARS:
+        return 1
     if isinstance(value, str | bytes | bytearray | memoryview):
         return max(1, len(value))
     if isinstance(value, os.PathLike):

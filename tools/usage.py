@@ -40,11 +40,13 @@ def carrying(error: E, usage: Usage) -> E:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Return usage as JSON values, without what is zero; `reported` in nano-USD."""
-    full = {
-        "wall_ms": usage.wall_ms, "cpu_ms": usage.cpu_ms, "cold_cpu_ms": usage.cold_cpu_ms, "peak_mb": usage.peak_mb,
-        "bytes_in": usage.bytes_in, "bytes_out": usage.bytes_out, "units": dict(usage.units),
-    }  # fmt: skip
-    found: dict[str, Any] = {name: amount for name, amount in full.items() if amount}
+    found: dict[str, Any] = {}
+    for name in ("wall_ms", "cpu_ms", "cold_cpu_ms", "peak_mb", "bytes_in", "bytes_out"):
+        amount = getattr(usage, name)
+        if amount:
+            found[name] = amount
+    if usage.units:
+        found["units"] = dict(usage.units)
     if usage.reported is not None:
         found["reported"] = usage.reported
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from catp.planlang.money import Money, format_usd
+from catp.planlang.money import Money
 from catp.planlang.registry_view import CallEstimate, Size
 from catp.runtime.bills import NO_USAGE, Bill, bill_elapsed, bill_unsaid, bill_usage
 from catp.runtime.call_host import CallHost, KeyedBackend
@@ -20,6 +20,7 @@ from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Warn
 from catp.runtime.flights import Flight
 from catp.runtime.hooks import CacheEntry, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Limit, Reservation, Settlement, upper_price
+from catp.runtime.ledger_rows import money_text
 from catp.runtime.program import StepInfo
 from catp.runtime.reuse import read_result
 from catp.runtime.slots import Job
@@ -36,8 +37,6 @@ _NOT_YET = Encoded(None, "", b"")
 _LATE_GRACE_S = 0.5
 _REASON_CHARACTERS = 2000
 """What is kept of a longer message: it goes into every event, row and report that mentions the call."""
-
-money_text = lru_cache(maxsize=4096)(format_usd)
 
 
 @lru_cache(maxsize=256)
@@ -374,8 +373,8 @@ class ToolCall:
         if self.reused:
             saved = settlement.rows[0].saved
             data["cached"], data["saved"] = True, None if saved is None else money_text(saved)
-        if self.usage is not None and self.usage != NO_USAGE:
-            data["usage"] = usage_json(self.usage)
+        if self.usage is not None and (used := usage_json(self.usage)):
+            data["usage"] = used
         if self.size is not None:
             data["size"] = self.size
         if self.output is not None:

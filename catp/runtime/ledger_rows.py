@@ -1,11 +1,15 @@
 """What a ledger is made of: the rows that were charged, money held for a call, and the outcome of a call in money."""
 
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money, format_usd
 from catp.runtime.limits import LevelReached, Limit
 
-__all__ = ["CallKey", "LedgerRow", "Reservation", "RowSource", "Settlement"]
+__all__ = ["CallKey", "LedgerRow", "Reservation", "RowSource", "Settlement", "money_text"]
+
+money_text = lru_cache(maxsize=4096)(format_usd)
+"""`format_usd`, which says the same few amounts again and again."""
 
 RowSource: TypeAlias = Literal["measured", "declared", "provider", "estimated"]
 
@@ -49,14 +53,20 @@ class LedgerRow(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values without the run and the call it belongs to, and without empty fields."""
-        full = {
-            "seq": self.seq, "kind": self.kind, "quantity": self.quantity, "unit": self.unit,
-            "unit_price": self.unit_price_usd, "amount": None if self.amount is None else format_usd(self.amount),
-            "source": self.source, "priced": self.priced,
-            "estimate": None if self.estimate is None else format_usd(self.estimate), "overrun": self.overrun or None,
-            "note": self.note or None, "saved": None if self.saved is None else format_usd(self.saved),
+        found: dict[str, Any] = {
+            "seq": self.seq, "kind": self.kind, "quantity": self.quantity, "unit": self.unit, "source": self.source,
+            "priced": self.priced,
         }  # fmt: skip
-        return {key: value for key, value in full.items() if value is not None}
+        if self.unit_price_usd is not None:
+            found["unit_price"] = self.unit_price_usd
+        for name, amount in (("amount", self.amount), ("estimate", self.estimate), ("saved", self.saved)):
+            if amount is not None:
+                found[name] = money_text(amount)
+        if self.overrun:
+            found["overrun"] = True
+        if self.note:
+            found["note"] = self.note
+        return found
 
 
 class Reservation:
