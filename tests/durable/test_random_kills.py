@@ -54,13 +54,15 @@ class Plan:
 
 
 def ends(outcome: RunOutcome) -> dict[str, Any]:
-    """What must be equal. A step whose calls are blocked after failures counts as failed: which of several equal calls
-    are the first two depends on the order, and that is not the same in two lives."""
-    status = {name: "failed" if step.status == "refused" else step.status for name, step in outcome.steps.items()}
+    """What must be equal. A step without a value counts as failed however it got there: which of several equal calls
+    are blocked after two failures, and whether an element fails by itself before the map it reads is given up or waits
+    for it in vain, depends on the order of events, and that is not the same in two lives."""
+    lost = ("refused", "poisoned")
+    status = {name: "failed" if step.status in lost else step.status for name, step in outcome.steps.items()}
     return {"status": outcome.status, "steps": status, "values": {n: s.value for n, s in outcome.steps.items()}}
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=400, derandomize=True)
 @given(
     st.integers(0, 10**9), st.integers(1, 10), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([1, 3, 64]),
     st.integers(1, 4),
