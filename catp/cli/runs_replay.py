@@ -9,7 +9,7 @@ from catp.cli.config import settings_or_fail
 from catp.cli.options import BudgetOption, DeadlineOption, InputsOption, JsonOption, ToolsOption
 from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
 from catp.cli.run import agent_from, read_cli_inputs, watched
-from catp.cli.runs_resume import ApproveOption, RunArgument, StoreOption, found, print_run
+from catp.cli.runs_resume import ApproveOption, RunArgument, StoreOption, found, limits_given, print_run
 from catp.planlang.money import Money
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def fork(
             steps = [step.name for step in run.plan.steps]
             start = partial(
                 agent.fork, run.run_id, from_, set=changed, inputs=inputs,
-                budget=settings.budget if budget is not None else None,
-                deadline_s=settings.deadline if deadline is not None else None,
+                **limits_given(settings, budget=budget, deadline=deadline),
             )  # fmt: skip
             return await watched(agent, steps, start, approve=approve, jsonl=False)
         finally:
@@ -79,8 +78,7 @@ def replay(
         try:
             return await agent.replay(
                 run_id, set=changed, workers=workers,
-                budget=settings.budget if budget is not None else None,
-                deadline_s=settings.deadline if deadline is not None else None,
+                **limits_given(settings, budget=budget, deadline=deadline),
             )  # fmt: skip
         finally:
             await agent.close()

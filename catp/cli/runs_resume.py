@@ -15,11 +15,22 @@ from catp.cli.run import agent_from, exit_code, guarded, read_cli_inputs, say_ho
 
 if TYPE_CHECKING:
     from catp.agent import Agent
+    from catp.config import Settings
     from catp.result import RunResult
     from catp.resume import InFlight
     from catp.runtime.doubts import Decision, Doubt
 
-__all__ = ["ApproveOption", "RunArgument", "StoreOption", "cancel", "found", "open_steps", "print_run", "resume"]
+__all__ = [
+    "ApproveOption",
+    "RunArgument",
+    "StoreOption",
+    "cancel",
+    "found",
+    "limits_given",
+    "open_steps",
+    "print_run",
+    "resume",
+]
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or enough of its start or end.")]
 StoreOption = Annotated[str | None, typer.Option("--store", metavar="FILE|URL", help="The store of saved runs.")]
@@ -61,8 +72,7 @@ def resume(
             saved, steps = await open_steps(agent, run_id)
             start = partial(
                 agent.resume, saved, in_flight=decisions, retry_failed=retry_failed, inputs=inputs,
-                budget=settings.budget if budget is not None else None,
-                deadline_s=settings.deadline if deadline is not None else None,
+                **limits_given(settings, budget=budget, deadline=deadline),
             )  # fmt: skip
             return await watched(agent, steps, start, approve=approve, jsonl=False)
         finally:
@@ -94,6 +104,14 @@ def cancel(
         result_json(result)
     else:
         print_result(result, agent)
+
+
+def limits_given(settings: "Settings", *, budget: str | None, deadline: str | None) -> dict[str, Any]:
+    """The limits of this command line; where none are given a run keeps its own, whatever is configured."""
+    return {
+        "budget": settings.budget if budget is not None else None,
+        "deadline_s": settings.deadline if deadline is not None else None,
+    }
 
 
 def print_run(result: "RunResult", agent: "Agent", *, json_: bool) -> None:
