@@ -17,6 +17,8 @@ _LAZY = {
     "runs": ("catp.cli.runs", "List and show saved runs; go on with them, fork and replay them."),
     "budgets": ("catp.cli.budgets", "Set and show budgets that all runs of a project or agent share."),
     "cache": ("catp.cli.cache", "Show and forget kept results of calls."),
+    "data": ("catp.training.cli.data", "Check, show, split and convert files of trajectories."),
+    "bench": ("catp.training.cli.bench", "Build CATP-Bench, and measure planners on it."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -26,7 +28,20 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All command names, in the order a newcomer meets them."""
-        return ["run", "plan", "tools", "runs", "budgets", "cache", "db", "config", "doctor", "version"]
+        return [
+            "run",
+            "plan",
+            "tools",
+            "runs",
+            "budgets",
+            "cache",
+            "db",
+            "data",
+            "bench",
+            "config",
+            "doctor",
+            "version",
+        ]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a command, importing its module if it is one of the lazy ones."""

@@ -1,0 +1,1 @@
+"""Choosers and planners that a learned policy has to beat."""

@@ -1,0 +1,1 @@
+"""Trajectories: executed plans as data. Reading, writing, checking, converting; the format is `catp.trajectory/1`."""

@@ -1,0 +1,1 @@
+"""How good is a planner? Regret, Pareto fronts and off-policy estimates over measured candidate plans."""
