@@ -23,7 +23,7 @@ __all__ = [
     "Request", "Split", "SplitName", "ToolsetRef", "Trajectory", "nano",
 ]  # fmt: skip
 
-SCHEMA = "catp.trajectory/1"
+SCHEMA: Literal["catp.trajectory/1"] = "catp.trajectory/1"
 
 
 def _amount(value: Any) -> Any:
@@ -87,8 +87,8 @@ class InputInfo(_Record):
     @property
     def units(self) -> int | None:
         """The size in whatever unit it is given, None if it is not."""
-        given = [n for unit, n in (self.size or {}).items() if unit != "items"] or [self.pixels, self.chars]
-        return next((n for n in given if n is not None), None)
+        sizes: list[int | None] = [n for unit, n in (self.size or {}).items() if unit != "items"]
+        return next((n for n in (*sizes, self.pixels, self.chars) if n is not None), None)
 
 
 class Request(_Record):

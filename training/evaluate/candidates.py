@@ -4,7 +4,8 @@
     Option         one measured plan: its steps, and what came out (score, price, latency)
 
 A chooser may look at everything of a set but the outcomes of its options (`score`, `price`, `latency_ms`,
-`serial_ms`, and `price`/`ms` of steps): those are known only afterwards. `CandidateSet.hidden()` is the set without them.
+`serial_ms`, and `price`/`ms` of steps): those are known only afterwards. `CandidateSet.hidden()` is the set without
+them.
 """
 
 import hashlib
@@ -62,8 +63,9 @@ class Option:
 class CandidateSet:
     """One input and its measured plans.
 
-    `group` is the task. `sizes` are units per input, `conditions` what a look at each says. `price_scale` (nano-USD) is
-    the price that weighs as much as quality 1 at alpha 0.5. `split` maps protocol (`name`, `inputs`, `phrasing`) to side.
+    `group` is the task. `sizes` are units per input, `conditions` what a look at each says. `price_scale` (nano-USD)
+    is the price that weighs as much as quality 1 at alpha 0.5. `split` maps protocol (`name`, `inputs`, `phrasing`)
+    to side.
     """
 
     id: str
