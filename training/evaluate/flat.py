@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from catp.training.evaluate.candidates import CandidateSet, Floats
 
-__all__ = ["FlatSets", "Weights", "flatten"]
+__all__ = ["FlatSets", "Weights", "flatten", "joined"]
 
 Weights: TypeAlias = Sequence[Floats]
 """One array per set: the probability of choosing each option. Each sums to 1."""
@@ -56,25 +56,28 @@ class FlatSets:
         """Repeat a value per set for each of its options."""
         return np.repeat(per_set, self.counts)
 
-    def weights(self, weights: Weights) -> Floats:
-        """Join weights into one array.
 
-        Raises:
-            ValueError: they are not one probability for each option of each set.
-        """
-        if len(weights) != len(self.ids):
-            raise ValueError(f"weights for {len(weights)} sets, but there are {len(self.ids)}")
-        for name, count, mine in zip(self.ids, self.counts, weights, strict=True):
-            if np.shape(mine) != (count,):
-                raise ValueError(f"set {name!r} has {count} options, its weights have shape {np.shape(mine)}")
-        joined = np.concatenate([np.asarray(mine, dtype=np.float64) for mine in weights])
-        good = (joined >= 0).all() and np.abs(self.sum(joined) - 1).max() <= _SLACK  # nan fails both
-        if not good:
-            bad = next(i for i, w in enumerate(weights) if not (np.min(w) >= 0 and abs(float(np.sum(w)) - 1) <= _SLACK))
-            raise ValueError(
-                f"set {self.ids[bad]!r}: weights must be probabilities that sum to 1, got {np.asarray(weights[bad])}"
-            )
-        return joined
+def joined(sets: Sequence[CandidateSet], weights: Weights) -> Floats:
+    """Join weights into one array, options of all sets one after another.
+
+    Raises:
+        ValueError: they are not one probability for each option of each set, summing to 1.
+    """
+    if len(weights) != len(sets):
+        raise ValueError(f"weights for {len(weights)} sets, but there are {len(sets)}")
+    for one, mine in zip(sets, weights, strict=True):
+        if np.shape(mine) != (len(one),):
+            raise ValueError(f"set {one.id!r} has {len(one)} options, its weights have shape {np.shape(mine)}")
+    flat = np.concatenate([np.asarray(mine, dtype=np.float64) for mine in weights]) if sets else np.zeros(0)
+    owner = np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    sums = np.bincount(owner, flat, minlength=len(sets))
+    bad = [*np.flatnonzero(~(np.abs(sums - 1) <= _SLACK)), *owner[flat < 0]]  # a nan is off by more than any slack
+    if bad:
+        place = int(bad[0])
+        raise ValueError(
+            f"set {sets[place].id!r}: weights must be probabilities that sum to 1, got {np.asarray(weights[place])}"
+        )
+    return flat
 
 
 def flatten(sets: Sequence[CandidateSet]) -> FlatSets:

@@ -23,7 +23,7 @@ from itertools import pairwise
 import numpy as np
 
 from catp.training.evaluate.candidates import CandidateSet
-from catp.training.evaluate.flat import Weights, flatten
+from catp.training.evaluate.flat import Weights, flatten, joined
 from catp.training.evaluate.regret import oracle
 
 __all__ = [
@@ -49,12 +49,13 @@ def points(sets: Sequence[CandidateSet], weights_by_alpha: Mapping[float, Weight
     Raises:
         ValueError: no set has two options, a score or a price is missing, or weights do not fit.
     """
-    flat = flatten(_with_choice(sets))
+    usable = _with_choice(sets)
+    flat = flatten(usable)
     found = []
     for alpha, weights in sorted(weights_by_alpha.items()):
         if len(weights) != len(sets):
             raise ValueError(f"alpha {alpha}: weights for {len(weights)} sets, but there are {len(sets)}")
-        chosen = flat.weights([mine for one, mine in zip(sets, weights, strict=True) if len(one) >= 2])
+        chosen = joined(usable, [mine for one, mine in zip(sets, weights, strict=True) if len(one) >= 2])
         score = float(flat.sum(chosen * flat.scores).mean())
         found.append(Point(float(flat.sum(chosen * flat.prices).mean()), score, alpha))
     return found

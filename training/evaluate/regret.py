@@ -15,7 +15,7 @@ import numpy as np
 
 from catp.training.evaluate.bootstrap import interval, over_groups
 from catp.training.evaluate.candidates import CandidateSet, Floats
-from catp.training.evaluate.flat import Weights, flatten
+from catp.training.evaluate.flat import Weights, flatten, joined
 
 __all__ = ["Regret", "Weights", "best_of", "oracle", "regret", "uniform", "worst"]
 
@@ -82,7 +82,7 @@ def regret(sets: Sequence[CandidateSet], weights: Weights, alpha: float, *, draw
         ValueError: no set has two options, a score or a price is missing, weights do not fit, or alpha is off [0, 1].
     """
     flat = flatten(sets)
-    chosen, utility = flat.weights(weights), flat.utility(alpha)
+    chosen, utility = joined(sets, weights), flat.utility(alpha)
     count = flat.counts >= 2
     if not count.any():
         raise ValueError(f"none of {len(sets)} sets has two or more options: there is nothing to choose")

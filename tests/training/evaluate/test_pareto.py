@@ -34,7 +34,7 @@ def counted(found: list[Point], against: Point) -> float:
     return float((dominated & inside).sum()) / GRID**2
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=200, deadline=None)
 @given(cells=cells, corner=st.tuples(st.integers(0, GRID), st.integers(0, GRID)))
 def test_hypervolume_is_the_area_that_a_grid_counts(cells: list[tuple[int, int]], corner: tuple[int, int]) -> None:
     found = [Point(p / GRID, s / GRID) for p, s in cells]
@@ -42,7 +42,7 @@ def test_hypervolume_is_the_area_that_a_grid_counts(cells: list[tuple[int, int]]
     assert hypervolume(found, against) == pytest.approx(counted(found, against), abs=1e-9)
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=200, deadline=None)
 @given(cells=cells)
 def test_front_is_what_no_point_beats(cells: list[tuple[int, int]]) -> None:
     found = [Point(float(p), float(s)) for p, s in cells]
