@@ -77,7 +77,8 @@ def _problem(loc: Sequence[int | str], field: str, kind: str, message: str, foun
         return Problem("unknown_field", field, shown(found), f"there is no field {loc[-1]!r} here", help)
     if kind == "missing":
         return Problem("schema", field, "nothing", f"{loc[-1]!r} is missing", f"add {loc[-1]!r}")
-    why = message[:1].lower() + message[1:]
+    why = message.removeprefix("Value error, ")
+    why = why[:1].lower() + why[1:]
     if loc == ("schema",):
         return Problem("schema", field, shown(found), why, "this validator reads catp.trajectory/1; convert the file")
     return Problem("schema", field, shown(found), why, "write a value of the right type and range")

@@ -11,7 +11,7 @@ One record is one line of a JSONL file. Amounts of money are decimal strings in 
     where it is from provenance
 """
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -30,7 +30,12 @@ def _amount(value: Any) -> Any:
     """Take a decimal string or a number; floats by their shortest digits, so that 0.1 stays 0.1."""
     if isinstance(value, bool):
         raise ValueError("an amount in US dollars, not a truth value")
-    return Decimal(repr(value)) if isinstance(value, int | float) else value
+    if not isinstance(value, str | int | float):
+        return value
+    try:
+        return Decimal(value if isinstance(value, str) else repr(value))
+    except InvalidOperation as error:
+        raise ValueError("not a decimal amount such as '0.02'") from error
 
 
 Price = Annotated[
