@@ -1,0 +1,22 @@
+"""Lines of JSON in a gzip file, written as a whole or not at all, the same bytes for the same lines."""
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["write_lines"]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write the lines and return how many there were; a file that was there before is replaced at the end."""
+    part = path.with_name(f"{path.name}.part")
+    count = 0
+    try:
+        with part.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
+            for count, line in enumerate(lines, 1):
+                file.write(line.encode() + b"\n")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
