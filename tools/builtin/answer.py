@@ -16,13 +16,13 @@ from catp.tools.builtin.records import Answer
 from catp.tools.decorator import Tool, tool
 from catp.tools.price import ComputePrice
 
-__all__ = ["TOOLS", "answer_bm25", "answer_vectors"]
+__all__ = ["TOOLS", "answer_bm25", "answer_vectors", "load_vectors", "text_vectors"]
 
 _NONE = Answer("", 0.0)
 
 
 @functools.cache
-def _model() -> tuple[Any, Array]:
+def load_vectors() -> tuple[Any, Array]:
     """The tokenizer and the 32,000 vectors from the wheel's files; the package's own loader would go online."""
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
@@ -61,7 +61,7 @@ def answer_bm25(text: str, question: str) -> Answer:
     capability="answer",
     price=ComputePrice(),
     family="vectors",
-    setup=_model,
+    setup=load_vectors,
     unavailable=needs("wordllama", "tokenizers", "safetensors"),
 )
 def answer_vectors(text: str, question: str) -> Answer:
@@ -69,8 +69,8 @@ def answer_vectors(text: str, question: str) -> Answer:
     found = sentences(text)
     if not found or not question.strip():
         return _NONE
-    asked = _vectors([question])[0]
-    scores = _vectors(found) @ asked
+    asked = text_vectors([question])[0]
+    scores = text_vectors(found) @ asked
     best = int(np.argmax(scores))
     return Answer(found[best], round(float(np.clip(scores[best], 0.0, 1.0)), 4))
 
@@ -94,8 +94,9 @@ def _stem(word: str) -> str:
     return word
 
 
-def _vectors(texts: list[str]) -> Array:
-    tokenizer, table = _model()
+def text_vectors(texts: list[str]) -> Array:
+    """Return the averaged word vectors of the texts, of length 1, one a row."""
+    tokenizer, table = load_vectors()
     means = [
         table[encoding.ids or [0]].astype(np.float32).mean(axis=0)
         for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
