@@ -66,13 +66,13 @@ def passage(kind: str, seed: int, language: str = "en") -> Passage:
         raise ValueError(f"passages of kind {kind!r} are not written in {language!r}; take one of {', '.join(written)}")
     random = np.random.default_rng([seed, zlib.crc32(f"{kind}/{language}".encode())])
     if kind == "brief" and language != "en":
-        return _within(BRIEF, lambda: _everyday(kind, seed, language, random, (2, 3)))
+        return _within(BRIEF, lambda: _everyday(kind, seed, language, random, (2, 3, 3)))
     makers: Mapping[str, Callable[[], Passage]] = {
         "brief": lambda: _within(BRIEF, lambda: _brief(seed, random)),
         "report": lambda: _report(seed, random),
         "review": lambda: _review(seed, random),
         "call": lambda: _within(CALL if language != "ja" else (5, CALL[1]), lambda: _call(seed, language, random)),
-        "foreign": lambda: _everyday(kind, seed, language, random, (1, 4)),
+        "foreign": lambda: _everyday(kind, seed, language, random, (1, *3 * (2, 3, 4))),
     }
     return makers[kind]()
 
@@ -155,18 +155,18 @@ def _call(seed: int, language: str, random: np.random.Generator) -> Passage:
     return Passage("call", seed, text, language)
 
 
-def _everyday(kind: str, seed: int, language: str, random: np.random.Generator, bounds: tuple[int, int]) -> Passage:
+def _everyday(kind: str, seed: int, language: str, random: np.random.Generator, counts: Sequence[int]) -> Passage:
     """Sentences of everyday life; on a printed page as often notices, which have few of a language's small words."""
     words = bank("languages")[language]
     stop, gap = ("。", "") if language == "ja" else (".", " ")
-    count = int(random.integers(bounds[0], bounds[1] + 1))
+    count = int(random.choice(counts))
     simple = random.permutation(words["alone"])[:count]
     heads, tails = random.permutation(words["head"])[:count], random.permutation(words["tail"])[:count]
     joined = [str(head) + gap + str(tail) + stop for head, tail in zip(heads, tails, strict=True)]
     told = [str(simple[place]) if random.random() < 0.4 else joined[place] for place in range(count)]
     if kind == "brief" and random.random() < 0.6:
         told = [str(note) for note in random.permutation(words["note"])[:count]]
-    elif random.random() < 0.4:
+    elif count > 1 and random.random() < 0.4:
         told[0] = _capital(pick(random, words["ask"]))
     return Passage(kind, seed, gap.join(Slots(random, words["lists"]).fill(template) for template in told), language)
 
