@@ -1,12 +1,12 @@
 """Planners and choosers to beat.
 
-    from catp.training.baselines import BASELINES
-    chooser = BASELINES["gbm"]()
+from catp.training.baselines import BASELINES
+chooser = BASELINES["gbm"]()
 
-    random, cheapest, cheapest-mean, shortest, longest, frequent     rules
-    accurate, fixed, table                                           averages of measured plans
-    gbm, ridge, gbm-advantage, gbm-known                             learned quality, estimated prices
-    oracle, oracle-price, oracle-score, fixed-hindsight, worst       see the outcomes
+random, cheapest, cheapest-mean, shortest, longest, frequent     rules
+accurate, fixed, table                                           averages of measured plans
+gbm, ridge, gbm-advantage, gbm-known                             learned quality, estimated prices
+oracle, oracle-price, oracle-score, fixed-hindsight, worst       see the outcomes
 """
 
 from collections.abc import Callable, Mapping

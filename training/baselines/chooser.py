@@ -1,7 +1,7 @@
 """What a baseline is: something that picks among the measured plans of an input without seeing how they came out.
 
-    Chooser    fit on candidate sets with outcomes, then choose on sets without
-    Prices     the public price list at choosing time: what changed since, and what new tools cost
+Chooser    fit on candidate sets with outcomes, then choose on sets without
+Prices     the public price list at choosing time: what changed since, and what new tools cost
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,9 @@
 """A plan and its request as numbers: what the learned baselines look at. Nothing here knows an outcome.
 
-    plan       how often each tool, which tool directly after which, steps, joins, forks, ends, depth,
-               estimated price and latency (log10)
-    request    sizes per input type (log10), conditions, wanted types, language, number of inputs
-    both       each tool with each condition, and each tool times size (`crossed`: linear models need them, trees do not)
+plan       how often each tool, which tool directly after which, steps, joins, forks, ends, depth,
+           estimated price and latency (log10)
+request    sizes per input type (log10), conditions, wanted types, language, number of inputs
+both       each tool with each condition, and each tool times size (`crossed`: linear models need them, trees do not)
 """
 
 import math
@@ -59,7 +59,12 @@ class FeatureSpace:
         prices, times = self.estimates.price(one), self.estimates.latency(one)
         rows = []
         for option, price, ms in zip(one.options, prices, times, strict=True):
-            row = {**request, **_plan(option), "price": math.log10(max(price, 1.0)), "latency": math.log10(max(ms, 0.01))}
+            row = {
+                **request,
+                **_plan(option),
+                "price": math.log10(max(price, 1.0)),
+                "latency": math.log10(max(ms, 0.01)),
+            }
             rows.append({**row, **_crossed(one, option)} if self.crossed else row)
         return rows
 

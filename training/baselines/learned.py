@@ -101,7 +101,7 @@ def _regressor(model: Literal["gbm", "ridge"], seed: int) -> _Regressor:
         raise ImportError(f"{model} needs scikit-learn; run: pip install 'catp[train]'") from error
     found: _Regressor
     if model == "ridge":
-        found = make_pipeline(StandardScaler(), Ridge(alpha=10.0))
+        found = make_pipeline(StandardScaler(), Ridge(alpha=100.0))
     else:
         found = HistGradientBoostingRegressor(
             max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=10, l2_regularization=1.0,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
 from catp.training.baselines.chooser import LISTED, Prices
 from catp.training.evaluate.candidates import CandidateSet, Floats
 from catp.training.evaluate.regret import best_of

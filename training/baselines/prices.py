@@ -1,8 +1,8 @@
 """Step prices and times estimated from measured plans: what "cheapest" means before anything has run.
 
-    step      per tool and kind of request, least squares on the sizes of the request's inputs (one coefficient per
-              input type), times a factor for what the step directly follows (after an upscaler images are larger)
-    option    price: the sum over steps; latency: the longest path
+step      per tool and kind of request, least squares on the sizes of the request's inputs (one coefficient per
+          input type), times a factor for what the step directly follows (after an upscaler images are larger)
+option    price: the sum over steps; latency: the longest path
 """
 
 from collections import defaultdict

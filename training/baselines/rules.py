@@ -14,7 +14,7 @@ from catp.training.baselines.prices import StepPrices
 from catp.training.evaluate.candidates import CandidateSet, Floats, Option
 from catp.training.evaluate.regret import best_of
 
-__all__ = ["Cheapest", "ByLength", "MostFrequent", "RandomValid", "multiset"]
+__all__ = ["ByLength", "Cheapest", "MostFrequent", "RandomValid", "multiset"]
 
 
 class RandomValid:
@@ -56,7 +56,7 @@ class ByLength:
     """The plan with the fewest or the most steps; evenly among equals."""
 
     def __init__(self, which: Literal["shortest", "longest"]) -> None:
-        self.name = which
+        self.name: str = which
         self._sign = -1 if which == "shortest" else 1
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
@@ -71,7 +71,7 @@ class ByLength:
 
 
 class MostFrequent:
-    """The plan that most training sets offer; among those never seen, the one whose tools were most often used together."""
+    """The plan that most training sets offer; of plans never seen, the one whose tools were most often used together."""
 
     name = "frequent"
 

@@ -1,1 +1,32 @@
-"""How good is a planner? Regret, Pareto fronts and off-policy estimates over measured candidate plans."""
+"""How good is a planner? Regret, Pareto fronts and off-policy estimates over measured candidate plans.
+
+    from catp.training.evaluate import candidate_sets, evaluate
+
+Names are loaded on first use: the harness needs the baselines, and they need this package's contracts.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from catp.training.evaluate.candidates import CandidateSet, candidate_sets
+    from catp.training.evaluate.harness import evaluate
+    from catp.training.evaluate.planning import evaluate_planner
+    from catp.training.evaluate.result import Evaluation
+
+__all__ = ["CandidateSet", "Evaluation", "candidate_sets", "evaluate", "evaluate_planner"]
+
+_HOME = {
+    "CandidateSet": "catp.training.evaluate.candidates",
+    "Evaluation": "catp.training.evaluate.result",
+    "candidate_sets": "catp.training.evaluate.candidates",
+    "evaluate": "catp.training.evaluate.harness",
+    "evaluate_planner": "catp.training.evaluate.planning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)
