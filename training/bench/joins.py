@@ -62,7 +62,7 @@ def vote_confident(first: Reading, second: Reading) -> Reading:
 @tool(capability="vote", price=ComputePrice(), family="lexicon", setup=load_words, unavailable=needs("symspellpy"))
 def vote_words(first: Reading, second: Reading) -> Reading:
     """Align two readings word by word and keep, wherever they differ, the words that look more like English."""
-    one, two = _TOKEN.findall(first.text), _TOKEN.findall(second.text)
+    one, two = _tokens(first.text), _tokens(second.text)
     if not one or not two:
         return first if one else second
     lead = _LEAD * (_worth(one) - _worth(two))
@@ -169,14 +169,19 @@ def _join_profiles() -> ProfileBook:
         return ProfileBook.load(path)
 
 
+def _tokens(text: str) -> list[str]:
+    """The words, each with the white space behind it: a space at the end of the text."""
+    return _TOKEN.findall(f"{text} ")
+
+
 def _aligned(one: list[str], two: list[str]) -> Iterator[tuple[list[str], list[str]]]:
     """Runs of words that stand for each other; runs of equal length are taken word by word."""
-    bare = [[word.rstrip() for word in side] for side in (one, two)]
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, *bare, autojunk=False).get_opcodes():
+    left, right = ([word.rstrip() for word in side] for side in (one, two))
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         if kind == "equal":
             yield one[a:b], one[a:b]
         elif b - a == d - c:
-            yield from (([left], [right]) for left, right in zip(one[a:b], two[c:d], strict=True))
+            yield from (([first], [second]) for first, second in zip(one[a:b], two[c:d], strict=True))
         else:
             yield one[a:b], two[c:d]
 
@@ -189,11 +194,11 @@ def _worth(run: list[str]) -> float:
 
 
 def _joined(first: str, second: str) -> str:
-    before, after = first.split()[-_LONGEST_OVERLAP:], _TOKEN.findall(second)
+    before, after = first.split()[-_LONGEST_OVERLAP:], _tokens(second)
     begins = [word.strip() for word in after[:_LONGEST_OVERLAP]]
     for size in range(min(len(before), len(begins)), _OVERLAP - 1, -1):
         if before[-size:] == begins[:size]:
-            rest = "".join(after[size:])
+            rest = "".join(after[size:]).rstrip()
             return f"{first} {rest}" if rest else first
     return f"{first}\n\n{second}" if first and second else first or second
 
