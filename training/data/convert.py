@@ -1,6 +1,7 @@
 """Which foreign formats can be read and written, and by whom; modules are imported only when their format is used.
 
-A reader is called with a path and yields trajectories; a writer is called with a path and trajectories.
+A reader is called with a path and yields trajectories, those of `GOLD` yield `catp.gold/1` records: plans that nobody
+ran, which can only be written as JSONL. A writer is called with a path and trajectories.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import Any
 from catp.training.data.files import SUFFIXES, read, write
 from catp.training.data.trajectory import Trajectory
 
-__all__ = ["READERS", "WRITERS", "reader", "writer"]
+__all__ = ["GOLD", "READERS", "WRITERS", "reader", "writer"]
 
 READERS: dict[str, str] = {
     "opencatp": "catp.training.data.opencatp:read",
@@ -25,6 +26,9 @@ WRITERS: dict[str, str] = {
     "minari": "catp.training.data.minari:write",
 }
 """Formats that can be written, besides our own."""
+
+GOLD = frozenset({"taskbench", "nestful"})
+"""Formats that hold plans without executions."""
 
 _BY_SUFFIX = {".h5": "d3rlpy", ".hdf5": "d3rlpy", ".pkl": "opencatp"}
 

@@ -15,17 +15,20 @@ from typing import NamedTuple
 from catp.planlang.check import check
 from catp.planlang.digest import digest
 from catp.planlang.errors import PlanError, nearest
-from catp.planlang.nodes import Literal, Plan, step_refs
+from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.planlang.registry_view import RegistryView, ToolSig
 from catp.planlang.types import Type, TypeTable, list_of, parse_type
 from catp.training.data.canonical import canonical_plan
+from catp.training.data.graph import plan_graph
 from catp.training.data.problems import Problem, shown
+from catp.training.data.trajectory import Plan as Graph
 from catp.training.data.trajectory import Trajectory
 
 __all__ = ["Offer", "graph_problems", "order_of", "plan_text"]
 
 _INPUT = "input"
+_AGREE = "make the record and its text agree"
 _DEPTH = 3
 
 
@@ -67,7 +70,7 @@ def graph_problems(record: Trajectory, offer: Offer | None) -> Iterator[Problem]
         first = text.error.diagnostics[0]
         yield Problem("text", "plan.text", first.render().splitlines()[0], "not a plan", first.help or "mend the text")
     elif text.plan is not None:
-        yield from _same(record, text.plan)
+        yield from _same(record, text.plan, offer)
         yield from _hash(record, text.plan, offer)
         if offer is not None:
             yield from _checked(record, text.plan, offer)
@@ -148,44 +151,66 @@ def _cycle(record: Trajectory) -> Iterator[Problem]:
         yield Problem("cycle", "plan.edges", way, "the graph has a cycle", "a step may use only what is done before")
 
 
-def _same(record: Trajectory, plan: Plan) -> Iterator[Problem]:
-    steps = {str(step.name): step for step in plan.steps}
+@lru_cache(maxsize=4096)
+def _graph(text: str, offer: Offer | None) -> Graph:
+    return plan_graph(parse(text), None if offer is None else offer.view)
+
+
+def _same(record: Trajectory, plan: Plan, offer: Offer | None) -> Iterator[Problem]:
+    """The record's graph is that of its text; a node may also be of a later alternative of its step."""
+    graph = _graph(record.plan.text or "", offer)
+    steps = {node.id: node for node in graph.nodes}
     for number, node in enumerate(record.plan.nodes):
         at, step = f"plan.nodes[{number}]", steps.get(node.id)
         if step is None:
-            yield Problem("text", f"{at}.id", shown(node.id), "plan.text has no such step", "make the two agree")
+            yield Problem("text", f"{at}.id", shown(node.id), "plan.text has no such step", _AGREE)
             continue
-        tools = [str(attempt.tool) for attempt in step.attempts]
+        tools = [str(attempt.tool) for attempt in plan.step(node.id).attempts]
         if node.tool not in tools:
-            why = f"plan.text calls {' or '.join(tools)}"
-            yield Problem("text", f"{at}.tool", shown(node.tool), why, "make the two agree")
-        constants = {arg.name: arg.value for arg in step.attempts[0].args if isinstance(arg.value, Literal)}
-        for name, value in node.args.items():
-            if name in constants and constants[name] != Literal(value) and isinstance(value, str | bool | int | float):
-                why = f"plan.text has {constants[name].value!r}"
-                yield Problem("text", f"{at}.args.{name}", shown(value), why, "make the two agree")
+            yield Problem("text", f"{at}.tool", shown(node.tool), f"plan.text calls {' or '.join(tools)}", _AGREE)
+        elif node.tool == tools[0] and (offer is not None or not any(name.isdigit() for name in step.args)):
+            for name, value in node.args.items():
+                if name not in step.args or value != step.args[name]:
+                    why = f"plan.text has {shown(step.args[name])}" if name in step.args else "not in plan.text"
+                    yield Problem("text", f"{at}.args.{name}", shown(value), why, _AGREE)
     missing = steps.keys() - {node.id for node in record.plan.nodes}
     if missing:
         why = f"plan.text has steps that are not here: {', '.join(sorted(missing))}"
-        yield Problem("text", "plan.nodes", f"{len(record.plan.nodes)} nodes", why, "make the two agree")
-    yield from _same_edges(record, plan)
+        yield Problem("text", "plan.nodes", f"{len(record.plan.nodes)} nodes", why, _AGREE)
+    yield from _same_edges(record, graph, {item.name for item in plan.inputs})
 
 
-def _same_edges(record: Trajectory, plan: Plan) -> Iterator[Problem]:
-    named = {item.name for item in plan.inputs}
-    uses = {(ref.root, str(step.name)): slot for step in plan.steps for slot, ref in step_refs(step)}
-    anonymous = {(a, b) for a, b in uses if a in named}
+def _same_edges(record: Trajectory, graph: Graph, inputs: set[str]) -> Iterator[Problem]:
+    """The same pairs, and the same ports where both name one; `input` stands for any of the inputs."""
+    ports: dict[tuple[str, str], set[str | None]] = {}
+    for edge in graph.edges:
+        for source in (edge[0], *([_INPUT] if edge[0] in inputs else [])):
+            ports.setdefault((source, edge[1]), set()).add(_port(edge))
     told = {(edge[0], edge[1]) for edge in record.plan.edges}
     for number, edge in enumerate(record.plan.edges):
-        by_any_name = edge[0] == _INPUT and any(b == edge[1] for _, b in anonymous)
-        if (edge[0], edge[1]) not in uses and not by_any_name:
+        known, port = ports.get((edge[0], edge[1])), _port(edge)
+        if known is None:
             why = f"in plan.text {edge[1]!r} does not use {edge[0]!r}"
-            yield Problem("text", f"plan.edges[{number}]", shown(edge), why, "make the two agree")
-    for source, target in sorted(uses.keys() - told):
-        given = source in named and (_INPUT, target) in told
-        if uses[source, target].startswith("arg:") and not given:
-            why = f"in plan.text {target!r} uses {source!r}"
-            yield Problem("text", "plan.edges", "no such edge", why, f"add {shown([source, target])}")
+            yield Problem("text", f"plan.edges[{number}]", shown(edge), why, _AGREE)
+        elif port is not None and None not in known and port not in known:
+            why = f"in plan.text {edge[1]!r} uses {edge[0]!r} as {' and '.join(sorted(filter(None, known)))}"
+            yield Problem("text", f"plan.edges[{number}][2]", shown(port), why, _AGREE)
+    for edge in graph.edges:
+        pair = (edge[0], edge[1])
+        given = pair in told or (edge[0] in inputs and (_INPUT, edge[1]) in told)
+        if not given and not _orders(_port(edge)):
+            why = f"in plan.text {edge[1]!r} uses {edge[0]!r}"
+            yield Problem("text", "plan.edges", "no such edge", why, f"add {shown(edge)}")
+            told.add(pair)
+
+
+def _port(edge: list[str]) -> str | None:
+    return edge[2] if len(edge) == 3 else None
+
+
+def _orders(port: str | None) -> bool:
+    """True if the edge carries no argument: a condition, another value, or an annotation."""
+    return port is not None and (port in ("when", "else") or port.startswith("@"))
 
 
 def _hash(record: Trajectory, plan: Plan, offer: Offer | None) -> Iterator[Problem]:
@@ -230,7 +255,9 @@ def _types(record: Trajectory, view: RegistryView) -> Iterator[Problem]:
         if target is None or (edge[0] in sigs and source is None):
             continue
         given = [source.returns] if source else [_type(i.type) for i in inputs if edge[0] in (i.name, _INPUT)]
-        port = edge[2] if len(edge) == 3 else None
+        port = _port(edge)
+        if _orders(port):
+            continue
         if port is not None and target.param(port) is None:
             fix = f"its parameters are {', '.join(p.name for p in target.params) or 'none'}"
             yield Problem("edges", f"plan.edges[{number}][2]", shown(port), f"{target.name} has no such parameter", fix)
