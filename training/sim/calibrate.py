@@ -1,0 +1,303 @@
+"""Where the simulator's distributions come from: fitted to measured calls, from any trajectory file or profile book.
+
+    price of a tool       fee_usd + work, ln work = N(ln price_usd, price_between) by capability + N(0, price_within)
+    ln ms of a tool       ln work x slope + intercept, residual ms_spread
+    one call              work proportional to size^size_exponent, times a lognormal with sd time_noise / price_noise
+    score of a rival      score_mean + N(0, score_within), correlated price_score with ln work among rivals
+    score of a plan       noise with sd score_noise
+
+`summary(calls)` measures the same quantities on measured calls and on simulated ones: `goodness` puts them side by side.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catp.training.data.toolset import Toolset
+from catp.training.data.trajectory import Trajectory, nano
+from catp.training.evaluate.candidates import Floats
+
+__all__ = ["SCHEMA", "Call", "Calibration", "calls_of", "fit", "fit_calls", "goodness", "summary"]
+
+SCHEMA = "catp.sim-calibration/1"
+_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One measured call: price in nano-USD, time, input size in units, its plan's score, and that less its set's mean."""
+
+    tool: str
+    capability: str
+    price: float
+    ms: float
+    size: float
+    ok: bool = True
+    relative: float | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The simulator's distributions; `source` says what they were fitted to, `calls` to how many calls."""
+
+    fee_usd: float
+    price_usd: float
+    price_between: float
+    price_within: float
+    ms_slope: float
+    ms_intercept: float
+    ms_spread: float
+    size_exponent: float
+    time_noise: float
+    price_noise: float
+    score_mean: float
+    score_within: float
+    price_score: float
+    score_noise: float
+    failure: float
+    source: str
+    calls: int
+
+    def ms(self, work_usd: float) -> float:
+        """The median time of a tool whose calls cost so much, the fee not counted."""
+        return math.exp(self.ms_intercept + self.ms_slope * math.log(work_usd))
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read a file that `save` wrote; raise `ValueError` naming the file if it is none."""
+        data = json.loads(path.read_bytes())
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"{path}: expected schema {SCHEMA!r}, found {data.get('schema')!r}")
+        wanted = {field.name for field in fields(cls)}
+        if missing := wanted - data["fitted"].keys():
+            raise ValueError(f"{path}: no figure for {', '.join(sorted(missing))}; fit it again")
+        return cls(**{name: data["fitted"][name] for name in wanted})
+
+    def save(self, path: Path, report: Mapping[str, Any] | None = None) -> None:
+        """Write the figures, and how well simulated calls agree with the measured ones if `report` is given."""
+        form = {"schema": SCHEMA, "simulated": "figures of catp-sim, a simulator", "fitted": asdict(self)}
+        if report is not None:
+            form["goodness"] = dict(report)
+        path.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
+
+
+def calls_of(
+    records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None, *, sizes: Mapping[str, float] | None = None
+) -> list[Call]:  # fmt: skip
+    """Every priced call of some records, once for each set of candidates that shares it.
+
+    Capabilities come from `toolsets` by id, else from a tool's name up to its first `_`. The score of a call is by how
+    much its plan's score differs from the mean of its candidate set.
+    """
+    groups: dict[str, list[Trajectory]] = {}
+    for record in records:
+        groups.setdefault(record.candidate_set, []).append(record)
+    found: list[Call] = []
+    for group in groups.values():
+        scores = [r.outcome.score for r in group if r.outcome.score is not None]
+        mean = float(np.mean(scores)) if scores else 0.0
+        seen: set[tuple[Any, ...]] = set()
+        for record in group:
+            kinds = _capabilities(record, toolsets or {})
+            score = record.outcome.score
+            for event in record.events:
+                tool = event.tool or next(n.tool for n in record.plan.nodes if n.id == event.node)
+                key = (tool, event.price_usd, event.end_ms - event.start_ms)
+                if event.price_usd is None or event.status not in ("ok", "error") or (event.shared and key in seen):
+                    continue
+                seen.add(key)
+                size = (sizes or {}).get(record.candidate_set) or _size(record)
+                relative = None if score is None or len(group) < 2 else score - mean
+                found.append(
+                    Call(tool, kinds.get(tool) or tool.partition("_")[0], float(nano(event.price_usd)),
+                         event.end_ms - event.start_ms, size, event.status == "ok", relative, score)
+                )  # fmt: skip
+    return found
+
+
+def fit(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None, *, source: str) -> Calibration:
+    """Fit all figures to measured records; raise `ValueError` if there are too few priced calls."""
+    return fit_calls(calls_of(records, toolsets), source=source)
+
+
+def fit_calls(calls: Sequence[Call], *, source: str, fallback: Calibration | None = None) -> Calibration:
+    """Fit all figures to measured calls; what too few rivals or scores say nothing about is taken from `fallback`."""
+    good = [call for call in calls if call.price > 0 and call.ms > 0]
+    tools = _by(good, lambda call: call.tool)
+    if len(tools) < _FEW or len(good) < 10 * _FEW:
+        raise ValueError(f"{source}: {len(good)} priced calls of {len(tools)} tools are too few to fit a simulator to")
+    capability = {call.tool: call.capability for call in good}
+    fee = _fee(good)
+    price = {tool: _median_log([_work(c, fee) / 1e9 for c in of]) for tool, of in tools.items()}
+    ms = {tool: _median_log([c.ms for c in of]) for tool, of in tools.items()}
+    rivals = _groups(capability)
+    within = [price[t] - np.mean([price[r] for r in group]) for group in rivals for t in group]
+    centres = [np.mean([price[t] for t in tools if capability[t] == c]) for c in sorted(set(capability.values()))]
+    slope, intercept, spread = _line(list(price.values()), list(ms.values()))
+    exponent, price_noise, time_noise = _noise(tools, fee)
+    scores = {tool: float(np.mean([c.relative for c in of if c.relative is not None] or [0.0])) for tool, of in tools.items()}
+    raw = [c.score for c in good if c.score is not None]
+    scored = bool(raw)
+    spread_of_scores = [scores[t] - np.mean([scores[r] for r in group]) for group in rivals for t in group]
+    known = scored and len(spread_of_scores) >= _FEW
+    noisy = _score_noise(good)
+    return Calibration(
+        fee_usd=fee / 1e9,
+        price_usd=math.exp(float(np.median(list(price.values())))),
+        price_between=_sd(centres),
+        price_within=_sd(within) if len(within) >= _FEW else (fallback.price_within if fallback else 0.8),
+        ms_slope=slope,
+        ms_intercept=intercept,
+        ms_spread=spread,
+        size_exponent=exponent,
+        time_noise=time_noise,
+        price_noise=price_noise,
+        score_mean=float(np.mean(raw)) if scored else (fallback.score_mean if fallback else 0.75),
+        score_within=_sd(spread_of_scores) if known else (fallback.score_within if fallback else 0.12),
+        price_score=_correlation(within, spread_of_scores) if known else (fallback.price_score if fallback else 0.5),
+        score_noise=noisy if noisy is not None else (fallback.score_noise if fallback else 0.05),
+        failure=float(np.mean([not call.ok for call in calls])),
+        source=source,
+        calls=len(good),
+    )
+
+
+def summary(calls: Sequence[Call]) -> dict[str, Any]:
+    """Quantiles of what calibration is about, over tools with rivals and over calls."""
+    good = [call for call in calls if call.price > 0 and call.ms > 0]
+    tools = _by(good, lambda call: call.tool)
+    capability = {call.tool: call.capability for call in good}
+    price = {tool: math.exp(_median_log([c.price for c in of])) for tool, of in tools.items()}
+    best = {tool: float(np.mean([c.relative for c in of if c.relative is not None] or [0.0])) for tool, of in tools.items()}
+    rivals = _groups(capability)
+    dearest = [math.log10(max(price[t] for t in group) / min(price[t] for t in group)) for group in rivals]
+    champion = [
+        math.log10(price[max(group, key=lambda t: best[t])] / min(price[t] for t in group)) for group in rivals
+    ]
+    ratio = [math.log10(call.ms / (call.price / 1e9)) for call in good]
+    spread = [max(best[t] for t in group) - min(best[t] for t in group) for group in rivals]
+    return {
+        "log10 price, dearest / cheapest rival": _quantiles(dearest),
+        "log10 price, best-scoring / cheapest rival": _quantiles(champion),
+        "log10 ms per USD": _quantiles(ratio),
+        "score, best - worst rival": _quantiles(spread),
+        "tools": len(tools),
+        "calls": len(good),
+    }
+
+
+def goodness(measured: Sequence[Call], simulated: Sequence[Call]) -> dict[str, Any]:
+    """Put measured and simulated quantiles side by side; `gap` is the mean absolute difference of the quantiles."""
+    left, right = summary(measured), summary(simulated)
+    found: dict[str, Any] = {"levels": list(_LEVELS)}
+    for name, values in left.items():
+        if isinstance(values, list):
+            gaps = [abs(a - b) for a, b in zip(values, right[name], strict=True)]
+            gap = round(float(np.mean(gaps)), 3) if gaps else None
+            found[name] = {"measured": values, "simulated": right[name], "gap": gap}
+    found["tools"] = {"measured": left["tools"], "simulated": right["tools"]}
+    found["calls"] = {"measured": left["calls"], "simulated": right["calls"]}
+    return found
+
+
+def _by(calls: Iterable[Call], key: Callable[[Call], str]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(key(call), []).append(call)
+    return dict(sorted(found.items()))
+
+
+def _groups(capability: Mapping[str, str]) -> list[list[str]]:
+    """The tools of every capability that has rivals."""
+    found: dict[str, list[str]] = {}
+    for tool, name in sorted(capability.items()):
+        found.setdefault(name, []).append(tool)
+    return [group for _, group in sorted(found.items()) if len(group) > 1]
+
+
+def _capabilities(record: Trajectory, toolsets: Mapping[str, Toolset]) -> dict[str, str]:
+    id_ = record.toolset if isinstance(record.toolset, str) else record.toolset.id
+    toolset = toolsets.get(id_)
+    return {tool.name: tool.capability for tool in toolset.tools} if toolset else {}
+
+
+def _size(record: Trajectory) -> float:
+    return float(sum(item.units or 0 for item in record.request.inputs) or 1)
+
+
+def _median_log(values: Sequence[float]) -> float:
+    return float(np.median(np.log(np.array(values))))
+
+
+def _sd(values: Sequence[Any]) -> float:
+    return float(np.std(np.array(values, dtype=float), ddof=1)) if len(values) > 1 else 0.0
+
+
+def _line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
+    slope, intercept = np.polyfit(np.array(x), np.array(y), 1) if _sd(x) > 0 else (0.0, float(np.mean(y)))
+    residual = np.array(y) - (slope * np.array(x) + intercept)
+    return float(slope), float(intercept), _sd(residual.tolist())
+
+
+def _fee(calls: Sequence[Call]) -> float:
+    """What every call costs, in nano-USD: the lowest price, if one call in 20 is hardly dearer; else nothing."""
+    prices = np.array([call.price for call in calls])
+    lowest = float(prices.min())
+    return lowest if float(np.mean(prices < 1.1 * lowest)) >= 0.05 else 0.0
+
+
+def _work(call: Call, fee: float) -> float:
+    """The part of a price above the fee; prices are whole nano-USD, so what is lost in rounding counts as half one."""
+    return max(call.price - fee, 0.5)
+
+
+def _noise(tools: Mapping[str, Sequence[Call]], fee: float) -> tuple[float, float, float]:
+    """The median exponent of work against size, and the sd of what is left of ln work and ln time, over all tools."""
+    exponents: list[float] = []
+    prices: list[Floats] = []
+    times: list[Floats] = []
+    for of in tools.values():
+        size = _centred([math.log(c.size) for c in of])
+        price, time = _centred([math.log(_work(c, fee)) for c in of]), _centred([math.log(c.ms) for c in of])
+        varies = float(size @ size) > 0.25 * len(of)  # less than half a doubling says nothing about size
+        if varies:
+            exponents.append(float(size @ price) / float(size @ size))
+        prices.append(_centred(price - exponents[-1] * size) if varies else price)
+        times.append(_centred(time - float(size @ time) / float(size @ size) * size) if varies else time)
+    exponent = min(max(float(np.median(exponents)), 0.0), 1.5) if exponents else 1.0
+    return exponent, _robust_sd(np.concatenate(prices)), _robust_sd(np.concatenate(times))
+
+
+def _centred(values: Sequence[float] | Floats) -> Floats:
+    return np.array(values) - float(np.median(values))
+
+
+def _robust_sd(values: Any) -> float:
+    """Half the width of the middle 68 %: a few odd calls do not decide it."""
+    low, high = np.quantile(values, (0.16, 0.84))
+    return float(high - low) / 2.0
+
+
+def _score_noise(calls: Sequence[Call]) -> float | None:
+    """The sd of scores about their set's mean that the tool does not explain; None if only means are known."""
+    scored = [call for call in calls if call.relative is not None]
+    rest: list[float] = []
+    for of in _by(scored, lambda call: call.tool).values():
+        mean = float(np.mean([call.relative for call in of]))
+        rest += [call.relative - mean for call in of if call.relative is not None]
+    return _robust_sd(np.array(rest)) if any(abs(value) > 1e-9 for value in rest) else None
+
+
+def _correlation(x: Sequence[Any], y: Sequence[Any]) -> float:
+    return float(np.corrcoef(x, y)[0, 1]) if _sd(x) > 0 and _sd(y) > 0 else 0.0
+
+
+def _quantiles(values: Sequence[float]) -> list[float]:
+    return [round(float(q), 3) for q in np.quantile(np.array(values), _LEVELS)] if values else []
