@@ -140,6 +140,10 @@ def _figures(value: Any, names: Sequence[str]) -> dict[str, float] | None:
     return {name: float(figure) for name, figure in figures.items()}
 
 
+def _measures(value: Any) -> dict[str, float] | None:
+    return _figures(value, _FIGURES)
+
+
 def _image(value: Any) -> Image.Image | None:
     if not (isinstance(value, Image.Image) and value.width and value.height):
         return None
@@ -159,7 +163,8 @@ def _ssim(image: Image.Image, truth: Image.Image) -> float:
         return 1.0 - float(np.abs(found - wanted).mean()) / 255.0
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(wanted, found, win_size=_WINDOW, data_range=255.0))
+    similarity: Any = structural_similarity  # skimage has no types
+    return float(similarity(wanted, found, win_size=_WINDOW, data_range=255.0))
 
 
 def _exact(found: str | bool, truth: str | bool) -> float:
@@ -205,7 +210,7 @@ METRICS: Mapping[str, Scorer] = MappingProxyType(
         "chrf": _scorer(_text, chrf),
         "boxes_f1": _scorer(_boxes, boxes_f1),
         "answer": _scorer(_text, _answer),
-        "stats": _scorer(lambda value: _figures(value, _FIGURES), _stats),
+        "stats": _scorer(_measures, _stats),
     }
 )
 """The metrics by name."""
