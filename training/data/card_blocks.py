@@ -10,21 +10,18 @@ from dataclasses import dataclass
 
 from catp.training.data.card_figures import (
     Concurrency,
-    Condition,
     Counts,
     Distribution,
     PriceRange,
     Range,
-    ToolSpread,
     Variance,
     concurrency,
-    conditions,
     counts,
     distributions,
-    tool_spreads,
     variance,
 )  # fmt: skip
 from catp.training.data.card_tally import Shape, Tally
+from catp.training.data.card_tools import Condition, ToolSpread, conditions, tool_spreads
 from catp.training.data.card_tradeoff import RULES, Point, TradeOff, trade_off
 from catp.training.data.toolset import ToolInfo
 from catp.training.evaluate.candidates import CandidateSet
@@ -178,7 +175,8 @@ def _capabilities(found: list[ToolSpread]) -> str:
         shown = [one for one in found if one.tool in kept]
     rows = [
         (one.capability, f"`{one.tool}`", f"{one.plans:,}", one.price.p50_usd,
-         f"{one.price.p5_usd} to {one.price.p95_usd}", f"{one.score:.2f}", "" if one.advantage is None else f"{one.advantage:+.3f}")
+         f"{one.price.p5_usd} to {one.price.p95_usd}", f"{one.score:.2f}",
+         "" if one.advantage is None else f"{one.advantage:+.3f}")
         for one in shown
     ]  # fmt: skip
     head = ("capability", "tool", "plans", "price, US dollars", "5 % to 95 %", "score", "advantage")

@@ -1,0 +1,52 @@
+"""How the pictures of data cards look, and how they become small files with the same bytes for the same data."""
+
+import re
+from contextlib import AbstractContextManager
+from io import BytesIO
+from typing import Any
+
+__all__ = ["BAND", "BLUE", "GREEN", "ORANGE", "QUIET", "SKY", "drawing", "rendered", "short"]
+
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
+"""Okabe and Ito's colours: people tell them apart whatever their colour vision, and they differ in brightness."""
+
+QUIET, BAND = "#9aa3ab", "#f1f4f6"
+"""Lines that are not the point, and what is behind all."""
+
+_INK = "#222222"
+_RC: dict[Any, Any] = {
+    "svg.hashsalt": "catp", "svg.fonttype": "path", "font.size": 10, "font.family": "DejaVu Sans",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": QUIET, "axes.labelcolor": _INK,
+    "axes.titlesize": 10, "xtick.color": _INK, "ytick.color": _INK,
+}  # fmt: skip
+_DPI = {"svg": 72, "png": 96}  # of pixels inside of an SVG, too
+_INDENTATION = re.compile(rb"\n +")
+_LONG_NUMBER = re.compile(rb"(?<![\d.])([1-9]\d*\.\d{2})\d+")
+_GLYPH = re.compile(rb"DejaVuSans-")
+
+
+def drawing() -> AbstractContextManager[None]:
+    """Set matplotlib up, for as long as pictures are drawn and rendered."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(_RC)
+
+
+def rendered(figure: Any, format: str) -> bytes:
+    """Return a figure as `svg` or `png`, without a date."""
+    out = BytesIO()
+    figure.savefig(out, format=format, dpi=_DPI[format], metadata={"Date": None} if format == "svg" else None)
+    return _lighter(out.getvalue()) if format == "svg" else out.getvalue()
+
+
+def short(name: str, columns: int = 30) -> str:
+    """Cut a name to a number of letters."""
+    return name if len(name) <= columns else f"{name[: columns - 1]}…"
+
+
+def _lighter(svg: bytes) -> bytes:
+    """Drop indentation, long names of letters, and all beyond hundredths of a point: a third of the file.
+
+    Numbers below 1 are scales and stay, as does what is inside of pixels (base64 has neither points nor hyphens).
+    """
+    return _GLYPH.sub(b"g", _LONG_NUMBER.sub(rb"\1", _INDENTATION.sub(b"\n", svg)))
