@@ -35,7 +35,7 @@ class Prices:
         return self.factors.get(tool, 1.0)
 
     def applied(self, set: CandidateSet) -> CandidateSet:
-        """Return the set as it would have been measured under these prices; scores and times stay, so does the scale."""
+        """Return the set as it would have been measured under these prices; scores, times and scale stay."""
         return replace(set, options=tuple(self._option(option) for option in set.options)) if self.factors else set
 
     def _option(self, option: Option) -> Option:

@@ -5,6 +5,8 @@ learned, because prices add up. scikit-learn is imported when the first model is
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -62,8 +64,9 @@ class QualityModel:
         if self.known_tasks:
             x = np.column_stack([x, *self._columns(used)])
         y = np.concatenate([one.scores - one.scores.mean() * (self.target == "advantage") for one in used])
-        self._fitted = _regressor(self.model, self.seed)
-        self._fitted.fit(x, y)
+        self._fitted = _regressor(self.model, self.seed)  # before `_threads` looks which libraries are loaded
+        with _one_thread():
+            self._fitted.fit(x, y)
         self._latest = None
 
     def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
@@ -82,13 +85,27 @@ class QualityModel:
             x = self._space.matrix(set)
             if self.known_tasks:
                 x = np.column_stack([x, *self._columns([set])])
-            self._latest = set, np.asarray(self._fitted.predict(x), dtype=np.float64)
+            with _one_thread():
+                self._latest = set, np.asarray(self._fitted.predict(x), dtype=np.float64)
         return self._latest[1]
 
     def _columns(self, sets: Sequence[CandidateSet]) -> list[Floats]:
         """The table's mean score and advantage of each option; nan where the task never ran the plan."""
         tables = (self._table.score, self._table.advantage)
         return [np.concatenate([table(one) for one in sets]) for table in tables]
+
+
+@cache
+def _threads() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """A dozen rows are no work for several threads: on a busy machine they wait for each other fifty times as long."""
+    found: AbstractContextManager[Any] = _threads().limit(limits=1)
+    return found
 
 
 def _regressor(model: Literal["gbm", "ridge"], seed: int) -> _Regressor:

@@ -71,7 +71,7 @@ class ByLength:
 
 
 class MostFrequent:
-    """The plan that most training sets offer; of plans never seen, the one whose tools were most often used together."""
+    """The plan that most training sets offer; of those never seen, the one whose tools were most often combined."""
 
     name = "frequent"
 
