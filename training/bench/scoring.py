@@ -167,7 +167,7 @@ def _ssim(image: Image.Image, truth: Image.Image) -> float:
     return float(similarity(wanted, found, win_size=_WINDOW, data_range=255.0))
 
 
-def _exact(found: str | bool, truth: str | bool) -> float:
+def _exact(found: object, truth: object) -> float:
     return float(found == truth)
 
 
