@@ -19,7 +19,7 @@ from catp.planlang.importers.building import Builder
 from catp.planlang.importers.taskbench import from_taskbench
 from catp.training.data.gold import GoldPlan, references_of
 from catp.training.data.graph import plan_graph, shape_of
-from catp.training.data.toolset import ToolInfo, ToolInput, Toolset, TypeInfo
+from catp.training.data.toolset import ToolInfo, ToolInput, Toolset
 from catp.training.data.trajectory import InputInfo, Request, ToolsetRef
 
 __all__ = ["LICENSE", "SOURCE", "links", "read", "requests", "toolset"]
@@ -28,9 +28,8 @@ SOURCE: Final = "github.com/microsoft/JARVIS@c62e0fa taskbench"
 LICENSE: Final = "MIT"
 
 _FILE: Final = "data.json"
-_TYPES: Final = {"string": "text", "date": "text", "number": "number", "integer": "int", "boolean": "bool"}
-_OWN: Final = ("url", "video")
-"""Types of TaskBench that the plan language does not have."""
+_TYPES: Final = {"string": "text", "date": "text", "url": "text", "video": "file"}
+"""TaskBench's types that the plan language calls otherwise."""
 
 
 def toolset(folder: Path) -> Toolset:
@@ -54,9 +53,7 @@ def toolset(folder: Path) -> Toolset:
                 output=outputs[0] if outputs else "json",
             )
         )  # fmt: skip
-    used = {kind for tool in tools for kind in (tool.output, *(one.type for one in tool.inputs))}
-    types = [TypeInfo(name=kind, fields={}) for kind in _OWN if kind in used]
-    return Toolset(id=f"taskbench-{_domain(folder)}", tools=tools, types=types)
+    return Toolset(id=f"taskbench-{_domain(folder)}", tools=tools)
 
 
 def links(folder: Path) -> list[tuple[str, str, str]]:
@@ -66,7 +63,7 @@ def links(folder: Path) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     for number, link in enumerate(_json(path).get("links", ())):
         try:
-            found.append((known[link["source"]], known[link["target"]], str(link["type"]).lower()))
+            found.append((known[link["source"]], known[link["target"]], _type(str(link["type"]))))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: link {number}: unknown or missing {error}") from None
     return found
@@ -134,19 +131,17 @@ def _is_sink(graph: Any, node: str) -> bool:
 def _inputs(node: dict[str, Any]) -> list[ToolInput]:
     """Named parameters (daily life), or one per type (`image`, `text_2`)."""
     if "parameters" in node:
-        return [
-            ToolInput(name=one["name"], type=_TYPES.get(one.get("type"), "text"), optional=False)
-            for one in node["parameters"]
-        ]
+        return [ToolInput(name=one["name"], type=_type(one["type"])) for one in node["parameters"]]
     found: list[ToolInput] = []
-    for kind in map(_type, node.get("input-type") or ()):
-        count = sum(one.type == kind for one in found)
-        found.append(ToolInput(name=kind if not count else f"{kind}_{count + 1}", type=kind))
+    kinds = [kind.lower() for kind in node.get("input-type") or ()]
+    for place, kind in enumerate(kinds):
+        count = kinds[:place].count(kind)
+        found.append(ToolInput(name=kind if not count else f"{kind}_{count + 1}", type=_type(kind)))
     return found
 
 
 def _type(kind: str) -> str:
-    return kind.lower()  # "Image" occurs once
+    return _TYPES.get(kind.lower(), kind.lower())  # "Image" occurs once
 
 
 def _domain(folder: Path) -> str:
