@@ -1,7 +1,7 @@
 """Scores in [0, 1] for results of every kind, 1 being exactly right."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,28 @@ _UNDAMAGED_MSE = 10.0
 """Mean squared error (38 dB) below which a picture counts as undamaged: less than a step of JPEG at high quality."""
 
 
-def edit_distance(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and replacements that turn one sequence into the other (Levenshtein)."""
-    row = list(range(len(right) + 1))
-    for place, item in enumerate(left, 1):
-        diagonal, row[0] = row[0], place
-        for column, other in enumerate(right, 1):
-            diagonal, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, diagonal + (item != other))
-    return row[-1]
+def edit_distance(left: Sequence[Hashable], right: Sequence[Hashable]) -> int:
+    """The fewest insertions, deletions and replacements that turn one sequence into the other (Levenshtein).
+
+    One step per item of `right`, on a whole column of the table at once: bit i of `up` and `down` says whether the
+    entry for i + 1 items of `left` is greater or less by one than the entry above it (Myers 1999, Hyyrö 2003).
+    """
+    if not left:
+        return len(right)
+    places: dict[Hashable, int] = {}
+    for place, item in enumerate(left):
+        places[item] = places.get(item, 0) | 1 << place
+    whole, last, distance = (1 << len(left)) - 1, 1 << (len(left) - 1), len(left)
+    up, down = whole, 0
+    for item in right:
+        same = places.get(item, 0)
+        diagonal = (((same & up) + up) ^ up) | same | down
+        more, less = down | (~(diagonal | up) & whole), up & diagonal
+        distance += bool(more & last) - bool(less & last)
+        more, less = more << 1 | 1, less << 1
+        up = (less | ~(diagonal | more)) & whole
+        down = more & diagonal & whole
+    return distance
 
 
 def character_accuracy(read: str, truth: str) -> float:

@@ -272,6 +272,23 @@ def test_ssim_takes_either_picture_of_one_size_for_the_truth(one: Image.Image, s
     assert METRICS["ssim"](one, two) == pytest.approx(METRICS["ssim"](two, one))
 
 
+def fewest_edits(one: str, two: str) -> int:
+    """Levenshtein's distance by its definition."""
+    if not one or not two:
+        return len(one) + len(two)
+    return min(
+        fewest_edits(one[1:], two) + 1,
+        fewest_edits(one, two[1:]) + 1,
+        fewest_edits(one[1:], two[1:]) + (one[0] != two[0]),
+    )
+
+
+@given(st.text("abc", max_size=5), st.text("abc", min_size=1, max_size=5))
+@settings(derandomize=True, max_examples=300)
+def test_character_errors_against_brute_force(found: str, truth: str) -> None:
+    assert METRICS["cer"](found, truth) == pytest.approx(max(0.0, 1 - fewest_edits(found, truth) / len(truth)))
+
+
 def longest_common(one: list[str], two: list[str]) -> int:
     """The longest subsequence of `one` that is one of `two`, found by trying all of them."""
     for size in range(len(one), 0, -1):
@@ -299,4 +316,5 @@ def test_long_texts_have_as_many_common_words_as_dynamic_programming_finds() -> 
         before = row[:]
         for place, other in enumerate(two, 1):
             row[place] = before[place - 1] + 1 if word == other else max(before[place], row[place - 1])
-    assert common_words(one, two) == row[-1] < sum((Counter(one) & Counter(two)).values())
+    assert common_words(one, two) == row[-1]
+    assert row[-1] < sum((Counter(one) & Counter(two)).values())
