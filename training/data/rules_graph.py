@@ -17,6 +17,10 @@ from catp.planlang.digest import digest
 from catp.planlang.errors import PlanError, nearest
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
+from catp.planlang.passes.alternatives import drop_unreachable
+from catp.planlang.passes.cse import merge_common
+from catp.planlang.passes.dead import drop_dead
+from catp.planlang.passes.normalise import normalise
 from catp.planlang.registry_view import RegistryView, ToolSig
 from catp.planlang.types import Type, TypeTable, list_of, parse_type
 from catp.training.data.canonical import canonical_plan
@@ -156,9 +160,24 @@ def _graph(text: str, offer: Offer | None) -> Graph:
     return plan_graph(parse(text), None if offer is None else offer.view)
 
 
+@lru_cache(maxsize=4096)
+def _simplified(text: str, offer: Offer) -> Graph:
+    """The graph as it is run: equal calls merged, useless steps left out."""
+    plan = parse(text)
+    try:
+        check(plan, offer.view).raise_errors(text)
+    except PlanError:  # said by `_checked`
+        return _graph(text, offer)
+    for rewrite in (normalise, drop_unreachable, merge_common, drop_dead):
+        plan, _ = rewrite(plan, offer.view)
+    return plan_graph(plan, offer.view)
+
+
 def _same(record: Trajectory, plan: Plan, offer: Offer | None) -> Iterator[Problem]:
-    """The record's graph is that of its text; a node may also be of a later alternative of its step."""
+    """The graph is that of the text, as written or as run; a node may be of a later alternative of its step."""
     graph = _graph(record.plan.text or "", offer)
+    if offer is not None and len(record.plan.nodes) < len(graph.nodes):
+        graph = _simplified(record.plan.text or "", offer)
     steps = {node.id: node for node in graph.nodes}
     for number, node in enumerate(record.plan.nodes):
         at, step = f"plan.nodes[{number}]", steps.get(node.id)
