@@ -106,7 +106,7 @@ def _report(seed: int, random: np.random.Generator) -> Passage:
     told = [main, *body, tone]
     if random.random() < 0.5:
         told.insert(0, [pick(random, scene["open"])])
-    phrases = [*scene["phrases"], *(sentence[3] for sentence in body[:3])]
+    phrases = [*scene["phrases"], *(sentence[3] for sentence in body[:3] if len(sentence) > 3)]
     return _known("report", seed, random, slots, told, [main, *body, tone], mood, phrases, scene["summary"], tone[3])
 
 

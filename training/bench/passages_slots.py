@@ -16,9 +16,8 @@ import numpy as np
 __all__ = ["LABELS", "Slots", "bank"]
 
 LABELS: Mapping[str, str] = {
-    "person": "person", "place": "place", "org": "organisation", "date": "date", "time": "time", "money": "money",
-    "price": "money", "fee": "money",
-    "percent": "percent", "phone": "phone", "email": "email", "url": "url",
+    "person": "person", "place": "place", "org": "organisation", "date": "date", "time": "time", "evening": "time",
+    "money": "money", "price": "money", "fee": "money", "percent": "percent", "phone": "phone", "email": "email", "url": "url",
 }  # fmt: skip
 """The label of what a slot names, as `catp.tools.builtin.entities` writes it; other slots name nothing."""
 
@@ -101,16 +100,16 @@ def _ordinal(day: int) -> str:
     return "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
-def _time(random: np.random.Generator) -> str:
-    return f"{int(random.integers(6, 22))}:{pick(random, ('00', '05', '10', '15', '30', '40', '45', '50'))}"
+def _time(random: np.random.Generator, first: int = 6, last: int = 21) -> str:
+    return f"{int(random.integers(first, last + 1))}:{pick(random, ('00', '05', '10', '15', '30', '40', '45', '50'))}"
 
 
 def _money(random: np.random.Generator) -> str:
     """An amount in one of the ways amounts are written; the last two are beyond plain patterns."""
     value = int(random.integers(12, 980))
     ways = (
-        f"${value}", f"€{value},{int(random.integers(10)) * 100:03d}", f"{value} euros", f"£{value}",
-        f"{value},500 dollars", f"{value} thousand euros", f"{value} Swiss francs",
+        f"${value},000", f"€{value},{int(random.integers(10)) * 100:03d}", f"{value},000 euros", f"£{value},000",
+        f"{value},500 dollars", f"{value} thousand euros", f"{value},000 Swiss francs",
     )  # fmt: skip
     return pick(random, ways)
 
@@ -149,8 +148,8 @@ def _count(random: np.random.Generator) -> str:
 
 _MAKERS: Mapping[str, Callable[[np.random.Generator], str]] = {
     "person": _person, "date": _date, "time": _time, "money": _money, "price": _price,
-    "fee": lambda random: _price(random, 4, 60), "percent": _percent, "phone": _phone, "email": _email,
-    "url": _url, "n": _count,
+    "evening": lambda random: _time(random, 18, 22), "fee": lambda random: _price(random, 4, 60), "percent": _percent,
+    "phone": _phone, "email": _email, "url": _url, "n": _count,
     "place": lambda random: pick(random, bank("slots")["place"]),
     "org": lambda random: pick(random, bank("slots")["org"]),
     "month": lambda random: pick(random, bank("slots")["month"]),

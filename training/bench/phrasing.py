@@ -12,6 +12,7 @@ accusative, dative and genitive.
 
 import importlib.resources
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,11 @@ Wording: TypeAlias = Literal["train", "test"]
 _TOGETHER = frozenset(["tally", "match", "combined"])
 """Asked of several things taken together, never of each."""
 _PAIRED = frozenset(["match", "combined"])
-_OPENS, _CLOSES, _BREAKS, _PRONOUN = 0.35, 0.35, 0.4, 0.6
+_NAMED_AGAIN = frozenset(["answer", "tally", "match"])
+"""Where a pronoun will not do: the question gets in between, or `them` would be a subject."""
+_SOFTENED = {"es": ("i", " e "), "it": ("e", " ed ")}
+"""The first letter of a clause before which `and` (Spanish y, Italian e) changes, and into what."""
+_OPENS, _CLOSES, _BREAKS, _PRONOUN = 0.35, 0.35, 0.4, 0.85
 """How often a request has an opener, a closer, its clauses as sentences of their own, and a pronoun for a source just
 named."""
 
@@ -111,8 +116,8 @@ class _Phrasing:
         text = clauses[0]
         for clause in clauses[1:]:
             join = last if clause is clauses[-1] else middle
-            if self._lang == "es" and join.endswith(" y ") and clause.startswith("i"):
-                join = join[:-2] + "e "
+            if clause.startswith(_SOFTENED.get(self._lang, ("?", ""))[0]):
+                join = re.sub(r" [ye] $", _SOFTENED[self._lang][1], join)
             starts_sentence = join[0] == "." and join.endswith(". ")
             text += join + (_capital(clause) if starts_sentence else clause)
         return text
@@ -146,7 +151,7 @@ class _Phrasing:
     def _named(self, key: tuple[str, str], what: str) -> str:
         """A name, the same for the same thing; or a pronoun for what the clause before was about."""
         again, self._last = key == self._last, key
-        if again and what != "answer" and "them" in self._patterns and self._rng.random() < _PRONOUN:
+        if again and what not in _NAMED_AGAIN and "them" in self._patterns and self._rng.random() < _PRONOUN:
             words: list[str] = self._patterns["them"][key[1]]
             return words[int(self._rng.integers(len(words)))]
         if key not in self._names:
