@@ -91,7 +91,7 @@ def _plan(option: Option) -> dict[str, float]:
             row[f"end {step.tool}"] += 1
     row["steps"] = len(option.steps)
     row["depth"] = max(depth, default=0)
-    row["joins"] = sum(len(step.parents) > 1 for step in option.steps)
+    row["joins"] = sum(len(set(step.parents)) > 1 for step in option.steps)
     row["forks"] = sum(count > 1 for count in children.values())
     return dict(row)
 

@@ -108,10 +108,10 @@ def _within(sets: Sequence[CandidateSet], parts: int, seed: int) -> Iterator[Fol
 
 
 def _own(key: str) -> Callable[[Sequence[CandidateSet], int], Iterator[Fold]]:
-    """The file's own split; sets that it leaves out are on neither side."""
+    """The file's own split. Where inputs or wordings are held out, held-out tasks are on neither side."""
 
     def split(sets: Sequence[CandidateSet], seed: int) -> Iterator[Fold]:
-        sides = [one.split.get(key) for one in sets]
+        sides = [None if key != "name" and one.split.get("name") == "test" else one.split.get(key) for one in sets]
         if "test" not in sides or "train" not in sides:
             raise ValueError(
                 f"protocol {'split' if key == 'name' else key!r}: the records have no split.{key} with both sides; "
@@ -144,7 +144,7 @@ def _prices(sets: Sequence[CandidateSet], seed: int, tables: Sequence[Prices] | 
 
 def _inputs(sets: Sequence[CandidateSet], seed: int) -> Fold:
     """The file's split of inputs if there is one, else a fifth of the inputs of each task."""
-    if {"train", "test"} <= {one.split.get("inputs") for one in sets}:
+    if {"train", "test"} <= {one.split.get("inputs") for one in sets if one.split.get("name") != "test"}:
         return next(_own("inputs")(sets, seed))
     return next(_within(sets, _PARTS, seed))
 

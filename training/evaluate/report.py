@@ -1,0 +1,102 @@
+"""The table of an evaluation: one row per planner, as plain text, Markdown or JSON.
+
+    planner   regret at each alpha with its interval   hit  hv  valid  covered  over  ms  USD
+
+Regret is normalised (0: oracle, 1: worst); the interval is 95 % by bootstrap over tasks. `hit` is the share of best
+choices at `HIT_ALPHA`, `over` the share of choices that broke their budget.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from catp.planlang.render.labels import time_text
+from catp.training.evaluate.result import Evaluation, usd_text
+
+__all__ = ["HIT_ALPHA", "TABLE_SCHEMA", "table", "table_json"]
+
+TABLE_SCHEMA = "catp.evaluations/1"
+
+HIT_ALPHA = 0.8
+"""The alpha whose hit rate the table shows; the JSON form has all."""
+
+_NONE = "-"
+
+
+def table(
+    evaluations: Sequence[Evaluation], *, style: Literal["text", "markdown"] = "text", intervals: bool = True
+) -> str:
+    """Return the table, best mean regret first, choosers that see outcomes last; failures and notes below it.
+
+    Args:
+        evaluations: of the same data and protocol.
+        style: aligned plain text, or a Markdown table.
+        intervals: also show the 95 % intervals.
+    """
+    alphas = sorted({row.alpha for one in evaluations for row in one.rows})
+    head = ["planner", *(f"a={alpha:g}" for alpha in alphas), "hit", "hv", "valid", "covered", "over", "ms", "USD"]
+    ranked = sorted(evaluations, key=lambda one: (one.sees_outcomes, _mean(one), one.planner))
+    rows = [head, *(_cells(one, alphas, intervals) for one in ranked)]
+    lines = _markdown(rows) if style == "markdown" else _aligned(rows)
+    return "\n".join([*lines, *_remarks(ranked, style)])
+
+
+def table_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the evaluations as one document."""
+    return {"schema": TABLE_SCHEMA, "evaluations": [one.to_json() for one in evaluations]}
+
+
+def _mean(one: Evaluation) -> float:
+    return sum(row.regret.regret for row in one.rows) / len(one.rows) if one.rows else float("inf")
+
+
+def _cells(one: Evaluation, alphas: Sequence[float], intervals: bool) -> list[str]:
+    regrets = []
+    for alpha in alphas:
+        row = one.at(alpha)
+        if row is None:
+            regrets.append(_NONE)
+        else:
+            found = row.regret
+            regrets.append(
+                f"{found.regret:.3f} [{found.low:.2f},{found.high:.2f}]" if intervals else f"{found.regret:.3f}"
+            )
+    hit = one.at(HIT_ALPHA)
+    return [
+        one.planner + ("*" if one.sees_outcomes else ""),
+        *regrets,
+        _or(hit and hit.regret.hit, "{:.2f}".format),
+        _or(one.hv_ratio, "{:.3f}".format),
+        f"{one.valid:.1%}",
+        f"{one.coverage:.1%}",
+        _or(one.budget and one.budget.violations, "{:.1%}".format),
+        _or(one.decide_ms, lambda ms: time_text(ms).removesuffix(" ms")),
+        _or(usd_text(one.planner_usd), str),
+    ]
+
+
+def _or(value: Any, form: Callable[[Any], str]) -> str:
+    return _NONE if value is None else form(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:],
+            strict=True))]).rstrip() for row in rows]  # fmt: skip
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in rows[0][1:])]
+    return ["| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in row) + " |"
+            for row in [rows[0], rule, *rows[1:]]]  # fmt: skip
+
+
+def _remarks(evaluations: Sequence[Evaluation], style: str) -> list[str]:
+    found = []
+    if any(one.sees_outcomes for one in evaluations):
+        found.append(("\\*" if style == "markdown" else "*") + " sees the measured outcomes: a mark, not a rival")
+    for one in evaluations:
+        if one.failures:
+            told = ", ".join(f"{name} {count}" for name, count in one.failures.items())
+            found.append(f"{one.planner}: no valid plan: {told}")
+        found += [f"{one.planner}: {note}" for note in one.notes]
+    return ["", *found] if found else []
