@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 import zlib
@@ -31,6 +32,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP_LEVEL = 9
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def read(path: str | Path) -> Iterator[Trajectory]:
@@ -115,6 +117,12 @@ def decode(raw: bytes, *, first: bool = False) -> Any:
         return Problem("json", "", near, f"not JSON: {error.msg} at column {error.colno}", "write one object a line")
     except (ValueError, RecursionError) as error:
         return Problem("json", "", "", f"not JSON that can be read: {error}", "write one flat object a line")
+    if half := _SURROGATE.search(raw):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            found = half[0].decode()
+            return Problem("encoding", "", found, "half of a surrogate pair, which is no character", "leave it out")
     if not isinstance(value, dict):
         return Problem("json", "", shown(value), "not an object", "write one object a line")
     return value

@@ -3,12 +3,14 @@
 import json
 import math
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from catp.planlang.parser import parse
+from catp.planlang.printer import to_text
 from catp.training.data.graph import plan_graph
 from catp.training.data.toolset import ToolInfo, ToolInput, Toolset, TypeInfo
 from catp.training.data.trajectory import (
@@ -40,12 +42,17 @@ TOOLSET = Toolset(
     types=[TypeInfo(name="Reading", fields={"text": "text", "score": "number"})],
 )  # fmt: skip
 
-CHAIN = "in page: image\nclean = denoise(page, strength=0.5)\nread = ocr(clean)\nout text = read.text\n"
-DIAMOND = (
-    'in page: image\nread = ocr(page)\nde = translate(read.text, to="de")\nfr = translate(read.text, to="fr")\n'
-    "both = compare(de, fr)\nout both\n"
-)
-MAP = "in page: list[image]\nreads = ocr(each page)\nall = summarise(reads.text)\nout all\n"
+_DIAMOND = """in page: image
+read = ocr(page)
+de = translate(read.text, to="de")
+fr = translate(read.text, to="fr")
+both = compare(de, fr)
+out both
+"""
+
+CHAIN = to_text(parse("in page: image\nclean = denoise(page, strength=0.5)\nread = ocr(clean)\nout text = read.text"))
+DIAMOND = to_text(parse(_DIAMOND))
+MAP = to_text(parse("in page: list[image]\nreads = ocr(each page)\nall = summarise(reads.text)\nout all"))
 VIEW = TOOLSET.view()
 
 
@@ -99,6 +106,11 @@ def _events(rng: np.random.Generator, graph: Plan, elements: int | None) -> list
 
 def records(seed: int, *, sets: int = 4) -> list[Trajectory]:
     """A small data set: tasks of two inputs each, an image task and a list task in turn, three plans an input."""
+    return list(_records(seed, sets))
+
+
+@cache
+def _records(seed: int, sets: int) -> tuple[Trajectory, ...]:
     rng = np.random.default_rng(seed)
     found = []
     for number in range(sets):
@@ -109,7 +121,7 @@ def records(seed: int, *, sets: int = 4) -> list[Trajectory]:
                 rng, text, f"r{number}-{place}", group=f"task-{group}", set_=f"input-{number}", written=place < 2,
                 side="test" if group % 3 == 2 else "train",
             ))  # fmt: skip
-    return found
+    return tuple(found)
 
 
 def dicts(found: list[Trajectory]) -> list[dict[str, Any]]:
