@@ -17,7 +17,8 @@ __all__ = ["LABELS", "Slots", "bank"]
 
 LABELS: Mapping[str, str] = {
     "person": "person", "place": "place", "org": "organisation", "date": "date", "time": "time", "evening": "time",
-    "money": "money", "price": "money", "fee": "money", "percent": "percent", "phone": "phone", "email": "email", "url": "url",
+    "money": "money", "price": "money", "fee": "money", "percent": "percent",
+    "phone": "phone", "email": "email", "url": "url",
 }  # fmt: skip
 """The label of what a slot names, as `catp.tools.builtin.entities` writes it; other slots name nothing."""
 

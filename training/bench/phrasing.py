@@ -7,7 +7,7 @@ and a closer after it now and then. Every slot (frames, connectors, the clauses 
 planner can be tried on requests whose every wording is new to it.
 
 All clauses are infinitives, which each of the five languages lets stand after every frame. German names bring their
-accusative, dative and genitive.
+accusative, dative and genitive; names of `each` and of `all` things of a list go in pairs, place by place.
 """
 
 import importlib.resources
@@ -95,7 +95,7 @@ class _Phrasing:
 
     def __init__(self, patterns: dict[str, Any], lang: str, rng: np.random.Generator, side: Wording) -> None:
         self._patterns, self._lang, self._rng, self._side = patterns, lang, rng, side
-        self._names: dict[tuple[str, str], str] = {}
+        self._names: dict[str, int] = {}
         self._last: tuple[str, str] | None = None
         self._used: list[str] = []
 
@@ -109,8 +109,9 @@ class _Phrasing:
         return opener + text + closer, "+".join(self._used)
 
     def _joined(self, clauses: Sequence[str], sentences: bool) -> str:
+        """The clauses in one; a comma that closes a German subordinate clause stays only before a word."""
         if len(clauses) == 1:
-            return clauses[0]
+            return clauses[0].rstrip(",")
         slot, mark = ("breaks", "b") if sentences else ("joins", "j")
         middle, last = self._draw(self._patterns[slot], mark)
         text = clauses[0]
@@ -119,8 +120,9 @@ class _Phrasing:
             if clause.startswith(_SOFTENED.get(self._lang, ("?", ""))[0]):
                 join = re.sub(r" [ye] $", _SOFTENED[self._lang][1], join)
             starts_sentence = join[0] == "." and join.endswith(". ")
+            text = text if join[0] == " " else text.rstrip(",")
             text += join + (_capital(clause) if starts_sentence else clause)
-        return text
+        return text.rstrip(",")
 
     def _clause(self, ask: Ask) -> str:
         if ask.what not in self._patterns["asks"]:
@@ -154,18 +156,22 @@ class _Phrasing:
         if again and what not in _NAMED_AGAIN and "them" in self._patterns and self._rng.random() < _PRONOUN:
             words: list[str] = self._patterns["them"][key[1]]
             return words[int(self._rng.integers(len(words)))]
-        if key not in self._names:
-            names = self._patterns["names"][key[0]]
-            self._names[key] = str(self._draw(names[key[1]] if isinstance(names, dict) else names))
-        return self._names[key]
+        names = self._patterns["names"][key[0]]
+        names = names[key[1]] if isinstance(names, dict) else names
+        if key[0] not in self._names:
+            self._names[key[0]] = self._place(names)
+        return str(names[self._names[key[0]]])
 
     def _draw(self, patterns: Sequence[Any], mark: str = "") -> Any:
         """One of the patterns of this side; `mark` says under which letters it is noted."""
-        open_to = [place for place in range(len(patterns)) if held_out(place) == (self._side == "test")]
-        place = open_to[int(self._rng.integers(len(open_to)))]
+        place = self._place(patterns)
         if mark:
             self._used.append(f"{self._lang}.{mark}{place:02d}")
         return patterns[place]
+
+    def _place(self, patterns: Sequence[Any]) -> int:
+        open_to = [place for place in range(len(patterns)) if held_out(place) == (self._side == "test")]
+        return open_to[int(self._rng.integers(len(open_to)))]
 
 
 def _capital(text: str) -> str:
