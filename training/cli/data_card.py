@@ -42,7 +42,7 @@ def card(
     except CardError as error:
         fail(str(error), EXIT_USAGE)
     except (ToolUnavailable, ValueError) as error:  # DataError, a broken toolset, sets in pieces
-        fail(str(error))
+        fail(str(error), help="name one with --price-scale" if "price_scale" in str(error) else None)
     except OSError as error:
         fail(f"cannot read {error.filename or str(folder)!r}: {error.strerror or error}", EXIT_USAGE)
     if json_:

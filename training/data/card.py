@@ -110,11 +110,11 @@ def filled(readme: str, blocks: Mapping[str, str], counts: Counts) -> Card:
 
 def skeleton(name: str, figures: Figures) -> str:
     """Return a README with all headings, empty blocks, and a TODO wherever somebody must write."""
-    license = next(iter(figures.licenses), "TODO")
+    license = next((name.lower() for name in figures.licenses), "TODO")
     front = [
         "---",
         f"pretty_name: {name}",
-        f"license: {license.lower()}",
+        f"license: {license}",
         "language: []",
         "size_categories: []",
         "task_categories: [other]",

@@ -140,5 +140,5 @@ def _floor(sets: Sequence[CandidateSet]) -> float:
 
 
 def _lines(name: str, columns: int = 28) -> str:
-    """Break a long name, and cut what is too long for three lines."""
-    return "\n".join(short(line, columns) for line in wrap(name, columns, max_lines=3, placeholder=" …"))
+    """Break a long name, and cut what is too long for two lines."""
+    return "\n".join(short(line, columns) for line in wrap(name, columns, max_lines=2, placeholder=" …"))

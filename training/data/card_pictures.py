@@ -27,7 +27,7 @@ _LOOKS: Mapping[Rule, tuple[str, str, str]] = {
 }
 """Colour, line and mark of each rule."""
 
-_TOOLS, _CONDITIONS = 44, 24
+_TOOLS, _CONDITIONS = 40, 24
 
 
 def pictures(sets: Sequence[CandidateSet], figures: Figures, format: str = "svg") -> dict[str, bytes]:
@@ -102,13 +102,14 @@ def _capabilities(figure: Any, found: Sequence[ToolSpread]) -> Any:
     left.hlines(places, prices[:, 0], prices[:, 2], color=BLUE, lw=2.4, alpha=0.45)
     left.plot(prices[:, 1], places, "o", color=BLUE, ms=5)
     left.set(xlabel="price of one step, US dollars: median, 5 % to 95 %", ylim=(len(rows) - 0.4, -0.6))
-    left.set_yticks(places, [short(one.tool, 26) for one in rows], fontsize=8.5)
+    left.set_yticks(places, [short(one.tool, 20) for one in rows], fontsize=8.5)
     left.minorticks_off()
     left.tick_params(left=False)
     shown = [(place, one.advantage) for place, one in zip(places, rows, strict=True) if one.advantage is not None]
     right.axvline(0, color=QUIET, lw=1)
-    for place, advantage in shown:
-        right.hlines(place, 0, advantage, color=GREEN if advantage >= 0 else ORANGE, lw=4)
+    if shown:
+        at, gains = np.array(shown).T
+        right.hlines(at, 0, gains, color=[GREEN if gain >= 0 else ORANGE for gain in gains], lw=4)
     right.set_xlabel("score of plans with it, minus mean of the input")
     widest = max((abs(advantage) for _, advantage in shown), default=0) or 0.01
     right.set_xlim(-1.15 * widest, 1.15 * widest)

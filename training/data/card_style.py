@@ -21,8 +21,9 @@ _RC: dict[Any, Any] = {
 }  # fmt: skip
 _DPI = {"svg": 72, "png": 96}  # of pixels inside of an SVG, too
 _INDENTATION = re.compile(rb"\n +")
-_LONG_NUMBER = re.compile(rb"(?<![\d.])([1-9]\d*\.\d{2})\d+")
+_LONG_NUMBER = re.compile(rb"(?<![\d.])([1-9]\d*\.\d)\d+")
 _GLYPH = re.compile(rb"DejaVuSans-")
+_SHIFT = re.compile(rb'(<use [^>]*)transform="translate\(([\d.]+) 0\)"')
 
 
 def drawing() -> AbstractContextManager[None]:
@@ -40,13 +41,17 @@ def rendered(figure: Any, format: str) -> bytes:
 
 
 def short(name: str, columns: int = 30) -> str:
-    """Cut a name to a number of letters."""
-    return name if len(name) <= columns else f"{name[: columns - 1]}…"
+    """Cut a name to a number of letters, in its middle: names that belong together differ at their ends."""
+    if len(name) <= columns:
+        return name
+    end = columns // 3
+    return f"{name[: columns - end - 1]}…{name[-end:]}"
 
 
 def _lighter(svg: bytes) -> bytes:
-    """Drop indentation, long names of letters, and all beyond hundredths of a point: a third of the file.
+    """Drop indentation, long names and places of letters, and all beyond tenths of a point: half of the file.
 
     Numbers below 1 are scales and stay, as does what is inside of pixels (base64 has neither points nor hyphens).
     """
-    return _GLYPH.sub(b"g", _LONG_NUMBER.sub(rb"\1", _INDENTATION.sub(b"\n", svg)))
+    short_ = _GLYPH.sub(b"g", _LONG_NUMBER.sub(rb"\1", _INDENTATION.sub(b"\n", svg)))
+    return _SHIFT.sub(rb'\1x="\2"', short_)
