@@ -48,7 +48,6 @@ _OVERLAP = 2
 _LONGEST_OVERLAP = 200
 _NEUTRAL = 0.05
 """Mean scores nearer to zero than this are neutral, as in VADER."""
-_LABELS = ("neutral", "negative", "positive")
 _SAME_WORDS, _SAME_LETTERS, _SAME_VECTORS = 0.4, 0.7, 0.5
 """Least scores of texts that say the same, chosen on the pairs of `benchmarks/joins.py`."""
 
