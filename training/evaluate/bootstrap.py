@@ -4,8 +4,9 @@ The cluster bootstrap (Davison and Hinkley, "Bootstrap Methods and their Applica
 groups as there are, with replacement, and compute the statistic from the sums over what was drawn. All draws at once:
 a draw is a row of counts per group, and its sums are one matrix product.
 
-Percentile intervals from few groups are too narrow: with 12 groups about 90 % coverage instead of 95 %
-(`tests/training/evaluate/test_bootstrap.py` measures 40 groups).
+Percentile intervals from few groups are too narrow. On a family with a known mean (that of
+`tests/training/evaluate/test_bootstrap.py`, 1,500 trials), intervals of 95 % held it in 93 % of trials with 40 groups,
+in 89 % with 12, in 81 % with 5.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ def over_groups(
         group_ids: the group of each row, [n].
         columns: what is summed, [n, k].
         statistic: maps sums over rows, [draws, k], to values, [draws]; ratios of sums are the usual case.
-        draws: how many; 1,000 give ends of a 95 % interval to about a tenth of its width.
+        draws: how many; 1,000 give the ends of a 95 % interval to about 2 % of its width.
         seed: equal seeds give equal draws for equal groups, so that differences of two policies can be paired.
 
     Raises:

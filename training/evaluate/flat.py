@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from catp.training.evaluate.candidates import CandidateSet, Floats
 
-__all__ = ["FlatSets", "Weights", "flatten", "joined"]
+__all__ = ["TIE", "FlatSets", "Weights", "flatten", "joined"]
 
 Weights: TypeAlias = Sequence[Floats]
 """One array per set: the probability of choosing each option. Each sums to 1."""
+
+TIE = 1e-12
+"""Utilities closer than this are equal."""
 
 _SLACK = 1e-6
 """How far probabilities may be from summing to 1."""

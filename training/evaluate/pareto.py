@@ -22,9 +22,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from catp.training.evaluate.candidates import CandidateSet
-from catp.training.evaluate.flat import Weights, flatten, joined
-from catp.training.evaluate.regret import oracle
+from catp.training.evaluate.candidates import CandidateSet, Floats
+from catp.training.evaluate.flat import TIE, FlatSets, Weights, flatten, joined
 
 __all__ = [
     "ALPHAS", "Point", "front", "hv_ratio", "hypervolume", "ideal", "oracle_points", "points", "reference", "sparsity"
@@ -56,14 +55,19 @@ def points(sets: Sequence[CandidateSet], weights_by_alpha: Mapping[float, Weight
         if len(weights) != len(sets):
             raise ValueError(f"alpha {alpha}: weights for {len(weights)} sets, but there are {len(sets)}")
         chosen = joined(usable, [mine for one, mine in zip(sets, weights, strict=True) if len(one) >= 2])
-        score = float(flat.sum(chosen * flat.scores).mean())
-        found.append(Point(float(flat.sum(chosen * flat.prices).mean()), score, alpha))
+        found.append(_point(flat, chosen, alpha))
     return found
 
 
 def oracle_points(sets: Sequence[CandidateSet], alphas: Iterable[float] = ALPHAS) -> list[Point]:
     """Return the points of the best choice at each alpha."""
-    return points(sets, {alpha: oracle(sets, alpha) for alpha in alphas})
+    flat = flatten(_with_choice(sets))
+    found = []
+    for alpha in sorted(alphas):
+        utility = flat.utility(alpha)
+        best = (utility >= flat.spread(flat.best(utility)) - TIE).astype(np.float64)
+        found.append(_point(flat, best / flat.spread(flat.sum(best)), alpha))
+    return found
 
 
 def front(found: Iterable[Point]) -> list[Point]:
@@ -122,6 +126,10 @@ def sparsity(found: Iterable[Point], worst: Point, best: Point) -> float | None:
     price = np.array([p.price for p in kept]) / ((worst.price - best.price) or 1.0)
     score = np.array([p.score for p in kept]) / ((best.score - worst.score) or 1.0)
     return float((np.diff(price) ** 2 + np.diff(score) ** 2).sum() / (len(kept) - 1))
+
+
+def _point(flat: FlatSets, chosen: Floats, alpha: float) -> Point:
+    return Point(float(flat.sum(chosen * flat.prices).mean()), float(flat.sum(chosen * flat.scores).mean()), alpha)
 
 
 def _with_choice(sets: Sequence[CandidateSet]) -> list[CandidateSet]:

@@ -15,12 +15,9 @@ import numpy as np
 
 from catp.training.evaluate.bootstrap import interval, over_groups
 from catp.training.evaluate.candidates import CandidateSet, Floats
-from catp.training.evaluate.flat import Weights, flatten, joined
+from catp.training.evaluate.flat import TIE, Weights, flatten, joined
 
 __all__ = ["Regret", "Weights", "best_of", "oracle", "regret", "uniform", "worst"]
-
-_TIE = 1e-12
-"""Utilities closer than this are equal."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def best_of(values: Floats) -> Floats:
     if not len(values):
         raise ValueError("nothing to choose from")
     known = np.where(np.isnan(values), -np.inf, values)
-    best = known >= known.max() - _TIE
+    best = known >= known.max() - TIE
     weights: Floats = best / best.sum()
     return weights
 
@@ -88,7 +85,7 @@ def regret(sets: Sequence[CandidateSet], weights: Weights, alpha: float, *, draw
         raise ValueError(f"none of {len(sets)} sets has two or more options: there is nothing to choose")
     best = flat.best(utility)
     got = flat.sum(chosen * utility)
-    hit = flat.sum(chosen * (utility >= flat.spread(best) - _TIE))
+    hit = flat.sum(chosen * (utility >= flat.spread(best) - TIE))
     lost = np.column_stack([best - got, best - flat.worst(utility)])[count]
     groups = [group for group, counts in zip(flat.groups, count, strict=True) if counts]
     low, high = interval(over_groups(groups, lost, _share, draws, seed))

@@ -31,7 +31,7 @@ def reward_model(log: Logged, *, folds: int = 5, seed: int = 0) -> list[Floats]:
         ImportError: scikit-learn is not installed.
     """
     try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+        from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError as error:
         raise ImportError("a reward model needs scikit-learn: pip install 'catp[train]'") from error
     side = _deal([one.group for one in log.sets], folds, seed)

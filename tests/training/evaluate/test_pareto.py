@@ -70,6 +70,7 @@ def test_reference_is_what_the_worst_choices_come_to() -> None:
     assert reference(sets).score == pytest.approx(min(p.score for p in swept))
     assert reference(sets).price == pytest.approx(max(p.price for p in swept))
     best = oracle_points(sets)
+    assert best == points(sets, {alpha: oracle(sets, alpha) for alpha in ALPHAS})
     assert ideal(sets).score == pytest.approx(max(p.score for p in best))
     assert ideal(sets).price == pytest.approx(min(p.price for p in best))
 
