@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -112,22 +113,23 @@ def split(
     from collections import Counter
 
     from catp.training.data.files import write
-    from catp.training.data.split import assign
+    from catp.training.data.split import SplitBy, assign
 
-    if by not in ("group", "input"):
+    unit: SplitBy | None = "group" if by == "group" else "input" if by == "input" else None
+    if unit is None:
         fail(f"--by {by!r}: write group or input", EXIT_USAGE)
+    if val + test >= 1:
+        fail(f"--val {val:g} and --test {test:g} leave nothing to train on", EXIT_USAGE)
     sides: Counter[str] = Counter()
 
     def seen(records: "Iterable[Trajectory]") -> "Iterator[Trajectory]":
         for record in records:
             assert record.split is not None
-            sides[(record.split.name if by == "group" else record.split.inputs) or ""] += 1
+            sides[(record.split.name if unit == "group" else record.split.inputs) or ""] += 1
             yield record
 
     with _counted(file) as records:
-        done = write(
-            output, seen(assign(records, "group" if by == "group" else "input", val=val, test=test, seed=seed))
-        )
+        done = write(output, seen(assign(records, unit, val=val, test=test, seed=seed)))
     if json_:
         emit_json(
             "catp.data.split/1", {"output": output, "records": done, "by": by, "sides": dict(sorted(sides.items()))}
@@ -175,24 +177,36 @@ def convert(
 def export(
     output: OutOption,
     from_store: Annotated[
-        str | None,
-        typer.Option("--from-store", metavar="FILE|URL", help="The store of saved runs; else that of the settings."),
+        str | None, typer.Option(metavar="FILE|URL", help="The store of saved runs; else that of the settings.")
+    ] = None,
+    toolset: Annotated[
+        Path | None, typer.Option(metavar="F", help="The toolset the runs used (catp.toolset/1).")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Only runs of this project.")] = None,
+    price_scale: Annotated[
+        str | None, typer.Option(metavar="USD", help="The price that weighs as much as score 1 at alpha 0.5.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Write the runs of the store as trajectories."""
-    from importlib import import_module
-
+    from catp.planlang.money import format_usd, parse_usd
     from catp.store.errors import StoreError
+    from catp.training.data.from_store import export as write
+    from catp.training.data.toolset import Toolset
 
     store = settings_or_fail(store=from_store).store
     if isinstance(store, Path) and not store.exists():
         fail(
             f"there is no run store {store}", EXIT_UNREACHABLE, help="name one with --from-store; `catp run` makes one"
         )
+    try:
+        tools = None if toolset is None else Toolset.load(toolset)
+        scale = None if price_scale is None else Decimal(format_usd(parse_usd(price_scale)))
+    except (OSError, ValueError) as error:
+        fail(str(error), EXIT_USAGE)
     with _readable(output):
         try:
-            done = import_module("catp.training.data.from_store").export(store, output)
+            done = write(store, output, toolset=tools, price_scale=scale, project=project)
         except StoreError as error:
             fail(str(error), EXIT_UNREACHABLE, help="name another store with --from-store")
     _written("catp.data.export/1", output, done, json_)
@@ -251,13 +265,8 @@ def _readable(path: Path) -> Iterator[None]:
             fail(str(error), EXIT_USAGE)
         fail(str(error), EXIT_FAILED, help=f"`catp data validate {error.path}` finds all faults")
     except ImportError as error:
-        _missing(error)
+        fail(str(error), EXIT_FAILED, help=None if "pip install" in str(error) else "pip install 'catp[train]'")
     except OSError as error:
-        fail(f"{error.filename or path}: {error.strerror or error}", EXIT_FAILED, help="nothing was written")
+        fail(f"{error.filename or path}: {error.strerror or error}", EXIT_FAILED)
     except ValueError as error:
         fail(f"{path}: {error}", EXIT_FAILED)
-
-
-def _missing(error: ImportError) -> NoReturn:
-    message = str(error)
-    fail(message, EXIT_FAILED, help=None if "pip install" in message else "pip install 'catp[train]'")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("CATP_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+SHARED = Path(os.environ.get("CATP_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
 @pytest.fixture
