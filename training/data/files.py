@@ -25,7 +25,7 @@ from catp.training.data.parquet import read_rows, write_rows
 from catp.training.data.problems import DataError, Problem, explain, shown
 from catp.training.data.trajectory import Trajectory
 
-__all__ = ["SUFFIXES", "data_files", "decode", "lines", "read", "write"]
+__all__ = ["SUFFIXES", "data_files", "decode", "lines", "read", "replacing", "write"]
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 """What a file of trajectories may be called."""
@@ -55,7 +55,7 @@ def write(path: str | Path, records: Iterable[Trajectory]) -> int:
     """
     target = Path(path)
     kind = _kind(target)
-    with _replacing(target) as file:
+    with replacing(target) as file:
         if kind == ".parquet":
             return _write_parquet(target, file, records)
         if kind == ".jsonl":
@@ -169,7 +169,7 @@ def _write_parquet(path: Path, file: IO[bytes], records: Iterable[Trajectory]) -
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when all is written and on the disk, and vanishes if anything fails."""
     target = path.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
