@@ -15,7 +15,7 @@ import numpy as np
 from catp.training.baselines.chooser import LISTED, Prices
 from catp.training.evaluate.candidates import CandidateSet, Floats, Option, StepUse
 
-__all__ = ["StepPrices", "units_by_type"]
+__all__ = ["CrossFittedPrices", "StepPrices", "units_by_type"]
 
 _FEW = 5
 """Steps below which a mean says more than a line; also how much evidence a factor must outweigh."""
@@ -134,6 +134,29 @@ class StepPrices:
             begin = max((ends[parent] for parent in use.step.parents), default=0.0)
             ends.append(begin + self._ms.estimate(use, prices.listed_ms))
         return max(ends, default=0.0)
+
+
+class CrossFittedPrices:
+    """`StepPrices` that never price a set from its own measurements: fitted without each tenth of the sets in turn."""
+
+    _PARTS = 10
+
+    def __init__(self) -> None:
+        self._all = StepPrices()
+        self._without: dict[str, StepPrices] = {}
+
+    def fit(self, sets: Sequence[CandidateSet]) -> "CrossFittedPrices":
+        """Fit once on all sets, for new ones, and once without each part; return itself."""
+        self._all = StepPrices().fit(sets)
+        self._without = {}
+        for part in range(min(self._PARTS, len(sets))):
+            estimates = StepPrices().fit([one for place, one in enumerate(sets) if place % self._PARTS != part])
+            self._without.update({one.id: estimates for one in sets[part :: self._PARTS]})
+        return self
+
+    def price(self, set: CandidateSet, prices: Prices = LISTED) -> Floats:
+        """Return the estimated price of each option, nano-USD."""
+        return self._without.get(set.id, self._all).price(set, prices)
 
 
 def _uses(units: Mapping[str, float], option: Option) -> Iterator[_Use]:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from catp.training.baselines.chooser import LISTED, Prices
-from catp.training.baselines.prices import StepPrices
+from catp.training.baselines.prices import CrossFittedPrices, StepPrices
 from catp.training.baselines.rules import multiset
 from catp.training.evaluate.candidates import CandidateSet, Floats
 from catp.training.evaluate.regret import best_of
@@ -84,7 +84,7 @@ class TaskTable:
 
     def __init__(self) -> None:
         self._table = PlanTable()
-        self._prices = StepPrices()
+        self._prices = CrossFittedPrices()
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
         """Add up advantages per task, estimate prices."""

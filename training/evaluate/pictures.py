@@ -1,7 +1,8 @@
 """The Pareto picture: mean score against mean price, one line per planner over the sweep of alpha.
 
 One panel per data set. The oracle's front bounds the area within reach, the reference its worst corner; whoever lies
-further up and left is better. Lines are labelled where they end; colours are Okabe and Ito's, which the colour-blind
+further up and left is better. Lines are labelled at the height of their end, with the share of the
+oracle's hypervolume; colours are Okabe and Ito's, which the colour-blind
 tell apart, and every planner has its own marker as well.
 """
 
@@ -53,6 +54,8 @@ def pareto_picture(panels: Mapping[str, Sequence[Evaluation]], format: str = "sv
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPlotter from error
+    names = sorted({one.planner for found in drawable.values() for one in found if not one.sees_outcomes})
+    looks = {name: (_COLOURS[n % 8], _MARKERS[(n + n // 8) % 8]) for n, name in enumerate(names)}
     style: Any = {"svg.hashsalt": "catp", "font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False,
              "axes.spines.right": False}  # fmt: skip
     with mpl.rc_context(style):
@@ -61,28 +64,30 @@ def pareto_picture(panels: Mapping[str, Sequence[Evaluation]], format: str = "sv
         for axes, (title, found) in zip(
             figure.subplots(1, len(drawable), squeeze=False)[0], drawable.items(), strict=True
         ):
-            _panel(axes, title, found)
+            _panel(axes, title, found, looks)
         out = BytesIO()
         metadata = {"Date": None, "Creator": "catp"} if format == "svg" else {"Software": "catp"}
         figure.savefig(out, format=format, dpi=130, metadata=metadata)
     return out.getvalue()
 
 
-def _panel(axes: Any, title: str, found: Sequence[Evaluation]) -> None:
+def _panel(axes: Any, title: str, found: Sequence[Evaluation], looks: Mapping[str, tuple[str, str]]) -> None:
     first = next(one for one in found if one.reference is not None)
     rivals = sorted(
         (one for one in found if not one.sees_outcomes), key=lambda one: (-(one.hv_ratio or 0), one.planner)
     )
-    labels = [_oracle(axes, first)]
-    for number, one in enumerate(rivals):
-        labels.append(_line(axes, one, _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]))
+    labels = [_oracle(axes, first), *(_line(axes, one, *looks[one.planner]) for one in rivals)]
     if first.reference is not None:
         axes.plot(*_xy([first.reference]), "x", color=_QUIET, ms=7)
         axes.annotate("reference", _xy_of(first.reference), color=_QUIET, xytext=(-6, 6), textcoords="offset points",
                       ha="right")  # fmt: skip
     _label(axes, labels)
     alphas = [point.alpha for point in first.points if point.alpha is not None]
-    axes.set_title(f"{title}: score against price, alpha {min(alphas):g} to {max(alphas):g}", loc="left", color=_INK)
+    axes.set_title(
+        f"{title}: score against price, alpha {min(alphas):g} to {max(alphas):g}; share of hypervolume",
+        loc="left",
+        color=_INK,
+    )
     axes.set_xlabel(f"mean price per input, US dollars ({first.sets} inputs, {first.protocol})")
     axes.set_ylabel("mean score")
     axes.grid(color="#e8eaed", lw=0.6)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from catp.planlang.render.labels import time_text
+from catp.training.evaluate.regret import Regret
 from catp.training.evaluate.result import Evaluation, usd_text
 
 __all__ = ["HIT_ALPHA", "TABLE_SCHEMA", "table", "table_json"]
@@ -22,21 +23,23 @@ HIT_ALPHA = 0.8
 _NONE = "-"
 
 
-def table(
-    evaluations: Sequence[Evaluation], *, style: Literal["text", "markdown"] = "text", intervals: bool = True
-) -> str:
+def table(evaluations: Sequence[Evaluation], *, style: Literal["text", "markdown"] = "text") -> str:
     """Return the table, best mean regret first, choosers that see outcomes last; failures and notes below it.
 
     Args:
         evaluations: of the same data and protocol.
-        style: aligned plain text, or a Markdown table.
-        intervals: also show the 95 % intervals.
+        style: aligned plain text with the intervals on a line of their own, or a Markdown table.
     """
     alphas = sorted({row.alpha for one in evaluations for row in one.rows})
     head = ["planner", *(f"a={alpha:g}" for alpha in alphas), "hit", "hv", "valid", "covered", "over", "ms", "USD"]
     ranked = sorted(evaluations, key=lambda one: (one.sees_outcomes, _mean(one), one.planner))
-    rows = [head, *(_cells(one, alphas, intervals) for one in ranked)]
-    lines = _markdown(rows) if style == "markdown" else _aligned(rows)
+    if style == "markdown":
+        lines = _markdown([head, *(_cells(one, alphas, _both) for one in ranked)])
+    else:
+        rows = [head]
+        for one in ranked:
+            rows += [_cells(one, alphas, _regret), ["", *(_of(one, alpha, _interval) for alpha in alphas), *[""] * 7]]
+        lines = _aligned(rows)
     return "\n".join([*lines, *_remarks(ranked, style)])
 
 
@@ -49,21 +52,11 @@ def _mean(one: Evaluation) -> float:
     return sum(row.regret.regret for row in one.rows) / len(one.rows) if one.rows else float("inf")
 
 
-def _cells(one: Evaluation, alphas: Sequence[float], intervals: bool) -> list[str]:
-    regrets = []
-    for alpha in alphas:
-        row = one.at(alpha)
-        if row is None:
-            regrets.append(_NONE)
-        else:
-            found = row.regret
-            regrets.append(
-                f"{found.regret:.3f} [{found.low:.2f},{found.high:.2f}]" if intervals else f"{found.regret:.3f}"
-            )
+def _cells(one: Evaluation, alphas: Sequence[float], form: Callable[[Regret], str]) -> list[str]:
     hit = one.at(HIT_ALPHA)
     return [
         one.planner + ("*" if one.sees_outcomes else ""),
-        *regrets,
+        *(_of(one, alpha, form) for alpha in alphas),
         _or(hit and hit.regret.hit, "{:.2f}".format),
         _or(one.hv_ratio, "{:.3f}".format),
         f"{one.valid:.1%}",
@@ -72,6 +65,23 @@ def _cells(one: Evaluation, alphas: Sequence[float], intervals: bool) -> list[st
         _or(one.decide_ms, lambda ms: time_text(ms).removesuffix(" ms")),
         _or(usd_text(one.planner_usd), str),
     ]
+
+
+def _of(one: Evaluation, alpha: float, form: Callable[[Regret], str]) -> str:
+    row = one.at(alpha)
+    return _NONE if row is None else form(row.regret)
+
+
+def _regret(found: Regret) -> str:
+    return f"{found.regret:.3f}"
+
+
+def _interval(found: Regret) -> str:
+    return f"{found.low:.2f}-{found.high:.2f}"
+
+
+def _both(found: Regret) -> str:
+    return f"{found.regret:.3f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _or(value: Any, form: Callable[[Any], str]) -> str:

@@ -1,0 +1,102 @@
+"""What `--planner NAME` may be: a baseline, `search`, `all`, or somebody's own `package.module:attribute`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from catp.cli.output import EXIT_USAGE, fail
+from catp.planners.protocol import Planner
+from catp.training.baselines import BASELINES
+from catp.training.baselines.chooser import Chooser
+
+__all__ = ["NEED_TASK", "Contender", "contenders"]
+
+NEED_TASK = ("table", "fixed", "gbm-known")
+"""Baselines that know nothing of a task they were not fitted on; `all` leaves them out where tasks are held out."""
+
+TASKS_HELD_OUT = ("kfold", "split")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of the two: a maker of choosers among measured plans, or a planner that plans freely."""
+
+    name: str
+    chooser: Callable[[], Chooser] | None = None
+    planner: Planner | None = None
+
+
+def contenders(names: Sequence[str], protocol: str, *, with_search: bool) -> list[Contender]:
+    """Return what is to be measured, in the order of the names, each once; end the command if a name is unknown.
+
+    Args:
+        names: as given; none means `all`.
+        protocol: what is held out.
+        with_search: whether there are requests to give the search planner, so that `all` has it.
+    """
+    wanted: dict[str, None] = {}
+    for name in names or ["all"]:
+        if name == "all":
+            held = protocol in TASKS_HELD_OUT
+            wanted.update((known, None) for known in BASELINES if not (held and known in NEED_TASK))
+            wanted.update({"search": None} if with_search else {})
+        else:
+            wanted[name] = None
+    return [_contender(name) for name in wanted]
+
+
+def _contender(name: str) -> Contender:
+    if name in BASELINES:
+        return Contender(name, chooser=BASELINES[name])
+    if name == "search":
+        from catp.planners.search import SearchPlanner
+
+        return Contender(name, planner=SearchPlanner())
+    if ":" not in name:
+        known = [*BASELINES, "search", "all"]
+        close = get_close_matches(name, known, 1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        fail(
+            f"unknown planner {name!r}", EXIT_USAGE,
+            help=f"{guess}one of {', '.join(known)}, or package.module:attribute",
+        )  # fmt: skip
+    return _own(name)
+
+
+def _own(name: str) -> Contender:
+    found = _imported(name)
+    made = _made(name, found) if isinstance(found, type) else found
+    if hasattr(made, "choose") and hasattr(made, "fit") and hasattr(made, "predict"):
+        return Contender(name, chooser=partial(_made, name, found) if isinstance(found, type) else lambda: made)
+    if not hasattr(made, "plan"):
+        fail(
+            f"planner {name!r} is a {type(made).__name__} without plan(request), and without fit, choose and predict",
+            EXIT_USAGE, help="see catp.planners.protocol.Planner and catp.training.baselines.chooser.Chooser",
+        )  # fmt: skip
+    return Contender(name, planner=made)
+
+
+def _made(name: str, found: Callable[[], Any]) -> Any:
+    try:
+        return found()
+    except TypeError as error:
+        fail(f"planner {name!r}: the class cannot be made without arguments: {error}", EXIT_USAGE,
+             help="name an object, or a class whose arguments have defaults")  # fmt: skip
+
+
+def _imported(name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # a project's own module, as `python -m` would find it
+    try:
+        return getattr(import_module(module_name), attribute)
+    except AttributeError:
+        fail(f"planner {name!r}: {module_name} has no {attribute!r}", EXIT_USAGE)
+    except (Exception, SystemExit) as error:  # the module is the user's own: whatever it raises is for its author
+        fail(f"planner {name!r}: importing {module_name!r} failed: {type(error).__name__}: {error}", EXIT_USAGE)
+    finally:
+        sys.path.pop(0)
