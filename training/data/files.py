@@ -175,7 +175,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:  # HDF5 reads what it wrote
             yield file
             file.flush()
             os.fsync(file.fileno())
