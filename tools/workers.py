@@ -32,7 +32,7 @@ from catp.tools.target import Target
 from catp.tools.usage import Usage, carrying
 from catp.tools.worker import CallHeader, Reply
 
-__all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool"]
+__all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool", "share_pool"]
 
 _log = logging.getLogger("catp.tools")
 
@@ -379,6 +379,13 @@ def _raise_if_failed(tool: str, reply: Reply, usage: Usage) -> None:
 
 
 _default: dict[int, WorkerPool] = {}
+
+
+def share_pool(pool: WorkerPool) -> None:
+    """Have all tools of this process that have no pool of their own use `pool` from now on; it is closed at the end."""
+    default_pool().close()
+    _default[os.getpid()] = pool
+    atexit.register(pool.close)
 
 
 def default_pool() -> WorkerPool:

@@ -7,8 +7,9 @@ measured use. So every plan's price is what it would have cost alone, and its le
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,14 @@ from catp.planlang.digest import digest
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan as LangPlan
 from catp.planlang.registry_view import Size, ValueFacts
-from catp.planlang.types import Type
-from catp.planners.protocol import PlanningFailed
+from catp.planners.protocol import Candidate, PlanningFailed
 from catp.planners.search import SearchPlanner
 from catp.runtime.ledger import Ledger
 from catp.runtime.run import execute
 from catp.tools.catalogue import Catalogue
 from catp.tools.errors import ToolError
 from catp.tools.spec import BackendResult, ToolBackend
-from catp.tools.usage import Usage, usage_json
+from catp.tools.usage import Usage
 from catp.training.bench.draft import KEEP, SKIP, Option, draft_plan, slots_of
 from catp.training.bench.families import FAMILIES, Family
 from catp.training.bench.grading import grade, truths_of
@@ -116,9 +116,9 @@ class Collector:
             total = 0.0
             for tool in option:
                 if tool in self.catalogue:
-                    params = self.catalogue.get(tool).signature.params
-                    facts = {p.name: ValueFacts(Type(p.type.name, p.type.item), Size(units)) for p in params if p.required}
-                    total += estimator.estimate(self.catalogue.get(tool).name, facts).price.expected or 0
+                    sig = self.catalogue.get(tool).signature
+                    facts = {p.name: ValueFacts(p.type, Size(units)) for p in sig.params if p.required}
+                    total += estimator.estimate(sig.name, facts).price.expected or 0
             return total
 
         return price
@@ -126,15 +126,17 @@ class Collector:
     async def _search(self, task: Task) -> tuple[LangPlan, ...]:
         """The search planner's best plans at some alphas; tasks that look alike to it are planned once."""
         key = (task.family, tuple((g.condition, g.units.bit_length(), g.count) for g in task.inputs))
+        if any(want.what == "careful" for want in task.wants):
+            return ()  # readings made of readings have no end that the search could find in a reasonable time
         if key not in self._searched:
-            plans: list[LangPlan] = []
-            for alpha in _ALPHAS:
-                try:
-                    proposal = await self._planner.plan(task.request(self.catalogue, alpha, _TYPICAL_SCALE))
-                except PlanningFailed:
-                    continue
-                plans.append(canonical_plan(proposal.best.plan, self.catalogue.view()))
-            self._searched[key] = tuple(plans)
+            request = task.request(self.catalogue, 0.8, _TYPICAL_SCALE, candidates=_FRONT)
+            try:
+                proposal = await self._planner.plan(request)
+            except PlanningFailed:
+                self._searched[key] = ()
+            else:
+                best = [max(proposal.candidates, key=partial(_utility, alpha)).plan for alpha in _ALPHAS]
+                self._searched[key] = tuple(canonical_plan(plan, self.catalogue.view()) for plan in best)
         return self._searched[key]
 
     async def _run(
@@ -152,6 +154,13 @@ class Collector:
         return record(task, number, Ran(compiled, outcome, tuple(events), parts, drawn, offered))
 
 
+def _utility(alpha: float, candidate: Candidate) -> float:
+    return alpha * (candidate.quality or 0.0) - (1 - alpha) * (candidate.price.expected or 0) / _TYPICAL_SCALE
+
+
+_FRONT = 40
+"""Candidates asked of the search planner: enough to find its best plan at every alpha among them."""
+
 _TYPICAL_SCALE = Money(5_000)
 """Price scale (nano-USD) for the search planner's candidates: about the price of reading a small page."""
 
@@ -162,7 +171,7 @@ class _Shelf:
 
     def __init__(self, counted: Counted) -> None:
         self.counted = counted
-        self.results: dict[tuple[Any, ...], "asyncio.Task[BackendResult]"] = {}
+        self.results: dict[tuple[Any, ...], asyncio.Task[BackendResult]] = {}
         self.kept: list[Any] = []
 
     def over(self, backend: ToolBackend, spec: Any) -> Any:

@@ -25,8 +25,8 @@ TYPES: Mapping[str, str] = {
 class Family:
     """One kind of task.
 
-    `inputs` maps names to sources; `inputs_wanted` counts how many inputs the benchmark has of it. `ask` overrides which
-    words a want is asked for with.
+    `inputs` maps names to sources; `inputs_wanted` counts how many inputs the benchmark has of it. `chains` and
+    `readers` say how many restorations and readers an input is offered.
     """
 
     id: str

@@ -21,7 +21,8 @@ def truths_of(task: Task) -> tuple[Any, ...]:
 
 def grade(task: Task, truths: Iterable[Any], outputs: Mapping[str, OutputResult]) -> dict[str, float]:
     """Return the score in [0, 1] of every wanted output by name; one that is missing scores 0."""
-    return {want.name: _score(want, truth, outputs.get(want.name)) for want, truth in zip(task.wants, truths, strict=True)}
+    pairs = zip(task.wants, truths, strict=True)
+    return {want.name: _score(want, truth, outputs.get(want.name)) for want, truth in pairs}
 
 
 def _score(want: Want, truth: Any, output: OutputResult | None) -> float:

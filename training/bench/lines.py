@@ -14,8 +14,9 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     count = 0
     try:
         with part.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
-            for count, line in enumerate(lines, 1):
+            for line in lines:
                 file.write(line.encode() + b"\n")
+                count += 1
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -185,7 +185,8 @@ def text_plan(*outputs: str, optional: str = "", give_fixed: bool = False) -> Pl
         if give_fixed:
             d.out("corrected", text)
         for what in outputs:
-            _about(d, what, "text" if give_fixed and d.fill(f"raw_{what}", (("fixed",), ("raw",))) == ("raw",) else text)
+            raw = give_fixed and d.fill(f"raw_{what}", (("fixed",), ("raw",))) == ("raw",)
+            _about(d, what, "text" if raw else text)
         if optional:
             _about(d, optional, text, optional=True)
 

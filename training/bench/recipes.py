@@ -1,6 +1,6 @@
 """Recipes: how an input is made, as JSON, so that the data set holds a line instead of a picture.
 
-    {"kind": "page", "passage": {...}, "style": {"font": ..., "size": 16, "columns": 36}, "damage": [["noise", 31.0]], "seed": 7}
+    {"kind": "page", "passage": {...}, "style": {"font", "size", "columns"}, "damage": [["noise", 31.0]], "seed": 7}
     {"kind": "photo", "photo": "chelsea", "box": [x, y, side], "size": 192, "damage": [...], "seed": 7}
     {"kind": "code", "photo": ..., "payload": "...", "module": 3, "at": [x, y], ...}      a QR code in a photograph
     {"kind": "faces", "photo": ..., "faces": [[crop, x, y, side], ...], ...}               faces in a photograph
@@ -13,12 +13,13 @@ is the recipe of what a restored picture should look like.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from catp.tools.bench.damage import Random, noisy, specked
@@ -175,8 +176,8 @@ _DAMAGES = {"noise": _noise, "specks": _specks, "blur": _blur, "shrink": _half}
 @cache
 def photograph(name: str) -> Image.Image:
     """Return one of `PHOTOS`, its middle square scaled to 512 pixels."""
-    image = Image.open(_file(PHOTOS[name], name))
-    image = image.convert("L" if image.mode in ("L", "I;16", "1") else "RGB")
+    with Image.open(_file(PHOTOS[name], name)) as opened:
+        image = opened.convert("L" if opened.mode in ("L", "I;16", "1") else "RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side)).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
@@ -202,7 +203,7 @@ def _file(package: str, name: str) -> Path:
 
 
 @cache
-def _face_crops() -> Sequence[Any]:
-    from skimage.data import lfw_subset
+def _face_crops() -> NDArray[np.uint8]:
+    import skimage.data
 
-    return np.asarray(lfw_subset()[:100] * 255).astype(np.uint8)
+    return np.asarray(np.load(Path(skimage.data.__file__).parent / "lfw_subset.npy")[:100] * 255).astype(np.uint8)

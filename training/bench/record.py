@@ -113,11 +113,10 @@ def _policy(drawn: Drawn | None, offered: int) -> Policy:
 def _plan(compiled: CompiledPlan) -> Plan:
     nodes = [PlanNode(id=str(step.name), tool=str(step.attempts[0].tool), args=_constants(step))
              for step in compiled.plan.steps]  # fmt: skip
-    edges = []
-    for source, target, slots in sorted(compiled.graph.edges(data="slots")):
+    edges: list[list[str]] = []
+    for source, target, data in sorted(compiled.graph.edges(data=True), key=lambda edge: edge[:2]):
         if not target.startswith("out:"):
-            for slot in sorted(slots):
-                edges.append([source.removeprefix("in:"), target, slot.removeprefix("arg:")])
+            edges += [[source.removeprefix("in:"), target, slot.removeprefix("arg:")] for slot in sorted(data["slots"])]
     return Plan(
         language="planlang/1", text=to_text(compiled.source), nodes=nodes, edges=edges, canonical_hash=compiled.digest
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from catp.tools.bench.damage import Random
-from catp.training.bench.passages import LANGUAGES
+from catp.training.bench.passages import LANGUAGES, PRINTED
 from catp.training.bench.recipes import PHOTOS, Recipe
 
 __all__ = ["LATIN", "SOURCES", "Side", "Source"]
@@ -18,7 +18,7 @@ Side: TypeAlias = Literal["train", "val", "test"]
 Source: TypeAlias = Callable[[Random, Side, Mapping[str, Recipe]], Recipe]
 """Draws a recipe; the third argument holds the recipes of the task's earlier inputs."""
 
-LATIN = ("en", "de", "fr", "es", "it", "nl", "pt", "sv", "pl")
+LATIN = PRINTED
 """Languages of printed pages: the readers know Latin letters."""
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf", "DejaVuSans-Bold.ttf")
@@ -72,8 +72,8 @@ def _printed(random: Random, content: Mapping[str, Any], most: int = 20) -> Reci
 
 def same_or_other_page(random: Random, side: Side, others: Mapping[str, Recipe]) -> Recipe:
     """A page that says the same as the first input, or (half of the time) something else."""
-    content = {"passage": others["page"]["passage"]} if random.random() < 0.5 else {"passage": _passage(random, "brief")}
-    return _printed(random, content)
+    same = random.random() < 0.5
+    return _printed(random, {"passage": others["page"]["passage"] if same else _passage(random, "brief")})
 
 
 def same_or_other_text(random: Random, side: Side, others: Mapping[str, Recipe]) -> Recipe:

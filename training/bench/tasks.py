@@ -9,8 +9,9 @@ import importlib.resources
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,14 +22,15 @@ from catp.planners.protocol import Objective, PlanRequest, Wanted
 from catp.tools.bench.damage import Random
 from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
+from catp.training.bench.draft import slots_of
 from catp.training.bench.families import FAMILIES, Family
+from catp.training.bench.lines import write_lines
 from catp.training.bench.outputs import Want, truth_of
 from catp.training.bench.phrasing import Ask, phrase
 from catp.training.bench.recipes import Recipe, fingerprint, make
 from catp.training.bench.sources import SOURCES, Side
-from catp.training.bench.lines import write_lines
 
-__all__ = ["FOLDER", "LANGUAGES", "Given", "Task", "generate", "load_tasks", "save_tasks"]
+__all__ = ["FOLDER", "LANGUAGES", "Given", "Task", "generate", "load_tasks", "save_tasks", "tools_of"]
 
 FOLDER = "catp-bench"
 LANGUAGES = ("en",) * 12 + ("de", "fr", "es", "it")
@@ -97,8 +99,13 @@ class Task:
         return found
 
     def request(self, catalogue: Catalogue, alpha: float, price_scale: Money, *, candidates: int = 1) -> PlanRequest:
-        """Return what a planner is given: the words, the facts of the inputs, the wanted outputs, the objective."""
+        """Return what a planner is given: the words, the facts of the inputs, the wanted outputs, the objective.
+
+        Of `catalogue` it is offered the tools that have a place in plans of the task's family.
+        """
         objective = Objective(alpha=alpha, price_scale=price_scale)
+        names = tools_of(self.family)
+        catalogue = Catalogue([spec for spec in catalogue if spec.name in names], catalogue.profiles)
         facts = {given.name: given.facts for given in self.inputs}
         return PlanRequest(
             self.text, facts, self.wanted, objective, catalogue.view(), catalogue.estimator(), candidates
@@ -117,6 +124,13 @@ class Task:
         return cls(inputs=inputs, wants=wants, truths=tuple(data["truths"]), **rest)
 
 
+@cache
+def tools_of(family: str) -> frozenset[str]:
+    """Return the tools that have a place in the plans of a family."""
+    (found,) = (one for one in FAMILIES if one.id == family)
+    return frozenset(tool for options in slots_of(found.types, found.plan).values() for o in options for tool in o)
+
+
 def generate(seed: int = 0, *, families: Iterable[Family] = FAMILIES, share: float = 1.0) -> Iterator[Task]:
     """Draw the tasks of every family; `share` below 1 makes fewer of each, the same ones first."""
     for family in families:
@@ -133,8 +147,8 @@ def _task(family: Family, number: int, random: Random) -> Task:
         recipes[name] = SOURCES[source](random, side, recipes)
     inputs = tuple(_given(name, family.types[name], recipe) for name, recipe in recipes.items())
     lang = LANGUAGES[int(random.integers(len(LANGUAGES)))]
-    phrasing: Side = "test" if random.random() < _PHRASING_TEST else "train"
-    asks = [Ask(want.what, want.sources[0], want.many or family.types[want.sources[0]].startswith("list"),
+    phrasing: Literal["train", "test"] = "test" if random.random() < _PHRASING_TEST else "train"
+    asks = [Ask(want.what, "+".join(want.sources), want.many or family.types[want.sources[0]].startswith("list"),
                 want.optional) for want in family.wants]  # fmt: skip
     text, template = phrase(asks, lang, random, phrasing)
     split: dict[str, Side] = {"name": family.side, "inputs": side, "phrasing": phrasing}
