@@ -75,10 +75,14 @@ def records(paths: Sequence[Path]) -> Iterator[Trajectory]:
 
 
 def toolset_of(folder: Path) -> Mapping[str, ToolInfo]:
-    """Return the tools of all toolset files (`*toolset*.json`) in a folder and below, by name; raise `ValueError`."""
+    """Return the tools of all toolset files in a folder and below, by name; raise `ValueError` for a broken one.
+
+    Such files are called `toolset.json` or the like, or lie in a folder `toolsets`.
+    """
     found: dict[str, ToolInfo] = {}
-    for path in sorted(folder.rglob("*toolset*.json")):
-        found.update(Toolset.load(path).by_name)
+    for path in sorted(folder.rglob("*.json")):
+        if "toolset" in path.name or path.parent.name == "toolsets":
+            found.update(Toolset.load(path).by_name)
     return found
 
 

@@ -34,6 +34,7 @@ BLOCKS = ("counts", "shape", "distribution", "tradeoff", "capabilities", "condit
 _ALPHA = 0.8
 _SHOWN_ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 _TOOLS, _CONDITIONS = 60, 30
+_MICRO = "10⁻⁶ US dollars"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def blocks(figures: Figures, pictures: Collection[str] = ()) -> dict[str, str]:
         "shape": _shape(figures.shape),
         "distribution": _distribution(figures.distribution),
         "tradeoff": _tradeoff(figures.tradeoff),
-        "capabilities": _capabilities(figures.capabilities),
+        "capabilities": _capabilities(figures.capabilities, figures.counts.toolsets),
         "conditions": _conditions(figures.conditions),
         "variance": _variance(figures.variance),
         "concurrency": _concurrency(figures.concurrency),
@@ -101,7 +102,7 @@ def _counts(figures: Figures) -> str:
         ("plans with score and price", f"{n.plans:,}, {n.distinct_plans:,} different"),
         ("plans per input", f"{n.plans_per_input_mean:.1f} ({n.plans_per_input_min} to {n.plans_per_input_max})"),
         ("inputs with one plan", _percent(n.inputs_with_one_plan)),
-        ("tools in plans", f"{n.tools:,}"),
+        ("tools in plans", f"{n.tools:,}, of {n.toolsets:,} toolset{'s' * (n.toolsets != 1)}"),
         ("languages of requests", _tallied(n.languages) or "not recorded"),
         *((f"split by {'task' if name == 'name' else name}", _tallied(sides)) for name, sides in n.splits.items()),
         ("records without score or price", f"{n.unscored:,}"),
@@ -136,12 +137,13 @@ def _shape(shape: Shape) -> str:
 
 
 def _distribution(found: list[Distribution]) -> str:
+    unit = _unit([one.price for one in found])
     rows = [
-        (one.family, f"{one.inputs:,}", f"{one.plans:,}", _range(one.score, ".2f"), _prices(one.price),
+        (one.family, f"{one.inputs:,}", f"{one.plans:,}", _range(one.score, ".2f"), _prices(one.price, unit),
          _range(one.latency_ms, ",.0f") if one.latency_ms else "not recorded")
         for one in found
     ]  # fmt: skip
-    head = ("family", "inputs", "plans", "score", "price, US dollars", "latency, ms")
+    head = ("family", "inputs", "plans", "score", f"price, {unit}", "latency, ms")
     return _table(head, rows) + "\n\nMean (5 %, 50 %, 95 %) over plans."
 
 
@@ -154,33 +156,36 @@ def _tradeoff(found: TradeOff | None) -> str:
     best = [(f"{alpha:g}", *(_percent(found.at(rule, alpha).best) for rule in RULES)) for alpha in alphas]
     gap = found.at("best fixed plan", _ALPHA)
     about = (
-        f"Over {found.inputs:,} inputs of {found.tasks:,} tasks that have two or more plans. Prices and scores are the "
-        "measured ones, which no planner knows: the figures describe the data. *Normalised regret* is what a rule "
-        "loses to the best plan of each input, as a share of what the worst one loses; in brackets the 95 % interval "
+        f"Over {found.inputs:,} inputs of {found.tasks:,} tasks that have two or more plans. Prices and scores are "
+        "those of the records, which no planner knows: the figures describe the data. *Normalised regret* is what a "
+        "rule loses to the best plan of each input, as a share of what the worst one loses; in brackets the 95 % interval "
         "by bootstrap over tasks."
     )
     room = (
         f"**At alpha {_ALPHA:g} the best fixed plan per task leaves {_percent(gap.regret)} [{_percent(gap.low)}, "
         f"{_percent(gap.high)}] of the spread** (best minus worst) to a choice that looks at the input. The fixed plan "
-        "is chosen in hindsight, so this is the least that is there."
+        "is chosen in hindsight, so this is the least that is there, and too little where tasks have few inputs "
+        f"({found.inputs / found.tasks:.1f} here)."
     )
     often = "How often a rule's choice is a best plan (ties count in part):"
     return "\n\n".join([about, _table(head, regrets), room, often, _table(head, best)])
 
 
-def _capabilities(found: list[ToolSpread]) -> str:
+def _capabilities(found: list[ToolSpread], toolsets: int) -> str:
     shown = found
     if len(found) > _TOOLS:
         kept = {one.tool for one in sorted(found, key=lambda one: (-one.plans, one.tool))[:_TOOLS]}
         shown = [one for one in found if one.tool in kept]
+    unit = _unit([one.price for one in shown])
     rows = [
-        (one.capability, f"`{one.tool}`", f"{one.plans:,}", one.price.p50_usd,
-         f"{one.price.p5_usd} to {one.price.p95_usd}", f"{one.score:.2f}",
+        (one.capability, f"`{one.tool}`", f"{one.plans:,}", _price(one.price.p50_usd, unit),
+         f"{_price(one.price.p5_usd, unit)} to {_price(one.price.p95_usd, unit)}", f"{one.score:.2f}",
          "" if one.advantage is None else f"{one.advantage:+.3f}")
         for one in shown
     ]  # fmt: skip
-    head = ("capability", "tool", "plans", "price, US dollars", "5 % to 95 %", "score", "advantage")
+    head = ("capability", "tool", "plans", f"price, {unit}", "5 % to 95 %", "score", "advantage")
     more = f" Shown are the {_TOOLS} most used of {len(found):,} tools." if len(shown) < len(found) else ""
+    more += " Tools of one name in several toolsets are counted together." if toolsets > 1 else ""
     return (
         f"{_table(head, rows)}\n\nPrice of one step (median). *Score* is the mean of the plans that use the tool; "
         "*advantage* is that score minus the mean of all plans for the same input, where not all use it. Neither is "
@@ -231,8 +236,21 @@ def _range(found: Range, form: str) -> str:
     return f"{found.mean:{form}} ({found.p5:{form}}, {found.p50:{form}}, {found.p95:{form}})"
 
 
-def _prices(found: PriceRange) -> str:
-    return f"{found.mean_usd} ({found.p5_usd}, {found.p50_usd}, {found.p95_usd})"
+def _prices(found: PriceRange, unit: str) -> str:
+    mean, *rest = (_price(text, unit) for text in (found.mean_usd, found.p5_usd, found.p50_usd, found.p95_usd))
+    return f"{mean} ({', '.join(rest)})"
+
+
+def _unit(found: Sequence[PriceRange]) -> str:
+    """The unit in which the prices of a table are read with ease."""
+    return _MICRO if all(float(one.p95_usd) < 0.01 for one in found) else "US dollars"
+
+
+def _price(text: str, unit: str) -> str:
+    if unit != _MICRO:
+        return text
+    micro = float(text) * 1e6
+    return f"{micro:,.0f}" if micro >= 100 else f"{micro:.3g}"
 
 
 def _percent(share: float) -> str:

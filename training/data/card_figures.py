@@ -59,6 +59,7 @@ class Counts:
     plans: int
     distinct_plans: int
     tools: int
+    toolsets: int
     plans_per_input_mean: float
     plans_per_input_min: int
     plans_per_input_max: int
@@ -129,6 +130,7 @@ def counts(sets: Sequence[CandidateSet], tally: Tally) -> Counts:
         plans=int(sizes.sum()),
         distinct_plans=len({option.plan for one in sets for option in one.options}),
         tools=len({step.tool for one in sets for option in one.options for step in option.steps}),
+        toolsets=len(tally.toolsets),
         plans_per_input_mean=float(sizes.mean()),
         plans_per_input_min=int(sizes.min()),
         plans_per_input_max=int(sizes.max()),
@@ -141,18 +143,17 @@ def counts(sets: Sequence[CandidateSet], tally: Tally) -> Counts:
 def families(sets: Sequence[CandidateSet]) -> list[str]:
     """Name each set's kind of task, in few enough kinds for a picture: the most telling of these that allows it.
 
-    Inputs and wanted outputs; the first word of the task's name (`page` of `page-language`); the inputs, rare ones
-    together as `others`. Sets that do not say what is wanted are named by their data set.
+    Inputs and wanted outputs; the first word of the task's name (`page` of `page-language`); the inputs. Rare kinds
+    are named `others` together. Sets that do not say what is wanted are named by their data set.
     """
     if not all(one.wanted for one in sets):
         return _few([one.dataset for one in sets])
-    for names in (
-        [f"{_types(one.input_types)} → {', '.join(one.wanted)}" for one in sets],
-        [one.group.partition("-")[0] for one in sets],
-    ):
-        if 1 < len(set(names)) <= _FAMILIES:
-            return names
-    return _few([_types(one.input_types) for one in sets])
+    asked = [f"{_types(one.input_types)} → {', '.join(one.wanted)}" for one in sets]
+    if len(set(asked)) <= _FAMILIES:
+        return asked
+    first_words = [one.group.partition("-")[0] for one in sets]
+    telling = 1 < len(set(first_words)) < min(2 * _FAMILIES, len({one.group for one in sets}))
+    return _few(first_words if telling else [_types(one.input_types) for one in sets])
 
 
 def distributions(sets: Sequence[CandidateSet]) -> list[Distribution]:
@@ -205,7 +206,7 @@ def concurrency(sets: Sequence[CandidateSet]) -> Concurrency | None:
 
 
 def _types(types: Iterable[str]) -> str:
-    return " + ".join(f"{count} {name}" if count > 1 else name for name, count in sorted(Counter(types).items()))
+    return " + ".join(f"{count} × {name}" if count > 1 else name for name, count in sorted(Counter(types).items()))
 
 
 def _few(names: list[str]) -> list[str]:

@@ -28,6 +28,8 @@ _LOOKS: Mapping[Rule, tuple[str, str, str]] = {
 """Colour, line and mark of each rule."""
 
 _TOOLS, _CONDITIONS = 40, 24
+_FEW = 4
+"""Conditions of so few inputs say nothing, and are left to the table."""
 
 
 def pictures(sets: Sequence[CandidateSet], figures: Figures, format: str = "svg") -> dict[str, bytes]:
@@ -120,11 +122,11 @@ def _capabilities(figure: Any, found: Sequence[ToolSpread]) -> Any:
 
 def _conditions(figure: Any, found: Sequence[Condition]) -> Any:
     """A row per condition: share of all plans that restore first (ring), and of the best plans (dot)."""
-    kept = sorted(found, key=lambda one: (-one.inputs, one.condition))[:_CONDITIONS]
-    rows = sorted(
-        ((one, one.restores, one.offered or 0.0) for one in kept if one.restores is not None),
-        key=lambda row: (-row[1], row[0].condition),
-    )
+    known = [(one, one.restores, one.offered or 0.0) for one in found if one.restores is not None]
+    few = min(_FEW, max(one.inputs for one, *_ in known) - 1)
+    many = [row for row in known if row[0].inputs > few]
+    kept = sorted(many, key=lambda row: (-row[0].inputs, row[0].condition))[:_CONDITIONS]
+    rows = sorted(kept, key=lambda row: (-row[1], row[0].condition))
     figure.set_size_inches(8, 0.3 * len(rows) + 1.5)
     axes = figure.subplots()
     for place, (one, best, offered) in enumerate(rows):

@@ -48,12 +48,11 @@ class Tally:
     suspect: int = 0
     unscored: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
-    datasets: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
     hardware: Counter[str] = field(default_factory=Counter)
     metrics: Counter[str] = field(default_factory=Counter)
-    policies: Counter[str] = field(default_factory=Counter)
     propensities: int = 0
+    toolsets: set[str] = field(default_factory=set)
     _shapes: Counter[str] = field(default_factory=Counter)
     _steps: Counter[int] = field(default_factory=Counter)
     _texts: int = 0
@@ -88,11 +87,10 @@ class Tally:
         self.suspect += outcome.score_suspect
         self.unscored += outcome.score is None or outcome.price_usd is None
         self.statuses[outcome.status] += 1
-        self.datasets[record.dataset] += 1
+        self.toolsets.add(record.toolset if isinstance(record.toolset, str) else record.toolset.id)
         self.propensities += record.policy.propensity is not None
         named = (
             (self.licenses, origin.license), (self.hardware, origin.hardware), (self.metrics, outcome.metric),
-            (self.policies, record.policy.name),
         )  # fmt: skip
         for counter, name in named:
             if name is not None:

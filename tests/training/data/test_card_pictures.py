@@ -65,6 +65,8 @@ def test_conditions_are_drawn_where_all_tools_are_known() -> None:
     svg = drawn(sets)["conditions"]
     check(svg)
     assert svg.count(b"<!-- condition ") == 24
+    usual = [made(one.options, f"u{n}", condition="usual") for n, one in enumerate(sets[:5])]
+    assert drawn([*sets, *usual])["conditions"].count(b"<!-- condition ") == 0  # one input each, against five
 
 
 @pytest.mark.parametrize(
