@@ -158,8 +158,8 @@ def _tradeoff(found: TradeOff | None) -> str:
     about = (
         f"Over {found.inputs:,} inputs of {found.tasks:,} tasks that have two or more plans. Prices and scores are "
         "those of the records, which no planner knows: the figures describe the data. *Normalised regret* is what a "
-        "rule loses to the best plan of each input, as a share of what the worst one loses; in brackets the 95 % interval "
-        "by bootstrap over tasks."
+        "rule loses to the best plan of each input, as a share of what the worst one loses; in brackets the 95 % "
+        "interval by bootstrap over tasks."
     )
     room = (
         f"**At alpha {_ALPHA:g} the best fixed plan per task leaves {_percent(gap.regret)} [{_percent(gap.low)}, "
