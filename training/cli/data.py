@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -53,7 +53,9 @@ def validate(
         lines = [str(finding) for finding in report.findings]
         by_rule = ", ".join(f"{n:,} {rule}" for rule, n in report.counts.most_common())
         lines += [f"… and {report.total - len(lines):,} more"] if report.total > len(lines) else []
-        lines.append(f"{report.records:,} records in {_files(report.files)}: {by_rule or 'nothing wrong'}")
+        lines.append(
+            f"{_number(report.records, 'record')} in {_number(report.files, 'file')}: {by_rule or 'nothing wrong'}"
+        )
         emit_text("\n".join(lines))
         for note in report.notes:
             console_err().print(f"note: {note}", markup=False)
@@ -136,7 +138,7 @@ def split(
         )
     else:
         told = ", ".join(f"{n:,} {side}" for side, n in sorted(sides.items()))
-        emit_text(f"{output}: {done:,} records by {by}: {told or 'none'}")
+        emit_text(f"{output}: {_number(done, 'record')} by {by}: {told or 'none'}")
 
 
 @app.command()
@@ -215,15 +217,15 @@ def export(
 app.command()(card)
 
 
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _written(schema: str, path: Path, records: Any, json_: bool) -> None:
+def _written(schema: str, path: Path, records: int, json_: bool) -> None:
     if json_:
         emit_json(schema, {"output": path, "records": records})
     else:
-        emit_text(f"{path}: {records:,} records")
+        emit_text(f"{path}: {_number(records, 'record')}")
 
 
 def _one(file: Path, id: str | None, line: int | None) -> "Trajectory":

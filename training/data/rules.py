@@ -76,7 +76,7 @@ def _prices(record: Trajectory) -> Iterator[Problem]:
 
 def _events(record: Trajectory) -> Iterator[Problem]:
     nodes = {node.id for node in record.plan.nodes}
-    seen: set[tuple[str, int | None, int, str | None]] = set()
+    seen: set[tuple[str, int | None, int, str | None, float]] = set()
     for number, event in enumerate(record.events):
         at = f"events[{number}]"
         if event.node not in nodes:
@@ -91,7 +91,13 @@ def _events(record: Trajectory) -> Iterator[Problem]:
         if event.status in _DONE and event.error is not None:
             yield Problem("status", f"{at}.error", shown(event.error), f"an error of a call that is {event.status}",
                           "write another status, or leave the error out")  # fmt: skip
-        key = (event.node, event.element, event.attempt, event.tool)
+        key = (
+            event.node,
+            event.element,
+            event.attempt,
+            event.tool,
+            event.start_ms,
+        )  # numbers begin anew after a resume
         if key in seen:
             yield Problem("events", f"{at}.attempt", shown(event.attempt), f"attempt of {event.node!r} told twice",
                           "number attempts from 1 and a map's elements from 0")  # fmt: skip

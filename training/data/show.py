@@ -111,4 +111,4 @@ def _stats(found: DataStats) -> Iterator[str]:
         table = [("alpha", *(f"{alpha:g}" for alpha in found.cheapest_best))]
         table += [("cheapest is best", *(f"{share:.1%}" for share in found.cheapest_best.values()))]
         yield from columns(table, right=range(1, len(found.cheapest_best) + 1))
-        yield f"  of {found.inputs_compared:,} inputs with two plans or more"
+        yield f"  inputs compared, with two plans or more: {found.inputs_compared:,}"

@@ -118,7 +118,7 @@ def test_stats(data: Path) -> None:
     assert [row["alpha"] for row in found["cheapest_best"]] == [0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]
     told = catp("stats", data).stdout
     assert told.split()[:2] == ["records", "12"]
-    assert "of 4 inputs with two plans or more" in told
+    assert "inputs compared, with two plans or more: 4" in told
 
 
 def test_stats_of_a_broken_file_point_to_the_validator(data: Path) -> None:
