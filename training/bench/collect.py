@@ -125,7 +125,7 @@ class Collector:
 
     async def _search(self, task: Task) -> tuple[LangPlan, ...]:
         """The search planner's best plans at some alphas; tasks that look alike to it are planned once."""
-        key = (task.family, tuple((g.condition, g.units.bit_length(), g.count) for g in task.inputs))
+        key = (task.family, *(given.condition for given in task.inputs))
         if any(want.what == "careful" for want in task.wants):
             return ()  # readings made of readings have no end that the search could find in a reasonable time
         if key not in self._searched:

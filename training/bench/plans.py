@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from catp.training.bench.draft import Draft, Option, PlanFunction
 
-__all__ = ["page_chains", "page_plan", "pages_plan", "photo_plan", "text_plan"]
+__all__ = [
+    "PAGE_CHAINS", "asked_on_paper_plan", "careful_plan", "labels_plan", "page_or_text_match_plan", "page_plan",
+    "pages_plan", "photo_plan", "several", "text_plan", "texts_plan", "two_pages_plan", "two_texts_plan",
+]  # fmt: skip
 
 READERS = ("ocr_gocr", "ocr_tesseract", "ocr_rapid_lines", "ocr_rapid")
 LANGUAGES = ("language_stopwords", "language_cld2", "language_fasttext", "language_py3langid")
@@ -30,7 +33,7 @@ _DEBLURRERS = ("deblur_unsharp", "deblur_wiener", "deblur_rl10", "deblur_rl30", 
 _UPSCALERS = ("upscale_bicubic", "upscale_lanczos", "upscale_backproject")
 _ONE_DENOISER: tuple[Option, ...] = tuple((name,) for name in _DENOISERS)
 
-page_chains: tuple[Option, ...] = (
+PAGE_CHAINS: tuple[Option, ...] = (
     (), *_ONE_DENOISER, *((name,) for name in _DEBLURRERS), *((name,) for name in _UPSCALERS),
     ("denoise_median", "deblur_unsharp"), ("denoise_median", "deblur_tv"), ("denoise_bilateral", "deblur_tv"),
     ("denoise_dct", "deblur_rl10"), ("denoise_dct", "deblur_rl30"), ("upscale_lanczos", "deblur_unsharp"),
@@ -74,11 +77,11 @@ def page_plan(*outputs: str, optional: str = "", fix: bool = False, show: bool =
     """Restore the page, read it, and tell the outputs of its text; `show` also returns the restored page."""
 
     def plan(d: Draft) -> None:
-        clean = d.restore("clean", "page", [chain for chain in page_chains if chain[-1:] in _ONE_DENOISER] if show
-                          else page_chains)  # fmt: skip
+        chains = [chain for chain in PAGE_CHAINS if chain[-1:] in _ONE_DENOISER] if show else PAGE_CHAINS
+        restored = d.restore("restored", "page", chains)
         if show:
-            d.out("clean", clean)
-        text = f"{d.call('reading', READERS, image=clean)}.text"
+            d.out("clean", restored)
+        text = f"{d.call('reading', READERS, image=restored)}.text"
         if fix:
             text = d.restore("fixed", text, FIXES, param="text")
         for what in outputs:
@@ -93,9 +96,9 @@ def careful_plan(*outputs: str) -> PlanFunction:
     """Read the page twice, with two readers, and compare: a join."""
 
     def plan(d: Draft) -> None:
-        clean = d.restore("clean", "page", page_chains)
-        first = d.call("first", ("ocr_gocr", "ocr_rapid_lines"), image=clean)
-        second = d.call("second", ("ocr_tesseract", "ocr_rapid"), image=clean)
+        restored = d.restore("restored", "page", PAGE_CHAINS)
+        first = d.call("first", ("ocr_gocr", "ocr_rapid_lines"), image=restored)
+        second = d.call("second", ("ocr_tesseract", "ocr_rapid"), image=restored)
         voted = d.call("careful", VOTES, first=first, second=second)
         d.out("careful", f"{voted}.text")
         for what in outputs:
@@ -106,8 +109,8 @@ def careful_plan(*outputs: str) -> PlanFunction:
 
 def read_page(d: Draft, page: str, slot: str) -> str:
     """Restore and read one page of several, each with tools of its own."""
-    clean = d.restore(f"clean_{slot}", page, page_chains)
-    return f"{d.call(f'reading_{slot}', READERS, image=clean)}.text"
+    restored = d.restore(f"restored_{slot}", page, PAGE_CHAINS)
+    return f"{d.call(f'reading_{slot}', READERS, image=restored)}.text"
 
 
 def two_pages_plan(*outputs: str) -> PlanFunction:
@@ -143,8 +146,8 @@ def pages_plan(*outputs: str) -> PlanFunction:
     """Read every page of a list, and tell something of each, or of all."""
 
     def plan(d: Draft) -> None:
-        clean = d.restore("clean", "pages", page_chains, each=True)
-        texts = f"{d.call('readings', READERS, image=f'each {clean}')}.text"
+        restored = d.restore("restored", "pages", PAGE_CHAINS, each=True)
+        texts = f"{d.call('readings', READERS, image=f'each {restored}')}.text"
         _about_all(d, outputs, texts)
 
     return plan
