@@ -1,6 +1,5 @@
 """`catp data card FOLDER`: compute a data set's figures and pictures, and put them into its README."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +12,6 @@ from catp.planlang.money import Money, parse_usd
 if TYPE_CHECKING:
     from catp.training.data.card import Card
     from catp.training.data.card_blocks import Figures
-    from catp.training.data.toolset import ToolInfo
-    from catp.training.evaluate.candidates import CandidateSet
 
 __all__ = ["card"]
 
@@ -33,7 +30,7 @@ def card(
     anew. A README that is not there yet gets all headings, with a TODO wherever somebody must write.
     """
     from catp.tools.errors import ToolUnavailable
-    from catp.training.data.card import CardError
+    from catp.training.data.card_data import CardError
 
     if not folder.is_dir():
         fail(f"{str(folder)!r} is no folder", EXIT_USAGE, help="name the folder that the files of trajectories are in")
@@ -56,15 +53,20 @@ def card(
 
 
 def _refresh(folder: Path, price_scale: Money | None) -> "tuple[Figures, list[Path], Card]":
-    from catp.training.data.card import filled, skeleton, toolset_of
-    from catp.training.data.card_blocks import blocks
+    from catp.training.cli.counting import counting
+    from catp.training.data.card import filled, skeleton
+    from catp.training.data.card_blocks import blocks, figures_of
+    from catp.training.data.card_data import gather, toolset_of
     from catp.training.data.card_pictures import PICTURES, pictures
 
-    sets, figures = _read(folder, price_scale, toolset_of(folder))
+    tools = toolset_of(folder)
+    with counting("read") as progress:
+        found = gather(folder, price_scale=price_scale, progress=progress)
+    figures = figures_of(found.sets, found.tally, tools, found.extracts)
     readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.exists() else skeleton(folder.resolve().name, figures)
     filled(text, blocks(figures), figures.counts)  # a README that cannot be filled is found before anything is drawn
-    drawn = pictures(sets, figures)
+    drawn = pictures(found.sets, figures)
     card_ = filled(text, blocks(figures, drawn), figures.counts)
     (folder / "card").mkdir(exist_ok=True)
     written = [readme]
@@ -77,25 +79,6 @@ def _refresh(folder: Path, price_scale: Money | None) -> "tuple[Figures, list[Pa
             path.unlink(missing_ok=True)  # from data that no longer show it
     write_atomic(readme, card_.text)
     return figures, written, card_
-
-
-def _read(
-    folder: Path, price_scale: Money | None, tools: "Mapping[str, ToolInfo]"
-) -> "tuple[list[CandidateSet], Figures]":
-    """Read all records once, counting them on stderr, and compute the figures."""
-    from catp.training.cli.counting import counting
-    from catp.training.data.card import CardError, card_files, records
-    from catp.training.data.card_blocks import figures_of
-    from catp.training.data.card_tally import Tally
-    from catp.training.evaluate.candidates import candidate_sets
-
-    tally = Tally()
-    with counting("read") as progress:
-        passing = tally.watch(records(card_files(folder)), progress)
-        sets = list(candidate_sets(passing, price_scale=price_scale))
-    if not sets:
-        raise CardError(f"{folder}: none of {tally.records:,} records has a score and a price: no figures")
-    return sets, figures_of(sets, tally, tools)
 
 
 def _money(text: str | None) -> Money | None:

@@ -13,28 +13,20 @@ The questions of the skeleton follow Gebru et al., "Datasheets for Datasets" (20
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 
 from catp.training.data.card_blocks import BLOCKS, Figures
+from catp.training.data.card_data import CardError
 from catp.training.data.card_figures import Counts
-from catp.training.data.files import SUFFIXES, lines, read
-from catp.training.data.problems import Problem
-from catp.training.data.toolset import ToolInfo, Toolset
-from catp.training.data.trajectory import SCHEMA, Trajectory
 
-__all__ = ["Card", "CardError", "card_files", "filled", "records", "skeleton", "toolset_of"]
+__all__ = ["Card", "filled", "skeleton"]
 
 _START = re.compile(r"^<!--\s*figures:\s*(\S+)\s*-->\s*$")
 _END = re.compile(r"^<!--\s*end\s*-->\s*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _TODO = re.compile(r"\bTODO\b")
-
-
-class CardError(ValueError):
-    """A README whose blocks cannot be told apart, or a folder without data: says where and what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,44 +38,6 @@ class Card:
     """Headings above a TODO."""
     missing: tuple[str, ...]
     """Blocks that the README has no place for."""
-
-
-def card_files(folder: Path) -> list[Path]:
-    """Return the files of trajectories in a folder and below, in name order.
-
-    Other JSONL files are passed over, and so is a Parquet file beside a JSONL file of the same name: it holds the same.
-
-    Raises:
-        CardError: there is none.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.name.endswith(SUFFIXES) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    names = {_stem(path) for path in found if path.suffix != ".parquet"}
-    kept = [path for path in found if path.suffix != ".parquet" or _stem(path) not in names]
-    kept = [path for path in kept if _holds_trajectories(path)]
-    if not kept:
-        raise CardError(f"{folder}: no file of trajectories in here; they end in {', '.join(SUFFIXES)}")
-    return kept
-
-
-def records(paths: Sequence[Path]) -> Iterator[Trajectory]:
-    """Yield the records of all files; raise `DataError` at the first bad line."""
-    return (record for path in paths for record in read(path))
-
-
-def toolset_of(folder: Path) -> Mapping[str, ToolInfo]:
-    """Return the tools of all toolset files in a folder and below, by name; raise `ValueError` for a broken one.
-
-    Such files are called `toolset.json` or the like, or lie in a folder `toolsets`.
-    """
-    found: dict[str, ToolInfo] = {}
-    for path in sorted(folder.rglob("*.json")):
-        if "toolset" in path.name or path.parent.name == "toolsets":
-            found.update(Toolset.load(path).by_name)
-    return found
 
 
 def filled(readme: str, blocks: Mapping[str, str], counts: Counts) -> Card:
@@ -198,13 +152,3 @@ def _todo(text: str) -> tuple[str, ...]:
         if _TODO.search(line) and heading not in found:
             found.append(heading)
     return tuple(found)
-
-
-def _holds_trajectories(path: Path) -> bool:
-    """Whether the first line says so; of a damaged file, yes, so that reading it says what is wrong."""
-    first = next((item for _, item in lines(path)), None)
-    return isinstance(first, Problem) or (first is not None and first.get("schema") == SCHEMA)
-
-
-def _stem(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").rpartition(".")[0])

@@ -52,14 +52,19 @@ class Figures:
     licenses: dict[str, int]
     hardware: dict[str, int]
     metrics: dict[str, int]
+    extracts: dict[str, int]
+    """Files that hold a part of what is counted, and their records."""
 
 
-def figures_of(sets: Sequence[CandidateSet], tally: Tally, tools: Mapping[str, ToolInfo]) -> Figures:
+def figures_of(
+    sets: Sequence[CandidateSet], tally: Tally, tools: Mapping[str, ToolInfo], extracts: Mapping[str, int] | None = None
+) -> Figures:
     """Compute all figures; raise `ValueError` if there are no sets."""
     return Figures(
         counts(sets, tally), tally.shape(), distributions(sets), trade_off(sets), tool_spreads(sets, tools),
         conditions(sets, tools, _ALPHA), [variance(sets, alpha) for alpha in (0.5, _ALPHA, 1.0)], concurrency(sets),
         _sorted(tally.licenses), _sorted(tally.hardware), _sorted(tally.metrics),
+        dict(extracts or {}),
     )  # fmt: skip
 
 
@@ -109,6 +114,7 @@ def _counts(figures: Figures) -> str:
         ("records that are not `ok`", f"{n.not_ok:,}"),
         ("records with a suspect score", f"{n.suspect_scores:,}"),
         ("records with a propensity", f"{n.with_propensity:,}"),
+        *((f"records in `{name}`, not counted again", f"{count:,}") for name, count in figures.extracts.items()),
         ("metrics", _tallied(figures.metrics) or "not recorded"),
         ("licence", _tallied(figures.licenses) or "not recorded"),
         ("hardware", _tallied(figures.hardware) or "not recorded"),

@@ -13,7 +13,7 @@ from catp.planlang.errors import PlanError
 from catp.planlang.parser import parse
 from catp.training.data.trajectory import Plan, Trajectory
 
-__all__ = ["Shape", "Tally"]
+__all__ = ["Shape", "Tally", "together"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,18 @@ class Tally:
             self._texts += "read" in said
         self._shapes.update(features)
         self._steps[len(record.plan.nodes)] += 1
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """Return a tally of all records that some tallies counted."""
+    total = Tally()
+    for tally in tallies:
+        for name in ("records", "simulated", "suspect", "unscored", "propensities", "_texts"):
+            setattr(total, name, getattr(total, name) + getattr(tally, name))
+        for name in ("statuses", "licenses", "hardware", "metrics", "_shapes", "_steps"):
+            getattr(total, name).update(getattr(tally, name))
+        total.toolsets |= tally.toolsets
+    return total
 
 
 def _graph_features(plan: Plan) -> set[str]:

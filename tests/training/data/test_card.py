@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from catp.cli.main import app
-from catp.training.data.card import Card, CardError, card_files, filled, skeleton
+from catp.training.data.card import Card, filled, skeleton
 from catp.training.data.card_blocks import BLOCKS, blocks, figures_of
+from catp.training.data.card_data import CardError, card_files, gather
 from catp.training.data.card_tally import Tally
 from catp.training.data.files import write
 from catp.training.evaluate.candidates import candidate_sets
@@ -148,6 +149,19 @@ def test_other_files_and_copies_are_passed_over(folder: Path) -> None:
     assert card_files(folder) == [folder / "measured" / "a.jsonl.gz"]
     (folder / "measured" / "a.jsonl.gz").unlink()
     assert card_files(folder) == [folder / "measured" / "a.parquet"]
+
+
+def test_logged_plans_of_the_same_inputs_are_not_counted_again(folder: Path) -> None:
+    (folder / "logged").mkdir()
+    every = records(5, sets=8)
+    write(folder / "logged" / "a.jsonl.gz", [one for one in every if one.trajectory_id.endswith("-0")])
+    found = gather(folder)
+    assert found.extracts == {"logged/a.jsonl.gz": 8}
+    assert (found.tally.records, len(found.sets)) == (24, 8)
+    assert found.tally.shape() == TALLY.shape()
+    write(folder / "logged" / "a.jsonl.gz", every[:3])
+    with pytest.raises(ValueError, match=r"'input-0' is in .*put its records into one file"):
+        gather(folder)
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
