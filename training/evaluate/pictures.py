@@ -1,9 +1,8 @@
 """The Pareto picture: mean score against mean price, one line per planner over the sweep of alpha.
 
 One panel per data set. The oracle's front bounds the area within reach, the reference its worst corner; whoever lies
-further up and left is better. Lines are labelled at the height of their end, with the share of the
-oracle's hypervolume; colours are Okabe and Ito's, which the colour-blind
-tell apart, and every planner has its own marker as well.
+further up and left is better. Lines are labelled at the height of their end, with the share of the oracle's
+hypervolume; colours are Okabe and Ito's, which the colour-blind tell apart, and markers differ as well.
 """
 
 from collections.abc import Mapping, Sequence
