@@ -6,9 +6,8 @@ measured use. So every plan's price is what it would have cost alone, and its le
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -47,14 +46,19 @@ _ALPHAS = (0.5, 0.8, 0.95, 1.0)
 
 @dataclass
 class Counted:
-    """What collecting took: plans run, calls really made, calls answered from an earlier plan, CPU and wall seconds."""
+    """What collecting took: plans run, calls really made, calls answered from an earlier plan, CPU seconds of tools.
+
+    `cold` calls had to start or load something and were made again.
+    """
 
     plans: int = 0
     calls: int = 0
     shared: int = 0
     cpu_s: float = 0.0
     cold: int = 0
-    started: float = field(default_factory=time.monotonic)
+
+    def __add__(self, other: "Counted") -> "Counted":
+        return Counted(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 class Collector:
@@ -68,20 +72,20 @@ class Collector:
     def __init__(self, catalogue: Catalogue, seed: int = 0) -> None:
         self.catalogue = catalogue
         self.seed = seed
-        self.counted = Counted()
         self._planner = SearchPlanner()
         self._searched: dict[tuple[Any, ...], tuple[LangPlan, ...]] = {}
 
-    async def collect(self, task: Task) -> list[Trajectory]:
-        """Run the candidate plans of one task; the price scale is left to `catp.training.bench.scale`."""
+    async def collect(self, task: Task) -> tuple[list[Trajectory], Counted]:
+        """Run the candidate plans of one task; their price scale is filled in by `catp.training.bench.finish`."""
         inputs = task.materialise()
-        shelf = _Shelf(self.counted)
+        shelf = _Shelf(Counted())
         tools = Catalogue([shelf.over(spec.backend, spec) for spec in self.catalogue], self.catalogue.profiles)
         truths = truths_of(task)
         found: list[Trajectory] = []
         for number, (plan, drawn, offered) in enumerate(await self.candidates(task)):
-            found.append(await self._run(task, number, plan, drawn, offered, inputs, tools, truths, shelf))
-        return found
+            found.append(await self._run(task, number, plan, drawn, offered, inputs, tools, truths))
+            shelf.counted.plans += 1
+        return found, shelf.counted
 
     async def candidates(self, task: Task) -> list[tuple[LangPlan, Drawn | None, int]]:
         """Return the plans to measure in canonical form, how each was drawn (None: by search), and how many were
@@ -141,7 +145,7 @@ class Collector:
 
     async def _run(
         self, task: Task, number: int, plan: LangPlan, drawn: Drawn | None, offered: int, inputs: Mapping[str, Any],
-        tools: Catalogue, truths: Iterable[Any], shelf: "_Shelf",
+        tools: Catalogue, truths: Iterable[Any],
     ) -> Trajectory:  # fmt: skip
         compiled = compile_plan(plan, tools.view())
         given = {item.name: inputs[item.name] for item in compiled.plan.inputs}
@@ -149,7 +153,6 @@ class Collector:
         outcome = await execute(
             compiled, given, tools, ledger=Ledger(), on_event=events.append, run_id=f"{task.id}-{number}"
         )
-        self.counted.plans += 1
         parts = grade(task, truths, outcome.outputs)
         return record(task, number, Ran(compiled, outcome, tuple(events), parts, drawn, offered))
 

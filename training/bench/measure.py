@@ -6,14 +6,15 @@ measured again. The order goes round the families, so that a part of the job is 
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from catp.tools.catalogue import Catalogue
 from catp.tools.workers import WorkerPool, share_pool
 from catp.training.bench.collect import Collector, Counted
-from catp.training.bench.tasks import Task
+from catp.training.bench.tasks import Task, tasks_digest
 from catp.training.data.trajectory import Trajectory
 
 __all__ = ["Progress", "measure", "measured"]
@@ -27,53 +28,60 @@ _IDLE = 64
 """Warm workers kept: more than there are tools, so that a tool is loaded once or twice."""
 
 
-@dataclass(frozen=True)
-class _Line:
-    id: str
-    records: tuple[Trajectory, ...]
-
-
 async def measure(
-    tasks: Iterable[Task], catalogue: Catalogue, part: Path, *, seed: int = 0, workers: int = 2,
+    tasks: Sequence[Task], catalogue: Catalogue, part: Path, *, seed: int = 0, workers: int = 2,
     progress: Progress | None = None,
-) -> Counted:  # fmt: skip
+) -> None:  # fmt: skip
     """Run the candidate sets of every task that `part` does not hold yet, and append them to it.
 
     Raises:
-        ValueError: an input came out different from what the task file says.
+        ValueError: `part` was begun with other tasks, or an input came out different from what its task says.
         OSError: the part file cannot be written; what it holds is kept.
     """
-    share_pool(WorkerPool(size=workers, max_idle=_IDLE))
-    done = {line.id for line in _lines(part)}
+    done = _begin(part, tasks_digest(tasks))
     waiting = [task for task in _round(tasks) if task.id not in done]
+    share_pool(WorkerPool(size=workers, max_idle=_IDLE))
     collector = Collector(catalogue, seed)
-    total = len(done) + len(waiting)
     with part.open("a", encoding="utf-8") as file:
         queue = iter(waiting)
 
         async def work() -> None:
             for task in queue:
-                records = await collector.collect(task)
-                line = {"id": task.id, "records": [json.loads(record.to_line()) for record in records]}
+                records, took = await collector.collect(task)
+                lines = [json.loads(record.to_line()) for record in records]
+                line = {"id": task.id, "took": asdict(took), "records": lines}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 file.flush()
                 done.add(task.id)
                 if progress is not None:
-                    progress(len(done), total, task.family)
+                    progress(len(done), len(tasks), task.family)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(_AT_ONCE):
                 group.create_task(work())
-    return collector.counted
 
 
-def measured(part: Path) -> Iterator[Trajectory]:
-    """Yield the records of a part file, candidate sets by id."""
-    for line in sorted(_lines(part), key=lambda line: line.id):
-        yield from line.records
+def measured(part: Path) -> tuple[list[Trajectory], Counted]:
+    """Return the records of a part file, candidate sets by id, and what collecting them took."""
+    lines = sorted(_lines(part)[1:], key=lambda line: str(line["id"]))
+    records = [Trajectory.from_json(record) for line in lines for record in line["records"]]
+    return records, sum((Counted(**line["took"]) for line in lines), Counted())
 
 
-def _lines(part: Path) -> list[_Line]:
+def _begin(part: Path, tasks: str) -> set[str]:
+    """Return the ids that are done; a new part file notes which tasks it belongs to."""
+    lines = _lines(part)
+    if not lines:
+        part.write_text(json.dumps({"tasks": tasks}) + "\n", encoding="utf-8")
+        return set()
+    if lines[0].get("tasks") != tasks:
+        raise ValueError(
+            f"{part} was begun with other tasks (another seed, share or version); move it away, or build elsewhere"
+        )
+    return {str(line["id"]) for line in lines[1:]}
+
+
+def _lines(part: Path) -> list[dict[str, Any]]:
     if not part.exists():
         return []
     whole = part.read_bytes()
@@ -81,10 +89,9 @@ def _lines(part: Path) -> list[_Line]:
     if end < len(whole):  # a kill cut the last line short
         with part.open("r+b") as file:
             file.truncate(end)
-    found = [json.loads(line) for line in whole[:end].splitlines()]
-    return [_Line(one["id"], tuple(Trajectory.from_json(record) for record in one["records"])) for one in found]
+    return [json.loads(line) for line in whole[:end].splitlines()]
 
 
-def _round(tasks: Iterable[Task]) -> list[Task]:
+def _round(tasks: Sequence[Task]) -> list[Task]:
     """First the first task of every family, then the second, and so on."""
     return sorted(tasks, key=lambda task: (task.id.rpartition("-")[2], task.family))

@@ -5,6 +5,7 @@ with their truths, and the side of every split. `materialise` makes the inputs; 
 """
 
 import gzip
+import hashlib
 import importlib.resources
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +31,8 @@ from catp.training.bench.phrasing import Ask, phrase
 from catp.training.bench.recipes import Recipe, fingerprint, make
 from catp.training.bench.sources import SOURCES, Side
 
-__all__ = ["FOLDER", "LANGUAGES", "Given", "Task", "generate", "load_tasks", "save_tasks", "tools_of"]
+__all__ = ["FOLDER", "LANGUAGES", "Given", "Task", "generate", "load_tasks", "save_tasks", "tasks_digest",
+           "tools_of"]  # fmt: skip
 
 FOLDER = "catp-bench"
 LANGUAGES = ("en",) * 12 + ("de", "fr", "es", "it")
@@ -170,6 +172,14 @@ def _given(name: str, type_: str, recipe: Recipe) -> Given:
 def save_tasks(path: Path, tasks: Iterable[Task]) -> None:
     """Write tasks as gzipped JSON lines, the same bytes for the same tasks."""
     write_lines(path, (json.dumps(task.to_json(), ensure_ascii=False, sort_keys=True) for task in tasks))
+
+
+def tasks_digest(tasks: Iterable[Task]) -> str:
+    """Return the SHA-256 of the tasks as they are written."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        digest.update(json.dumps(task.to_json(), ensure_ascii=False, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def load_tasks(path: Path | None = None) -> dict[str, Task]:

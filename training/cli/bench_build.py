@@ -1,0 +1,105 @@
+"""`catp bench build`: make CATP-Bench (measured) and catp-sim (simulated) again from their seeds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catp.cli.options import JsonOption
+from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emit_text, fail
+
+__all__ = ["build"]
+
+
+def build(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to build.")] = Path("datasets"),
+    share: Annotated[
+        float, typer.Option(metavar="S", help="Build a part of the measured benchmark: 0.02 takes a minute or two.")
+    ] = 1.0,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="tasks, measured (with tasks) or sim; repeat. All if not set."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of tasks, menus and draws; the shipped data have 0.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Tool calls at once.")] = 2,
+    json_: JsonOption = False,
+) -> None:
+    """Build the data sets from their seeds, really running every candidate plan; a stopped build goes on."""
+    tracks = set(track or ("measured", "sim"))
+    if unknown := tracks - {"tasks", "measured", "sim"}:
+        fail(f"unknown track {sorted(unknown)[0]!r}", EXIT_USAGE, help="tasks, measured or sim")
+    if not 0 < share <= 1:
+        fail(f"--share {share} is not above 0 and at most 1", EXIT_USAGE)
+    found: dict[str, Any] = {}
+    try:
+        if tracks & {"tasks", "measured"}:
+            found["catp-bench"] = _bench(out / "catp-bench", seed, share, workers, "measured" in tracks)
+        if "sim" in tracks:
+            found["catp-sim"] = _sim(out / "catp-sim", out / "catp-bench" / "measured")
+    except OSError as error:
+        fail(f"cannot write {error.filename or str(out)!r}: {error.strerror or error}", EXIT_FAILED,
+             help="what was measured is kept; the same command goes on")  # fmt: skip
+    except ValueError as error:
+        fail(str(error), EXIT_FAILED)
+    if json_:
+        emit_json("catp.bench-build/1", {"out": out, **found})
+    else:
+        emit_text("\n".join(f"{name}: {_words(about)}" for name, about in found.items()))
+
+
+def _bench(out: Path, seed: int, share: float, workers: int, measuring: bool) -> dict[str, Any]:
+    from catp.tools.errors import ToolUnavailable
+    from catp.training.bench.build import build as build_bench
+    from catp.training.bench.joins import bench_catalogue
+
+    console = console_err()
+    try:
+        catalogue = bench_catalogue()
+    except ToolUnavailable as error:
+        fail(str(error), EXIT_FAILED)
+    with _shown() as progress:
+        done = build_bench(
+            out, catalogue, seed=seed, share=share, workers=workers, measuring=measuring, progress=progress,
+            stage=lambda text: console.print(text, markup=False),
+        )  # fmt: skip
+    if done.changed:
+        console.print(f"other content than before: {', '.join(done.changed)}", markup=False)
+    return {"folder": str(out), "tasks": done.tasks, "plans": done.plans, "tool_cpu_hours": round(done.cpu_hours, 2),
+            "changed": list(done.changed)}  # fmt: skip
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, twenty lines elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = console_err()
+    if not console.is_terminal:
+
+        def say(done: int, total: int, family: str) -> None:
+            if done == total or done % max(1, total // 20) == 0:
+                console.print(f"measured {done:,} of {total:,} tasks", markup=False)
+
+        yield say
+        return
+    parts = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*parts, console=console) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, family: bar.update(task, completed=done, total=total, description=family)
+
+
+def _sim(out: Path, measured: Path) -> dict[str, Any]:
+    from catp.training.sim.build import build as build_sim
+
+    console = console_err()
+    digests = build_sim(
+        out, measured=measured if measured.is_dir() else None,
+        progress=lambda text: console.print(text, markup=False),
+    )  # fmt: skip
+    return {"folder": str(out), "files": len(digests)}
+
+
+def _words(about: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items() if value != [])
