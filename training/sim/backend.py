@@ -17,9 +17,9 @@ from catp.tools.errors import ToolFailed
 from catp.tools.spec import BackendResult
 from catp.tools.usage import Charge, Usage
 from catp.training.sim.effects import State, apply
-from catp.training.sim.tools import SimTool
+from catp.training.sim.tools import SimTool, charged, noise
 
-__all__ = ["SimBackend", "SimPrice", "SimValue", "charged", "forecast", "noise"]
+__all__ = ["SimBackend", "SimPrice", "SimValue", "forecast"]
 
 _P95 = 1.645
 
@@ -96,16 +96,6 @@ class SimBackend:
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-def charged(tool: SimTool, load: float, factor: float) -> Money:
-    """Return what a call with this metered load is charged."""
-    return Money(math.ceil((tool.fee + tool.rate * load) * factor))
-
-
-def noise(sd: float, rng: np.random.Generator) -> float:
-    """Draw a lognormal factor of mean 1."""
-    return math.exp(sd * float(rng.normal()) - sd * sd / 2.0)
 
 
 def forecast(tool: SimTool) -> Callable[[int], tuple[Usage, Usage, Usage]]:

@@ -1,20 +1,25 @@
 """Where the simulator's distributions come from: fitted to measured calls, from any trajectory file or profile book.
 
-    price of a tool       fee_usd + work, ln work = N(ln price_usd, price_between) by capability + N(0, price_within)
-    ln ms of a tool       ln work x slope + intercept, residual ms_spread
-    one call              work proportional to size^size_exponent, times a lognormal with sd time_noise / price_noise
-    score of a rival      score_mean + N(0, score_within), correlated price_score with ln work among rivals
-    score of a plan       noise with sd score_noise
+    price of a tool    fee_usd + work; ln work = the level of its capability + N(0, the capability's spread)
+    ln ms of a tool    ln work x slope + intercept, residual ms_spread
+    one call           work proportional to size^size_exponent, times a lognormal with sd time_noise / price_noise
+    score of a rival   the capability's score + N(0, its score spread), correlated price_score with ln work among rivals
+    score of a plan    noise with sd score_noise
 
-`summary(calls)` measures the same quantities on measured calls and on simulated ones: `goodness` puts them side by side.
+Capabilities differ in level and spread together (reading a page is dear and its rivals lie far apart; telling a text's
+language costs next to nothing whoever does it). So every simulated capability takes after a measured one of its kind,
+`CapabilityFit`, drawn at random and varied a little; nothing is averaged over capabilities.
+
+`summary(calls)` measures the same quantities on measured and on simulated calls: `goodness` puts them side by side.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,19 +27,36 @@ from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Trajectory, nano
 from catp.training.evaluate.candidates import Floats
 
-__all__ = ["SCHEMA", "Call", "Calibration", "calls_of", "fit", "fit_calls", "goodness", "summary"]
+__all__ = [
+    "SCHEMA",
+    "Calibration",
+    "Call",
+    "CapabilityFit",
+    "Kind",
+    "calls_of",
+    "fit",
+    "fit_calls",
+    "goodness",
+    "kind_of",
+    "summary",
+]
 
 SCHEMA = "catp.sim-calibration/1"
 _LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _FEW = 3
 
 
+Kind: TypeAlias = Literal["restore", "read", "look", "label"]
+"""What a tool does: gives back its input's type, reads text, tells something of an image, or anything else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One measured call: price in nano-USD, time, input size in units, its plan's score, and that less its set's mean."""
+    """One call: price in nano-USD, time, input size in units, its plan's score, and that less its set's mean."""
 
     tool: str
     capability: str
+    kind: Kind
     price: float
     ms: float
     size: float
@@ -44,21 +66,30 @@ class Call:
 
 
 @dataclass(frozen=True)
+class CapabilityFit:
+    """Rivals measured together: mean and sd of ln work in USD, mean score, sd of the rivals' scores."""
+
+    name: str
+    kind: Kind
+    level: float
+    spread: float
+    score: float
+    score_spread: float
+    tools: int
+
+
+@dataclass(frozen=True)
 class Calibration:
     """The simulator's distributions; `source` says what they were fitted to, `calls` to how many calls."""
 
     fee_usd: float
-    price_usd: float
-    price_between: float
-    price_within: float
+    capabilities: tuple[CapabilityFit, ...]
     ms_slope: float
     ms_intercept: float
     ms_spread: float
     size_exponent: float
     time_noise: float
     price_noise: float
-    score_mean: float
-    score_within: float
     price_score: float
     score_noise: float
     failure: float
@@ -78,7 +109,12 @@ class Calibration:
         wanted = {field.name for field in fields(cls)}
         if missing := wanted - data["fitted"].keys():
             raise ValueError(f"{path}: no figure for {', '.join(sorted(missing))}; fit it again")
-        return cls(**{name: data["fitted"][name] for name in wanted})
+        fitted = {name: data["fitted"][name] for name in wanted}
+        return cls(**fitted | {"capabilities": tuple(CapabilityFit(**fit) for fit in fitted["capabilities"])})
+
+    def like(self, kind: Kind) -> tuple[CapabilityFit, ...]:
+        """The measured capabilities of a kind; all of them if there is none."""
+        return tuple(fit for fit in self.capabilities if fit.kind == kind) or self.capabilities
 
     def save(self, path: Path, report: Mapping[str, Any] | None = None) -> None:
         """Write the figures, and how well simulated calls agree with the measured ones if `report` is given."""
@@ -88,9 +124,7 @@ class Calibration:
         path.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
 
 
-def calls_of(
-    records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None, *, sizes: Mapping[str, float] | None = None
-) -> list[Call]:  # fmt: skip
+def calls_of(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None) -> list[Call]:
     """Every priced call of some records, once for each set of candidates that shares it.
 
     Capabilities come from `toolsets` by id, else from a tool's name up to its first `_`. The score of a call is by how
@@ -105,7 +139,8 @@ def calls_of(
         mean = float(np.mean(scores)) if scores else 0.0
         seen: set[tuple[Any, ...]] = set()
         for record in group:
-            kinds = _capabilities(record, toolsets or {})
+            kinds = _known_tools(record, toolsets or {})
+            scope = f"{_toolset_id(record)}/" if len(toolsets or {}) > 1 else ""  # worlds use the same names
             score = record.outcome.score
             for event in record.events:
                 tool = event.tool or next(n.tool for n in record.plan.nodes if n.id == event.node)
@@ -113,11 +148,11 @@ def calls_of(
                 if event.price_usd is None or event.status not in ("ok", "error") or (event.shared and key in seen):
                     continue
                 seen.add(key)
-                size = (sizes or {}).get(record.candidate_set) or _size(record)
                 relative = None if score is None or len(group) < 2 else score - mean
+                capability, kind = kinds.get(tool, (tool.partition("_")[0], "label"))
                 found.append(
-                    Call(tool, kinds.get(tool) or tool.partition("_")[0], float(nano(event.price_usd)),
-                         event.end_ms - event.start_ms, size, event.status == "ok", relative, score)
+                    Call(scope + tool, scope + capability, kind, float(nano(event.price_usd)),
+                         event.end_ms - event.start_ms, _size(record), event.status == "ok", relative, score)
                 )  # fmt: skip
     return found
 
@@ -128,40 +163,31 @@ def fit(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = 
 
 
 def fit_calls(calls: Sequence[Call], *, source: str, fallback: Calibration | None = None) -> Calibration:
-    """Fit all figures to measured calls; what too few rivals or scores say nothing about is taken from `fallback`."""
+    """Fit all figures to measured calls; what they leave open is taken from `fallback`, or is a plain default."""
     good = [call for call in calls if call.price > 0 and call.ms > 0]
     tools = _by(good, lambda call: call.tool)
     if len(tools) < _FEW or len(good) < 10 * _FEW:
         raise ValueError(f"{source}: {len(good)} priced calls of {len(tools)} tools are too few to fit a simulator to")
-    capability = {call.tool: call.capability for call in good}
     fee = _fee(good)
-    price = {tool: _median_log([_work(c, fee) / 1e9 for c in of]) for tool, of in tools.items()}
-    ms = {tool: _median_log([c.ms for c in of]) for tool, of in tools.items()}
-    rivals = _groups(capability)
-    within = [price[t] - np.mean([price[r] for r in group]) for group in rivals for t in group]
-    centres = [np.mean([price[t] for t in tools if capability[t] == c]) for c in sorted(set(capability.values()))]
-    slope, intercept, spread = _line(list(price.values()), list(ms.values()))
+    work = {tool: _median_log([_work(c, fee) / 1e9 for c in of]) for tool, of in tools.items()}
+    score = {tool: _mean([c.relative for c in of]) or 0.0 for tool, of in tools.items()}
+    slope, intercept, spread = _line(list(work.values()), [_median_log([c.ms for c in of]) for of in tools.values()])
     exponent, price_noise, time_noise = _noise(tools, fee)
-    scores = {tool: float(np.mean([c.relative for c in of if c.relative is not None] or [0.0])) for tool, of in tools.items()}
-    raw = [c.score for c in good if c.score is not None]
-    scored = bool(raw)
-    spread_of_scores = [scores[t] - np.mean([scores[r] for r in group]) for group in rivals for t in group]
-    known = scored and len(spread_of_scores) >= _FEW
+    rivals = _groups({call.tool: call.capability for call in good})
+    cheap = [work[t] - float(np.mean([work[r] for r in group])) for group in rivals for t in group]
+    right = [score[t] - float(np.mean([score[r] for r in group])) for group in rivals for t in group]
+    usual = (_sd(cheap) if len(cheap) >= _FEW else 0.8, _sd(right) if _sd(right) > 0 else 0.1)
     noisy = _score_noise(good)
     return Calibration(
         fee_usd=fee / 1e9,
-        price_usd=math.exp(float(np.median(list(price.values())))),
-        price_between=_sd(centres),
-        price_within=_sd(within) if len(within) >= _FEW else (fallback.price_within if fallback else 0.8),
+        capabilities=tuple(_capability(name, of, work, score, usual) for name, of in _by(good, _capability_of).items()),
         ms_slope=slope,
         ms_intercept=intercept,
         ms_spread=spread,
         size_exponent=exponent,
         time_noise=time_noise,
         price_noise=price_noise,
-        score_mean=float(np.mean(raw)) if scored else (fallback.score_mean if fallback else 0.75),
-        score_within=_sd(spread_of_scores) if known else (fallback.score_within if fallback else 0.12),
-        price_score=_correlation(within, spread_of_scores) if known else (fallback.price_score if fallback else 0.5),
+        price_score=_correlation(cheap, right) if _sd(right) > 0 else (fallback.price_score if fallback else 0.5),
         score_noise=noisy if noisy is not None else (fallback.score_noise if fallback else 0.05),
         failure=float(np.mean([not call.ok for call in calls])),
         source=source,
@@ -169,37 +195,86 @@ def fit_calls(calls: Sequence[Call], *, source: str, fallback: Calibration | Non
     )
 
 
-def summary(calls: Sequence[Call]) -> dict[str, Any]:
-    """Quantiles of what calibration is about, over tools with rivals and over calls."""
+def _capability(
+    name: str, calls: Sequence[Call], work: Mapping[str, float], score: Mapping[str, float], usual: tuple[float, float]
+) -> CapabilityFit:
+    tools = sorted({call.tool for call in calls})
+    found = _mean([call.score for call in calls])
+    return CapabilityFit(
+        name, calls[0].kind, float(np.mean([work[t] for t in tools])),
+        _sd([work[t] for t in tools]) if len(tools) > 1 else usual[0],
+        0.75 if found is None else found,
+        _sd([score[t] for t in tools]) if len(tools) > 1 else usual[1], len(tools),
+    )  # fmt: skip
+
+
+def _capability_of(call: Call) -> str:
+    return call.capability
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def summary(calls: Sequence[Call], like: Sequence[Call] | None = None) -> dict[str, Any]:
+    """Quantiles of what calibration is about, over capabilities with rivals and over calls.
+
+    With `like`, capabilities and calls are weighted so that each kind counts for as much as it does there: a simulated
+    world has other shares of them than what was measured.
+    """
     good = [call for call in calls if call.price > 0 and call.ms > 0]
     tools = _by(good, lambda call: call.tool)
-    capability = {call.tool: call.capability for call in good}
     price = {tool: math.exp(_median_log([c.price for c in of])) for tool, of in tools.items()}
-    best = {tool: float(np.mean([c.relative for c in of if c.relative is not None] or [0.0])) for tool, of in tools.items()}
-    rivals = _groups(capability)
+    score = {tool: _mean([c.relative for c in of]) or 0.0 for tool, of in tools.items()}
+    kind = {call.tool: call.kind for call in good}
+    rivals = _groups({call.tool: call.capability for call in good})
+    of_group = _weights([kind[group[0]] for group in rivals], _kinds_of_rivals(like) if like else None)
+    of_call = _weights([call.kind for call in good], [call.kind for call in like] if like else None)
     dearest = [math.log10(max(price[t] for t in group) / min(price[t] for t in group)) for group in rivals]
     champion = [
-        math.log10(price[max(group, key=lambda t: best[t])] / min(price[t] for t in group)) for group in rivals
+        math.log10(price[max(group, key=lambda t: score[t])] / min(price[t] for t in group)) for group in rivals
     ]
-    ratio = [math.log10(call.ms / (call.price / 1e9)) for call in good]
-    spread = [max(best[t] for t in group) - min(best[t] for t in group) for group in rivals]
+    spread = [max(score[t] for t in group) - min(score[t] for t in group) for group in rivals]
     return {
-        "log10 price, dearest / cheapest rival": _quantiles(dearest),
-        "log10 price, best-scoring / cheapest rival": _quantiles(champion),
-        "log10 ms per USD": _quantiles(ratio),
-        "score, best - worst rival": _quantiles(spread),
+        "log10 price, dearest / cheapest rival": _quantiles(dearest, of_group),
+        "log10 price, best-scoring / cheapest rival": _quantiles(champion, of_group),
+        "log10 ms per USD": _quantiles([math.log10(call.ms / (call.price / 1e9)) for call in good], of_call),
+        "score, best - worst rival": _quantiles(spread, of_group),
         "tools": len(tools),
         "calls": len(good),
     }
 
 
+def _kinds_of_rivals(calls: Sequence[Call]) -> list[Kind]:
+    kind = {call.tool: call.kind for call in calls}
+    return [kind[group[0]] for group in _groups({call.tool: call.capability for call in calls})]
+
+
+def _weights(kinds: Sequence[Kind], like: Sequence[Kind] | None) -> list[float]:
+    """A weight for each thing, so that kinds are shared as in `like`; a kind that is not there weighs nothing."""
+    if like is None:
+        return [1.0] * len(kinds)
+    have, want = Counter(kinds), Counter(like)
+    return [want[kind] / len(like) / have[kind] for kind in kinds]
+
+
+def kind_of(inputs: Sequence[str], output: str) -> Kind:
+    """Tell what a tool does by its types."""
+    if output in inputs:
+        return "restore"
+    if "image" not in inputs:
+        return "label"
+    return "read" if output in ("Reading", "text") else "look"
+
+
 def goodness(measured: Sequence[Call], simulated: Sequence[Call]) -> dict[str, Any]:
     """Put measured and simulated quantiles side by side; `gap` is the mean absolute difference of the quantiles."""
-    left, right = summary(measured), summary(simulated)
+    left, right = summary(measured), summary(simulated, like=measured)
     found: dict[str, Any] = {"levels": list(_LEVELS)}
     for name, values in left.items():
         if isinstance(values, list):
-            gaps = [abs(a - b) for a, b in zip(values, right[name], strict=True)]
+            gaps = [abs(a - b) for a, b in zip(values, right[name], strict=False)]
             gap = round(float(np.mean(gaps)), 3) if gaps else None
             found[name] = {"measured": values, "simulated": right[name], "gap": gap}
     found["tools"] = {"measured": left["tools"], "simulated": right["tools"]}
@@ -222,10 +297,17 @@ def _groups(capability: Mapping[str, str]) -> list[list[str]]:
     return [group for _, group in sorted(found.items()) if len(group) > 1]
 
 
-def _capabilities(record: Trajectory, toolsets: Mapping[str, Toolset]) -> dict[str, str]:
-    id_ = record.toolset if isinstance(record.toolset, str) else record.toolset.id
-    toolset = toolsets.get(id_)
-    return {tool.name: tool.capability for tool in toolset.tools} if toolset else {}
+def _known_tools(record: Trajectory, toolsets: Mapping[str, Toolset]) -> dict[str, tuple[str, Kind]]:
+    """Capability and kind of each tool of the record's toolset."""
+    toolset = toolsets.get(_toolset_id(record))
+    return {
+        tool.name: (tool.capability, kind_of([p.type for p in tool.parameters], tool.output))
+        for tool in (toolset.tools if toolset is not None else [])
+    }
+
+
+def _toolset_id(record: Trajectory) -> str:
+    return record.toolset if isinstance(record.toolset, str) else record.toolset.id
 
 
 def _size(record: Trajectory) -> float:
@@ -299,5 +381,8 @@ def _correlation(x: Sequence[Any], y: Sequence[Any]) -> float:
     return float(np.corrcoef(x, y)[0, 1]) if _sd(x) > 0 and _sd(y) > 0 else 0.0
 
 
-def _quantiles(values: Sequence[float]) -> list[float]:
-    return [round(float(q), 3) for q in np.quantile(np.array(values), _LEVELS)] if values else []
+def _quantiles(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    if not values or sum(weights) <= 0:
+        return []
+    found = np.quantile(np.array(values), _LEVELS, weights=np.array(weights), method="inverted_cdf")
+    return [round(float(q), 3) for q in found]

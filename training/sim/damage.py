@@ -61,8 +61,9 @@ class DamageModel:
         """The probability of each state given a label; that of all inputs if `label` is none of ours."""
         if label not in self.labels:
             return self.prior
-        joint: Floats = self.prior * self.told[self.labels.index(label)]
-        return joint / joint.sum()
+        joint = self.prior * self.told[self.labels.index(label)]
+        found: Floats = joint / joint.sum()
+        return found
 
     def draw(self, rng: np.random.Generator) -> tuple[int, str]:
         """Draw a state and what a look at it says."""

@@ -2,7 +2,9 @@
 
 import importlib.resources
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from catp.planlang.money import Money
 from catp.tools.catalogue import Catalogue
@@ -11,12 +13,13 @@ from catp.tools.histogram import Histogram
 from catp.tools.price import total
 from catp.tools.profile import ProfileBook
 from catp.tools.usage import Usage
-from catp.training.sim.calibrate import Call, Calibration
+from catp.training.sim.calibrate import Calibration, Call, kind_of
+from catp.training.sim.tools import charged, measured_kind, noise
 
-__all__ = ["DATA", "default_calibration", "profile_calls"]
+if TYPE_CHECKING:
+    from catp.training.sim.world import World
 
-DATA = Path("datasets") / "catp-sim"
-"""Where the simulator's files lie in the repository."""
+__all__ = ["default_calibration", "profile_calls", "tool_calls"]
 
 _LEVELS = [(place + 0.5) / 20 for place in range(20)]
 
@@ -55,9 +58,27 @@ def profile_calls(catalogue: Catalogue, book: ProfileBook) -> list[Call]:
                 usage = Usage(_at(bucket.wall_ms, level), _at(bucket.cpu_ms, level), peak_mb=bucket.peak_mb.mean)
                 price: Money | None = total(charges_of(spec.price, usage))
                 if price is not None:
-                    score = scores[place % len(scores)] if scores else None
-                    size = bucket.units_in.mean
-                    found.append(Call(spec.name, spec.capability, float(price), usage.wall_ms, size, True, lean, score))
+                    near = scores[place % len(scores)] if scores else None
+                    kind = kind_of([str(p.type) for p in spec.signature.params], str(spec.signature.returns))
+                    at = (spec.name, spec.capability, kind)
+                    found.append(Call(*at, float(price), usage.wall_ms, bucket.units_in.mean, True, lean, near))
+    return found
+
+
+def tool_calls(world: "World", rng: np.random.Generator) -> list[Call]:
+    """Call every tool of a world 20 times, on inputs of various sizes: what `profile_calls` are compared with."""
+    found: list[Call] = []
+    for tool in world.tools:
+        group = [world.declared[other.name] for other in world.tools if other.capability is tool.capability]
+        declared = world.declared[tool.name]
+        relative = declared - sum(group) / len(group)
+        for _ in _LEVELS:
+            size = tool.usual * 2.0 ** float(rng.normal())
+            price = charged(tool, tool.load(size) * noise(tool.price_noise, rng), 1.0)
+            ms = tool.ms(size) * noise(tool.time_noise, rng)
+            ok = bool(rng.random() >= tool.failure)
+            at = (f"{world.id}/{tool.name}", f"{world.id}/{tool.capability.name}", measured_kind(tool.capability))
+            found.append(Call(*at, float(price), ms, size, ok, relative, declared))
     return found
 
 

@@ -85,14 +85,17 @@ def _draw(
 ) -> tuple[Shape, tuple[tuple[str, Type], ...], tuple[Wanted, ...]] | None:
     inputs = _inputs(world, shape, rng)
     _, usable = makeable(world, [type_ for _, type_ in inputs])
-    single = {_gives(c): c for c in usable if c.role not in ("join", "reduce")}
+    single = list(dict.fromkeys(_gives(c) for c in usable if c.role not in ("join", "reduce")))
     ends = {role: [c.returns for c in usable if c.role == role] for role in ("join", "reduce")}
-    single = [t for t in single if t != FILE]
     if not single:
         return None
     if shape == "repeat":
         type_ = _some(single, 1, rng)[0]
-        return shape, inputs, tuple(Wanted(f"{_name(type_)}_{i}", type_, source=n) for i, (n, _) in enumerate(inputs, 1))
+        return (
+            shape,
+            inputs,
+            tuple(Wanted(f"{_name(type_)}_{i}", type_, source=n) for i, (n, _) in enumerate(inputs, 1)),
+        )
     if shape == "join":
         if not ends["join"]:
             return None

@@ -43,7 +43,7 @@ class Best:
 
 
 def best_plan(space: Space, alpha: float, scale: float) -> Best:
-    """Return the plan of greatest expected utility; raise `ValueError` if two outputs are joins' or none can be made."""
+    """Return the plan of greatest expected utility; raise `ValueError` if there is none, or two outputs are joins'."""
     return Oracle(space, alpha, scale).best()
 
 
@@ -57,6 +57,7 @@ class Oracle:
         self._price = (1.0 - alpha) / scale
         self._children: dict[int, tuple[Value, ...]] = {}
         self._tables: dict[int, _Table] = {}
+        self._help: frozenset[int] | None = None
         ends = {tool.capability.returns for tool in space.joins}
         self._joined = [i for i, want in enumerate(self.wanted) if want.type in ends]
         if len(self._joined) > 1:
@@ -108,9 +109,11 @@ class Oracle:
         """The table of `value` when the calls in `free` are paid for already."""
         own = [i for i, want in enumerate(self.wanted) if i not in self._joined and self.space.serves(value, want)]
         score = self._gain * self.space.score(value) if own else 0.0
-        via: dict[int, tuple[float, Value]] = {}
+        via: dict[int, tuple[float, Value]] = dict(self.table(value).via) if free else {}
         for child in self.children(value):
             paid = child.number in free
+            if free and not paid:
+                continue  # as in the table without free calls
             below = self._solve(child, free) if paid else self.table(child)
             price = 0.0 if paid else self._price * child.price
             for serving, entry in below.best.items():
@@ -175,6 +178,18 @@ class Oracle:
             self._collect(table.via[part][1], part, free, picks)
             rest &= ~part
 
+    def _helpful(self) -> frozenset[int]:
+        """The calls that some output other than the joined one can use."""
+        if self._help is None:
+            found = (v for v in self._reachable() if v.tool is not None and any(s for s in self.table(v).best if s))
+            self._help = frozenset(value.number for value in found)
+        return self._help
+
+    def _most(self, index: int) -> float:
+        """The most that an output can gain, whatever it costs."""
+        scores = (self.space.score(v) for v in self._reachable() if self.space.serves(v, self.wanted[index]))
+        return self._gain * max(scores, default=0.0)
+
     def _reachable(self) -> list[Value]:
         """Every value that may be part of a best plan, joins left out."""
         found = list(self.space.inputs)
@@ -188,6 +203,8 @@ class Oracle:
         others = [s & ~(1 << index) for s in options]
         ceiling = max(self._forest(s, _NOTHING)[0] if s else 0.0 for s in others)
         saves = 1.0 if any(others) else 0.0  # fixed calls save the other outputs at most what they cost
+        top = max(sum(self._most(i) for i in range(len(self.wanted)) if s >> i & 1) for s in others)
+        known: dict[frozenset[int], tuple[float, int]] = {}
         everything = self._reachable()
         tools = [tool for tool in self.space.joins if tool.capability.returns == self.wanted[index].type]
         best: Best | None = None
@@ -195,11 +212,15 @@ class Oracle:
         for pair in ranked_pairs(self.space, tools, everything, self._gain, self._price, saves):
             if pair.gain + saves * pair.paid + ceiling <= incumbent:
                 break
+            if pair.gain + top <= incumbent:
+                continue
             looked += 1
-            free = pair.u.before | pair.v.before
-            utility, serving = max(
-                ((pair.gain + (self._forest(s, free)[0] if s else 0.0), s) for s in others), key=lambda found: found[0]
-            )
+            free = frozenset(n for n in pair.u.before | pair.v.before if n in self._helpful())
+            if free not in known:
+                known[free] = max(
+                    ((self._forest(s, free)[0] if s else 0.0, s) for s in others), key=lambda found: found[0]
+                )
+            utility, serving = pair.gain + known[free][0], known[free][1]
             if utility > incumbent:
                 incumbent = utility
                 picks = self._rebuild(serving, free) if serving else {}
@@ -244,4 +265,3 @@ def _no_worse(rival: Value, value: Value) -> bool:
         and bool(np.all(rival.state.quality >= value.state.quality))
         and bool(np.all(rival.state.severity <= value.state.severity))
     )
-

@@ -43,7 +43,7 @@ def _asked(want: Wanted) -> str:
 
 
 def _kind(type_: Type) -> str:
-    return f"some {type_.item}s" if type_.item is not None else f"a {type_}"
+    return f"some {type_.item}s" if type_.item is not None else f"{'an' if type_.name == 'image' else 'a'} {type_}"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -10,11 +10,10 @@ from catp.planners.protocol import Wanted
 from catp.training.sim.space import Picks, Space, Value
 from catp.training.sim.tools import READING, TEXT
 
-__all__ = ["PlanNotReadable", "draw_plan", "enumerate_plans", "read_plan", "to_plan", "values"]
+__all__ = ["PlanNotReadable", "draw_plan", "enumerate_plans", "read_plan", "single_values", "to_plan"]
 
 _REUSE = 0.6
 _RESTORE = 0.35
-_MOST_CALLS = 12
 
 
 class PlanNotReadable(ValueError):
@@ -38,9 +37,9 @@ def to_plan(space: Space, picks: Picks) -> Plan:
         )
         steps.append(Step(StepName(name), (Attempt(ToolName(value.tool.name), args),)))
     outputs = []
-    for value, want in zip(picks, space.case.task.wanted, strict=True):
-        if value is not None:
-            outputs.append(Output(want.name, Ref(names[id(value)], _path(value, want.type)), want.optional))
+    for pick, want in zip(picks, space.case.task.wanted, strict=True):
+        if pick is not None:
+            outputs.append(Output(want.name, Ref(names[id(pick)], _path(pick, want.type)), want.optional))
     roots = frozenset[str]().union(*(value.sources for value in picks if value is not None))
     given = tuple(Input(name, type_) for name, type_ in space.case.task.inputs if name in roots)
     return Plan(tuple(steps), tuple(outputs), given)
@@ -55,7 +54,9 @@ def read_plan(space: Space, plan: Plan) -> Picks:
     made: dict[str, Value] = {value.name: value for value in space.inputs}
     for step in plan.steps:
         if len(step.attempts) != 1 or step.when or step.notes or step.attempts[0].accept:
-            raise PlanNotReadable(f"step {step.name!r} has alternatives, guards or notes; the simulator runs plain steps")
+            raise PlanNotReadable(
+                f"step {step.name!r} has alternatives, guards or notes; the simulator runs plain steps"
+            )
         attempt = step.attempts[0]
         tool = space.case.task.world.tool(attempt.tool)
         params = [name for name, _ in tool.capability.params]
@@ -74,22 +75,20 @@ def read_plan(space: Space, plan: Plan) -> Picks:
     return tuple(found.get(want.name) for want in wanted)
 
 
-def values(space: Space) -> list[Value]:
-    """Every value of the case within the bounds, joins last; may be very many."""
+def single_values(space: Space) -> list[Value]:
+    """Every value of the case within the bounds that no join is part of."""
     found = list(space.inputs)
     for value in found:  # grows while it is walked
         found += space.children(value)
-    single = list(found)
-    for tool in space.joins:
-        for u, v in itertools.product(single, single):
-            if space.fits(tool, 0, u) and space.fits(tool, 1, v):
-                found.append(space.call(tool, (u, v)))
     return found
 
 
 def enumerate_plans(space: Space, limit: int | None = None) -> Iterator[Picks]:
-    """Yield every plan of the case, or the first `limit` of them, in a fixed order."""
-    everything = values(space)
+    """Yield every plan of the case, or the first `limit` of them, in a fixed order. There may be very many."""
+    everything = single_values(space)
+    for tool in space.joins:
+        slots = [[v for v in everything if space.fits(tool, slot, v)] for slot in (0, 1)]
+        everything += [space.call(tool, args) for args in itertools.product(*slots)]  # joins fit no slot of a join
     choices: list[list[Value | None]] = [
         [*(v for v in everything if space.serves(v, want)), *([None] if want.optional else [])]
         for want in space.case.task.wanted
@@ -114,9 +113,7 @@ def _walk(space: Space, want: Wanted, made: list[Value], rng: np.random.Generato
     joins = [tool for tool in space.joins if tool.capability.returns == want.type]
     if joins:
         tool = joins[int(rng.integers(len(joins)))]
-        args = tuple(
-            _walk_to(space, Wanted("", type_), made, rng, given=True) for _, type_ in tool.capability.params
-        )
+        args = tuple(_walk_to(space, Wanted("", type_), made, rng, given=True) for _, type_ in tool.capability.params)
         found = space.call(tool, args)
         made.append(found)
         return found
@@ -125,15 +122,15 @@ def _walk(space: Space, want: Wanted, made: list[Value], rng: np.random.Generato
 
 def _walk_to(space: Space, want: Wanted, made: list[Value], rng: np.random.Generator, *, given: bool) -> Value:
     """Walk until the wanted type is there; with `given` an input will do."""
-    starts = [v for v in made if _leads(space, v, want, given)]
+    starts = [v for v in made if space.leads(v, want, given=given)]
     roots = [v for v in starts if v.tool is None]
     pool = starts if rng.random() < _REUSE or not roots else roots
     value = pool[int(rng.integers(len(pool)))]
-    while not _is(space, value, want, given):
+    while not space.gives(value, want, given=given):
         value = _next(space, value, want, given, rng)
         made.append(value)
     while rng.random() < _RESTORE:
-        more = [c for c in space.children(value) if c.chain and _is(space, c, want, given)]
+        more = [c for c in space.children(value) if c.chain and space.gives(c, want, given=given)]
         if not more:
             break
         value = more[int(rng.integers(len(more)))]
@@ -142,24 +139,11 @@ def _walk_to(space: Space, want: Wanted, made: list[Value], rng: np.random.Gener
 
 
 def _next(space: Space, value: Value, want: Wanted, given: bool, rng: np.random.Generator) -> Value:
-    children = [c for c in space.children(value) if _leads(space, c, want, given)]
+    children = [c for c in space.children(value) if space.leads(c, want, given=given)]
     restoring = [c for c in children if c.chain]
     others = [c for c in children if not c.chain]
     pool = restoring if restoring and (not others or rng.random() < _RESTORE) else others
     return pool[int(rng.integers(len(pool)))]
-
-
-def _is(space: Space, value: Value, want: Wanted, given: bool) -> bool:
-    if not given or value.tool is not None:
-        return space.serves(value, want)
-    return value.type == want.type
-
-
-def _leads(space: Space, value: Value, want: Wanted, given: bool) -> bool:
-    """True if `value` is what is wanted or something wanted can be made from it."""
-    if want.source and want.source not in value.sources:
-        return False
-    return _is(space, value, want, given) or space.reaches(value, want)
 
 
 def _path(value: Value, wanted: object) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 A `Value` is an input or a call on values. Plans are `Picks`: for every wanted output the value that serves it, or None
 where it is left out; calls that several picks need are made and paid once.
 
-    E[score of an output] = product over its calls of (1 - failure)^elements x sum over states of P(state | label) x worth
+    E[score of an output] = product over its calls of (1 - failure)^elements
+                            x sum over hidden states of P(state | labels) x worth
     E[price] = sum over distinct calls of their expected price x probability that the calls before them succeed,
                at the price table in force when the plan starts
     E[utility] = alpha x mean over outputs of E[score] - (1 - alpha) x E[price] / price_scale
@@ -19,7 +20,6 @@ import numpy as np
 
 from catp.planlang.types import Type, list_of
 from catp.planners.protocol import Wanted
-from catp.training.evaluate.candidates import Floats
 from catp.training.sim.effects import State, apply, worth
 from catp.training.sim.task import Case
 from catp.training.sim.tools import READING, TEXT, SimTool
@@ -124,6 +124,16 @@ class Space:
         goal = want.type.item if want.type.item is not None else want.type
         fits = value.element == goal or (goal == TEXT and value.element == READING)
         return fits and (not want.source or want.source in value.sources)
+
+    def gives(self, value: Value, want: Wanted, *, given: bool) -> bool:
+        """`serves`; with `given`, for arguments, inputs do as well."""
+        return value.type == want.type if given and value.tool is None else self.serves(value, want)
+
+    def leads(self, value: Value, want: Wanted, *, given: bool) -> bool:
+        """True if `value` is what is wanted, or what is wanted can be made from it."""
+        if want.source and want.source not in value.sources:
+            return False
+        return self.gives(value, want, given=given) or self.reaches(value, want)
 
     def reaches(self, value: Value, want: Wanted) -> bool:
         """True if some calls on `value` alone make what is wanted."""

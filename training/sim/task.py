@@ -28,7 +28,7 @@ __all__ = ["ALPHAS", "SHAPES", "Case", "PriceChange", "Shape", "Task"]
 Shape: TypeAlias = Literal["chain", "fork", "join", "map", "repeat"]
 
 SHAPES: tuple[Shape, ...] = ("chain", "fork", "join", "map", "repeat")
-ALPHAS = (0.5, 0.7, 0.8, 0.9, 0.95)
+ALPHAS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 _CHANGED = 0.15
 """The share of cases whose prices change while the plan runs."""
 

@@ -20,11 +20,25 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from catp.planlang.money import Money
 from catp.planlang.types import Type
 from catp.training.evaluate.candidates import Floats
-from catp.training.sim.calibrate import Calibration
+from catp.training.sim.calibrate import Calibration, Kind
 
-__all__ = ["FILE", "IMAGE", "READING", "TEXT", "USUAL_SIZE", "Capability", "Role", "SimTool", "rivals"]
+__all__ = [
+    "FILE",
+    "IMAGE",
+    "READING",
+    "TEXT",
+    "USUAL_SIZE",
+    "Capability",
+    "Role",
+    "SimTool",
+    "charged",
+    "measured_kind",
+    "noise",
+    "rivals",
+]
 
 IMAGE, TEXT, FILE, READING = Type("image"), Type("text"), Type("file"), Type("Reading")
 
@@ -118,12 +132,16 @@ def rivals(
 ) -> list[SimTool]:
     """Make the rival tools of one capability.
 
-    Among rivals a dearer tool is usually the better one (`Calibration.price_score`), but one in seven is a trap:
-    dearer and worse.
+    They take after a measured capability of the same kind. Among rivals a dearer tool is usually the better one
+    (`Calibration.price_score`), but one in seven is a trap: dearer and worse. Measured scores include damaged inputs,
+    so that of undamaged ones is taken to lie half way to 1.
     """
     c = calibration
-    centre = math.log(c.price_usd) + c.price_between * rng.normal()
-    mean_score = min(max(rng.normal(c.score_mean, 0.08), 0.4), 0.92)
+    models = c.like(measured_kind(capability))
+    model = models[int(rng.integers(len(models)))]
+    centre = model.level + 0.3 * rng.normal()
+    spread = model.spread * math.exp(0.2 * rng.normal())
+    mean_score = min(max((1.0 + rng.normal(model.score, 0.1)) / 2.0, 0.4), 0.95)
     usual = USUAL_SIZE.get(capability.params[0][1].required.name, 50.0)
     lean = min(max(c.price_score, 0.2), 0.95)
     found = []
@@ -132,7 +150,7 @@ def rivals(
         better = lean * dear + math.sqrt(1.0 - lean**2) * rng.normal()
         if count > 1 and rng.random() < 1 / 7:
             dear, better = abs(dear) + 0.5, -abs(better) - 0.5
-        price = math.exp(centre + c.price_within * dear)
+        price = math.exp(centre + spread * dear)
         fixed = rng.uniform(0.05, 0.6)
         ms = c.ms(price) * math.exp(c.ms_spread * rng.normal())
         waiting = rng.uniform(0.1, 0.6)
@@ -146,7 +164,7 @@ def rivals(
                 work=(1.0 - waiting) * ms,
                 exponent=max(0.2, c.size_exponent + 0.15 * rng.normal()),
                 usual=usual,
-                peak=min(max(mean_score + c.score_within * better, 0.15), 0.98),
+                peak=min(max(mean_score + model.score_spread * better, 0.15), 0.98),
                 fall=abs(0.03 * rng.normal()),
                 best=usual * 2.0 ** rng.normal(0.0, 1.5),
                 sensitivity=_sensitivity(kinds, better, rng),
@@ -160,6 +178,23 @@ def rivals(
             )
         )
     return found
+
+
+def charged(tool: SimTool, load: float, factor: float) -> Money:
+    """Return what a call with this metered load is charged."""
+    return Money(math.ceil((tool.fee + tool.rate * load) * factor))
+
+
+def noise(sd: float, rng: np.random.Generator) -> float:
+    """Draw a lognormal factor of mean 1."""
+    return math.exp(sd * float(rng.normal()) - sd * sd / 2.0)
+
+
+def measured_kind(capability: Capability) -> Kind:
+    """Which measured capabilities the tools of a simulated one take after."""
+    if capability.role in ("restore", "read"):
+        return "restore" if capability.role == "restore" else "read"
+    return "look" if capability.params[0][1] in (IMAGE, FILE) else "label"
 
 
 _LETTERS: Sequence[str] = [*"abcdefghijklmnopqrstuvwxyz"]

@@ -80,6 +80,17 @@ class World:
         return self._by_name[name]
 
     @cached_property
+    def declared(self) -> dict[str, float]:
+        """What the catalogue says of each tool's accuracy."""
+        return {tool.name: self.declared_accuracy(tool) for tool in self.tools}
+
+    @cached_property
+    def favourites(self) -> dict[str, float]:
+        """How much people here like each tool, for no good reason: what the `template` policy goes by."""
+        rng = np.random.default_rng([self.seed, self.size, 7])
+        return {tool.name: float(liking) for tool, liking in zip(self.tools, rng.random(self.size), strict=True)}
+
+    @cached_property
     def types(self) -> TypeTable:
         """The world's record types."""
         table = TypeTable()
@@ -119,7 +130,7 @@ class World:
             SimBackend(tool, self.seed * 1_000 + place, clock),
             SimPrice(tool, factor),
             capability=tool.capability.name,
-            accuracy=round(self.declared_accuracy(tool), 4),
+            accuracy=round(self.declared[tool.name], 4),
             types=tuple(used),
             forecast=forecast(tool),
         )
@@ -139,7 +150,12 @@ def _signature(tool: SimTool) -> ToolSig:
     capability = tool.capability
     params = tuple(Param(name, type_) for name, type_ in capability.params)
     return ToolSig(
-        ToolName(tool.name), params, capability.returns, "pure", f"{capability.description} (simulated)", capability.name
+        ToolName(tool.name),
+        params,
+        capability.returns,
+        "pure",
+        f"{capability.description} (simulated)",
+        capability.name,
     )
 
 
@@ -185,7 +201,9 @@ def _capabilities(
         )
 
     fixed = [
-        Capability("read", "read", (("image", IMAGE),), READING, len(texts.kinds), description="reads the text in an image"),
+        Capability(
+            "read", "read", (("image", IMAGE),), READING, len(texts.kinds), description="reads the text in an image"
+        ),
         label(TEXT),
         restore(0, images, IMAGE),
         label(IMAGE),
@@ -193,9 +211,13 @@ def _capabilities(
         join(),
         restore(0, texts, TEXT),
         reduce(),
-        Capability("render", "render", (("file", FILE),), IMAGE, len(images.kinds), description="draws a file as an image"),
+        Capability(
+            "render", "render", (("file", FILE),), IMAGE, len(images.kinds), description="draws a file as an image"
+        ),
         *(restore(k, texts, TEXT) for k in range(1, len(texts.kinds))),
-        Capability("extract", "read", (("file", FILE),), READING, len(texts.kinds), description="takes the text out of a file"),
+        Capability(
+            "extract", "read", (("file", FILE),), READING, len(texts.kinds), description="takes the text out of a file"
+        ),
     ]
     for number in range(count):
         if number < len(fixed):
