@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from catp.training.data.arrow_values import values
 from catp.training.data.problems import Problem
 from catp.training.data.trajectory import SCHEMA, Trajectory
 
@@ -85,7 +86,7 @@ def read_rows(path: Path) -> Iterator[Any]:
 
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=ROW_GROUP):
-            for row in batch.to_pylist(maps_as_pydicts="strict"):
+            for row in values(batch.to_struct_array()):
                 yield _object(row)
 
 
@@ -99,23 +100,23 @@ def _row(record: Trajectory) -> dict[str, Any]:
 
 
 def _object(row: dict[str, Any]) -> Any:
-    try:
-        for node in (row.get("plan") or {}).get("nodes") or ():
-            if isinstance(node.get("args"), str):
-                node["args"] = json.loads(node["args"])
-    except ValueError as error:
-        return Problem("json", "plan.nodes.args", "", f"not JSON: {error}", "write the arguments as a JSON object")
-    toolset = row.get("toolset")
+    """Undo `_row`; what others wrote may have any form."""
+    plan, toolset = row.get("plan"), row.get("toolset")
+    nodes = plan.get("nodes") if isinstance(plan, dict) else None
+    for number, node in enumerate(nodes if isinstance(nodes, list) else ()):
+        if isinstance(node, dict) and isinstance(node.get("args"), str):
+            try:
+                node["args"] = json.loads(node["args"], parse_constant=_refused)
+            except (ValueError, RecursionError) as error:
+                field, fix = f"plan.nodes[{number}].args", "write the arguments as a JSON object"
+                return Problem("json", field, node["args"][:80], f"not JSON: {error}", fix)
     if isinstance(toolset, dict) and toolset.pop("bare", False):
-        row["toolset"] = toolset["id"]
-    return _present(row)
+        row["toolset"] = toolset.get("id")
+    return row
 
 
-def _present(value: Any) -> Any:
-    """Leave out what is absent: Parquet has a null for it, JSON nothing."""
-    if isinstance(value, dict):
-        return {k: v if k == "args" else _present(v) for k, v in value.items() if v is not None}
-    return [_present(v) for v in value] if isinstance(value, list) else value
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _arrow() -> Any:

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(derandomize=True, max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(found=st.lists(trajectories(), max_size=4))
+@settings(derandomize=True, max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(found=st.lists(trajectories(), max_size=3))
 def test_what_is_written_is_read(suffix: str, found: list[Trajectory]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a{suffix}"
