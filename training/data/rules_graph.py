@@ -75,7 +75,7 @@ def graph_problems(record: Trajectory, offer: Offer | None) -> Iterator[Problem]
         yield Problem("text", "plan.text", first.render().splitlines()[0], "not a plan", first.help or "mend the text")
     elif text.plan is not None:
         yield from _same(record, text.plan, offer)
-        yield from _hash(record, text.plan, offer)
+        yield from _hash(record, record.plan.text or "", offer)
         if offer is not None:
             yield from _checked(record, text.plan, offer)
     elif view is not None:
@@ -97,14 +97,24 @@ def _parsed(text: str) -> _Text:
         return _Text(None, error)
 
 
+def _tree(text: str) -> Plan:
+    """The tree of a text that is known to be a plan."""
+    plan = _parsed(text).plan
+    assert plan is not None
+    return plan
+
+
 @lru_cache(maxsize=4096)
-def _hashes(text: str, offer: Offer | None) -> tuple[str, ...]:
-    """The digests a text may have: its own, and that of its canonical form."""
-    plan = parse(text)
+def _digest(text: str) -> str:
+    return digest(_tree(text))
+
+
+@lru_cache(maxsize=4096)
+def _canonical_digest(text: str, offer: Offer) -> str | None:
     try:
-        return (digest(plan),) if offer is None else (digest(plan), digest(canonical_plan(plan, offer.view)))
+        return digest(canonical_plan(_tree(text), offer.view))
     except PlanError:  # said by `_checked`
-        return (digest(plan),)
+        return None
 
 
 def _nodes(record: Trajectory, view: RegistryView | None) -> Iterator[Problem]:
@@ -157,13 +167,13 @@ def _cycle(record: Trajectory) -> Iterator[Problem]:
 
 @lru_cache(maxsize=4096)
 def _graph(text: str, offer: Offer | None) -> Graph:
-    return plan_graph(parse(text), None if offer is None else offer.view)
+    return plan_graph(_tree(text), None if offer is None else offer.view)
 
 
 @lru_cache(maxsize=4096)
 def _simplified(text: str, offer: Offer) -> Graph:
     """The graph as it is run: equal calls merged, useless steps left out."""
-    plan = parse(text)
+    plan = _tree(text)
     try:
         check(plan, offer.view).raise_errors(text)
     except PlanError:  # said by `_checked`
@@ -232,18 +242,18 @@ def _orders(port: str | None) -> bool:
     return port is not None and (port in ("when", "else") or port.startswith("@"))
 
 
-def _hash(record: Trajectory, plan: Plan, offer: Offer | None) -> Iterator[Problem]:
+def _hash(record: Trajectory, text: str, offer: Offer | None) -> Iterator[Problem]:
+    """The hash is the digest of the text, or that of its canonical form."""
     given = record.plan.canonical_hash
-    if given is not None and given not in _hashes(record.plan.text or "", offer):
-        why = f"the digest of plan.text is {digest(plan)}"
-        yield Problem(
-            "hash", "plan.canonical_hash", shown(given), why, "write the digest of the text, or mend the text"
-        )
+    if given in (None, _digest(text)) or (offer is not None and given == _canonical_digest(text, offer)):
+        return
+    why = f"the digest of plan.text is {_digest(text)}"
+    yield Problem("hash", "plan.canonical_hash", shown(given), why, "write the digest of the text, or mend the text")
 
 
 @lru_cache(maxsize=4096)
 def _diagnosed(text: str, offer: Offer) -> tuple[tuple[str, str, str], ...]:
-    errors = check(parse(text), offer.view).errors
+    errors = check(_tree(text), offer.view).errors
     return tuple((e.code, e.render().splitlines()[0], e.help or "mend the plan") for e in errors)
 
 
