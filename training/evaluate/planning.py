@@ -145,6 +145,8 @@ class _Session:
         try:
             proposal = await asyncio.wait_for(self.planner.plan(request), self.timeout_s)
             ms = 1000 * (time.perf_counter() - begin)
+            if not proposal.candidates:
+                return _Answer(ms, failure="no candidates")
             best = proposal.candidates[0]
             key = plan_key(best.plan, request)
             return _Answer(ms, key, best.plan, _by_key(proposal.candidates, request), proposal.price)

@@ -205,7 +205,7 @@ def test_a_chooser_by_hand() -> None:
 
 def test_budget_violations_by_hand() -> None:
     sets = [
-        replace(one, options=tuple(replace(o, price=o.price * (1.3 if n % 2 else 1)) for n, o in enumerate(one.options)))
+        replace(one, options=tuple(replace(o, price=o.price * (1 + n % 2 * 0.3)) for n, o in enumerate(one.options)))
         for one in SETS
     ]  # fmt: skip
     found = evaluate(BASELINES["oracle-score"], sets, alphas=(0.8,), protocol="split", budget_factor=1.1)
