@@ -25,7 +25,7 @@ from catp.training.data.trajectory import Trajectory
 
 __all__ = ["ALPHAS", "check_alphas", "write"]
 
-ALPHAS: Final = (0.25, 0.5, 0.8, 0.9, 0.95, 1.0)
+ALPHAS: Final = (0.5, 0.8, 0.95)
 """Weights of quality that plans are labelled with if none are given."""
 
 _VERSION: Final = "2.1"

@@ -145,7 +145,7 @@ def _description(records: Sequence[Trajectory], encoder: Encoder, alphas: Sequen
 @contextmanager
 def _making(path: Path) -> Iterator[Path]:
     """A folder that gets its name when it is complete, and vanishes if anything fails."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
         made.mkdir()
         yield made

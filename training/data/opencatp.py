@@ -54,6 +54,9 @@ _QUERY: Final = frozenset({"input_of_query", "input of query"})
 _FIRST_NONSEQ: Final = 200
 """Tasks from here on are the non-sequential ones (upstream `config.py`)."""
 
+_SCORE_DIGITS: Final = 6
+"""Scores are 32-bit floats: what should be 1 is 1.0000001."""
+
 _INVALID: Final = -2
 """The score upstream gives a plan that could not be run."""
 
@@ -212,7 +215,9 @@ def _score(given: Any) -> tuple[float, str]:
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str)):
         raise ValueError("a score is a pair (score, metric)")
     score, metric = _number(given[0]), given[1]
-    return (score / 100 if metric == "vit_score" and score != _INVALID else score), metric  # upstream divides, too
+    if metric == "vit_score" and score != _INVALID:
+        score /= 100  # upstream divides, too
+    return round(score, _SCORE_DIGITS), metric
 
 
 def _number(given: Any) -> float:

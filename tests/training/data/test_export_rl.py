@@ -119,8 +119,9 @@ def test_d3rlpy_learns_from_it(tmp_path: Path, d3rlpy: Any, kind: str) -> None:
 
 def test_minari_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = pytest.importorskip("minari")
+    monkeypatch.chdir(tmp_path)
     count = minari.write(
-        tmp_path / "small-v0", RECORDS, alphas=ALPHAS, author="A. Person", code_permalink="https://example.org/abc",
+        Path("small-v0"), RECORDS, alphas=ALPHAS, author="A. Person", code_permalink="https://example.org/abc",
         toolset=TOOLS, **SIZES,
     )  # fmt: skip
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))

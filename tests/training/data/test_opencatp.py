@@ -53,7 +53,7 @@ def example(pool_class: type) -> Any:
     return pool(
         pool_class,
         plans={(3, 7): [CHAIN, CHAIN[:2]], (205, 1): FORK},
-        scores={(3, 7): [(np.float32(0.5), "bert"), (-2, "bert")], (205, 1): (np.float64(0.25), "multi_score")},
+        scores={(3, 7): [(np.float32(0.5), "bert"), (-2, "bert")], (205, 1): (np.float32(1.0000001), "multi_score")},
         tools_exec_time={(3, 7): [[100.0, 200.5, 50.0], [101.0]], (205, 1): [10.0, 20.0, 40.0]},
         tools_cpu_mem={(3, 7): [[0.0, 1.5, 0.0], [0.0]], (205, 1): [0.0, 0.0, 0.0]},
         tools_gpu_mem={(3, 7): [[533.0, 100.0, 24.0], [533.0]], (205, 1): [1066.0, 1.0, 1.0]},
@@ -86,6 +86,7 @@ def test_a_pool_becomes_trajectories(tmp_path: Path, pool_class: type, protocol:
     assert (invalid.outcome.status, invalid.outcome.score) == ("failed", None)
     assert (fork.outcome.latency_ms, fork.outcome.serial_ms) == (50.0, 70.0)
     assert fork.request.wanted == ["text", "image"]
+    assert fork.outcome.score == 1.0
     assert fork.outcome.score_suspect  # an image was compared
     assert not fork.provenance.timing_quantised_100ms
 
