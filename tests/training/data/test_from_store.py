@@ -242,3 +242,29 @@ async def test_a_store_named_by_its_path(folder: Path) -> None:
     record = next(files.read(folder / "out.jsonl.gz"))
     assert record.toolset.id == "unknown"  # type: ignore[union-attr]
     assert record.plan.edges == [["page", "raw"]]  # without the toolset nobody knows which parameter that is
+
+
+@tool(price=PerCall("0.005"), accuracy=0.9, capability="box")
+async def box_broken(scan: str) -> Box:
+    """Make a box, in vain."""
+    raise RuntimeError("no box today")
+
+
+@tool(price=PerCall("0.01"), accuracy=0.8, capability="box")
+async def box_spare(scan: str) -> Box:
+    """Make a box another way."""
+    return Box(scan, [])
+
+
+async def test_a_run_whose_plan_was_changed(folder: Path) -> None:
+    """The graph has the steps of both plans, so that every call that was paid for has its step."""
+    plan = "in page: text\ngist = box_broken(page)\nout gist"
+    async with Agent([box_broken, box_spare], store=folder / "runs.db", repair=2, budget="1") as one:
+        result = await one.run(parse(plan), {"page": "p"})
+    assert result.status == "complete"
+    (record,) = exported(folder, Toolset.of(Catalogue([box_broken, box_spare]), "boxes"))
+    assert {event.tool for event in record.events} == {"box_broken", "box_spare"}
+    assert record.outcome.price_usd == Decimal("0.015")
+    assert record.plan.text is None
+    assert record.provenance.notes == "plan changed 1 times"
+    assert record.request.wanted == ["Box"]
