@@ -235,7 +235,8 @@ def _concurrency(found: Concurrency | None) -> str:
 
 
 def _point(point: Point) -> str:
-    return f"{point.regret:.2f} [{point.low:.2f}, {point.high:.2f}]"
+    regret, low, high = (round(share, 2) + 0.0 for share in (point.regret, point.low, point.high))  # never -0.00
+    return f"{regret:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _range(found: Range, form: str) -> str:

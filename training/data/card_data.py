@@ -53,7 +53,7 @@ def gather(
     sets = [one for _, mine in kept for one in mine]
     if not sets:
         raise CardError(f"{folder}: none of {before:,} records has a score and a price: no figures")
-    names = {path.relative_to(folder).as_posix(): found[path][0].records for path in extracts}
+    names = {path.relative_to(folder).as_posix(): found[path][0].records for path in sorted(extracts)}
     return Gathered(sets, together(tally for tally, _ in kept), names)
 
 

@@ -15,6 +15,10 @@ from catp.training.evaluate.regret import best_of
 __all__ = ["Condition", "ToolSpread", "conditions", "is_restoring", "tool_spreads"]
 
 
+_RARE = 10
+"""Mixtures of conditions on fewer inputs are counted together."""
+
+
 @dataclass(frozen=True)
 class ToolSpread:
     """One tool: what its step costs, and how good the plans that use it are.
@@ -84,12 +88,17 @@ def is_restoring(tool: ToolInfo) -> bool:
 
 
 def conditions(sets: Sequence[CandidateSet], tools: Mapping[str, ToolInfo], alpha: float = 0.8) -> list[Condition]:
-    """Return which plan is best by input condition; sets that name no condition, or have one plan, are left out."""
+    """Return which plan is best by input condition; sets that name no condition, or have one plan, are left out.
+
+    Inputs of several conditions are named by all, rare mixtures as `mixed`.
+    """
     members: dict[str, list[CandidateSet]] = defaultdict(list)
     for one in sets:
         named = sorted({condition for condition in one.conditions if condition})
         if named and len(one) > 1:
             members[" + ".join(named)].append(one)
+    for name in [name for name, group in members.items() if " + " in name and len(group) < _RARE]:
+        members["mixed"] += members.pop(name)
     return [_condition(name, group, tools, alpha) for name, group in sorted(members.items())]
 
 
@@ -97,7 +106,7 @@ def _condition(name: str, sets: list[CandidateSet], tools: Mapping[str, ToolInfo
     best: list[tuple[Option, float]] = []
     for one in sets:
         best += [(o, w) for o, w in zip(one.options, best_of(one.utility(alpha)), strict=True) if w > 0]
-    known = all(step.tool in tools for one in sets for option in one.options for step in option.steps)
+    known = all(step.parents or step.tool in tools for one in sets for option in one.options for step in option.steps)
     offered = [_restores(option, tools) for one in sets for option in one.options] if known else []
     chains: Counter[str] = Counter()
     for option, weight in best:
