@@ -149,10 +149,15 @@ def convert(
         str | None, typer.Option("--from", metavar="FORMAT", help="opencatp, taskbench or nestful.")
     ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="d3rlpy or minari.")] = None,
+    toolset: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="The toolset, for d3rlpy and minari; else it is looked for beside OUT."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Write the same records in another format; formats are told by suffix, or by --from and --to."""
     from catp.training.data.convert import GOLD, reader, writer
+    from catp.training.data.toolset import Toolset
 
     if from_ in GOLD and (to is not None or not target.name.endswith((".jsonl", ".jsonl.gz"))):
         fail(f"{from_} holds plans that nobody ran: there is no {to or target.suffix} of them", EXIT_USAGE,
@@ -166,11 +171,12 @@ def convert(
             progress(done)
             yield record
 
-    with _readable(source), counting("converted") as progress:
+    with _readable(None), counting("converted") as progress:
         try:
-            read, write = reader(source, from_), writer(target, to)
-        except ValueError as error:
-            fail(str(error), EXIT_USAGE, help="name a format with --from or --to")
+            tools = None if toolset is None else Toolset.load(toolset)
+            read, write = reader(source, from_), writer(target, to, toolset=tools)
+        except (OSError, ValueError) as error:
+            fail(str(error), EXIT_USAGE, help="name a format with --from or --to, a toolset file with --toolset")
         write(target, seen(read(source)))
     _written("catp.data.convert/1", target, done, json_)
 
@@ -257,9 +263,11 @@ def _counted(file: Path) -> "Iterator[Iterator[Trajectory]]":
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path | None) -> Iterator[None]:
+    """Turn errors of data and files into messages; `path` stands before those that name no file."""
     from catp.training.data.problems import DataError
 
+    place = "" if path is None else f"{path}: "
     try:
         yield
     except DataError as error:
@@ -269,6 +277,9 @@ def _readable(path: Path) -> Iterator[None]:
     except ImportError as error:
         fail(str(error), EXIT_FAILED, help=None if "pip install" in str(error) else "pip install 'catp[train]'")
     except OSError as error:
-        fail(f"{error.filename or path}: {error.strerror or error}", EXIT_FAILED)
+        fail(
+            f"{error.filename}: {error.strerror}" if error.filename else f"{place}{error.strerror or error}",
+            EXIT_FAILED,
+        )
     except ValueError as error:
-        fail(f"{path}: {error}", EXIT_FAILED)
+        fail(f"{place}{error}", EXIT_FAILED)

@@ -5,11 +5,13 @@ ran, which can only be written as JSONL. A writer is called with a path and traj
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from catp.training.data.files import SUFFIXES, read, write
+from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Trajectory
 
 __all__ = ["GOLD", "READERS", "WRITERS", "reader", "writer"]
@@ -39,10 +41,20 @@ def reader(path: Path, format: str | None = None) -> Callable[[Path], Iterable[T
     return read if found is None else found
 
 
-def writer(path: Path, format: str | None = None) -> Callable[[Path, Iterable[Trajectory]], Any]:
-    """Return what writes `path`: by `format` if one is given, else by suffix; raise `ValueError` if nothing does."""
+def writer(
+    path: Path, format: str | None = None, *, toolset: Toolset | None = None
+) -> Callable[[Path, Iterable[Trajectory]], Any]:
+    """Return what writes `path`: by `format` if one is given, else by suffix.
+
+    Foreign formats may need the `toolset`; by default they look for it beside `path`.
+
+    Raises:
+        ValueError: nothing writes this, or a toolset is given for our own format, which has no use for it.
+    """
     found = _named(path, format, WRITERS, "written")
-    return write if found is None else found
+    if found is None and toolset is not None:
+        raise ValueError(f"a toolset is for {' and '.join(WRITERS)}, not for {str(path)!r}")
+    return write if found is None else partial(found, toolset=toolset)
 
 
 def _named(path: Path, format: str | None, known: dict[str, str], done: str) -> Any:

@@ -161,6 +161,16 @@ def test_convert_says_what_it_cannot_do(data: Path) -> None:
     assert catp("convert", data.with_name("nobody.jsonl"), data.with_name("b.jsonl")).exit_code == 2
 
 
+def test_convert_to_d3rlpy_takes_the_toolset(data: Path) -> None:
+    out = data.parent / "elsewhere" / "a.h5"
+    out.parent.mkdir()
+    assert as_json("convert", data, out, "--toolset", data.with_name("toolset.json"))["records"] == 12
+    assert out.stat().st_size > 0
+    unused = catp("convert", data, data.with_name("b.jsonl"), "--toolset", data.with_name("toolset.json"))
+    assert unused.exit_code == 2
+    assert "a toolset is for d3rlpy and minari" in unused.stderr
+
+
 def test_the_shared_pool_converts_and_stays_clean(shared_opencatp: Path, tmp_path: Path) -> None:
     out = tmp_path / "pool.parquet"
     assert as_json("convert", shared_opencatp, out)["records"] == 1_977
