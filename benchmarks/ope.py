@@ -1,6 +1,6 @@
 """Which off-policy estimator to trust: each against the known truth, 200 logs of one plan per input.
 
-    .venv/bin/python benchmarks/ope.py [--draws 200] [--fqe 4] [--quick]
+    .venv/bin/python benchmarks/ope.py [--draws 200] [--fqe 2] [--quick]      --draws 0 or --fqe 0 keeps the old results
 
 Pools where every plan of an input is measured, so that the truth is known: the OpenCATP pools (looked for in
 `shared/data` beside the repository, or in $CATP_SHARED_DATA) and a generated one. One plan per input is logged by an
@@ -286,15 +286,15 @@ def show_fqe(title: str, found: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--fqe", type=int, default=4, help="logs for fitted Q evaluation, which is slow")
+    parser.add_argument("--fqe", type=int, default=2, help="logs for fitted Q evaluation, which is slow")
     parser.add_argument("--quick", action="store_true", help="5 draws, no FQE; results are not stored")
     options = parser.parse_args()
     draws, few = (5, 0) if options.quick else (options.draws, options.fqe)
     before, start = os.getloadavg()[0], time.perf_counter()
-    pools = {**opencatp(), "generated": generated(600)}
+    pools = {**opencatp(), "generated": generated(300)}
     behaviours: dict[str, Callable[[Sequence[CandidateSet]], list[Floats]]] = {"even": uniform, "biased": biased}
     data: dict[str, Any] = {}
-    for pool, sets in pools.items():
+    for pool, sets in pools.items() if draws else ():
         for name, behaviour in behaviours.items():
             data[f"{pool}, {name} logging"] = found = against_truth(sets, behaviour(sets), draws)
             show(f"{pool}, {name} logging", found)
@@ -308,10 +308,15 @@ def main() -> None:
         return
     setting = {**machine(), "load_before": round(before, 2), "load_after": round(os.getloadavg()[0], 2)}
     setting["seconds"] = round(time.perf_counter() - start)
-    report = {"benchmark": "ope", "machine": setting, "alpha": ALPHA, "draws": draws, "fqe_draws": few}
+    path = RESULTS / "ope.json"
+    report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    report |= {"benchmark": "ope", "alpha": ALPHA}
+    if draws:
+        report["estimators"] = {"machine": setting, "draws": draws, "pools": data}
+    if few:
+        report["fqe"] = {"machine": setting, "draws": few, "pools": fqe}
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**report, "pools": data, "fqe": fqe}, indent=1)
-    (RESULTS / "ope.json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
