@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from catp.training.data.card_figures import families
-from catp.training.data.card_style import BLUE, ORANGE, short
+from catp.training.data.card_style import BLUE, ORANGE, log_prices, short
 from catp.training.data.card_tradeoff import ALPHAS
 from catp.training.evaluate.candidates import CandidateSet, Floats
 from catp.training.evaluate.regret import oracle
@@ -32,6 +32,7 @@ def cloud(figure: Any, sets: Sequence[CandidateSet]) -> Any:
     every = [_outcomes(group, floor) for group in members.values()]
     across, log = _edges(np.concatenate([prices for prices, _ in every]), _CELLS, log=True)
     up, _ = _edges(np.concatenate([scores for _, scores in every]), _CELLS, log=False)
+    unit = "US dollars"
     for axes, (name, group), (prices, scores) in zip(grid, members.items(), every, strict=False):
         density = np.histogram2d(prices, scores, (across, up))[0].T
         shade = np.ceil(_SHADES * np.sqrt(density / density.max())) / _SHADES  # few shades are few bytes
@@ -50,12 +51,11 @@ def cloud(figure: Any, sets: Sequence[CandidateSet]) -> Any:
         )
         axes.set_title(f"{_lines(name)}\n{len(group):,} inputs, {len(prices):,} plans", fontsize=9)
         if log:
-            axes.set_xscale("log")
-        axes.minorticks_off()
+            unit = log_prices(axes, across[0], across[-1])
     for place, axes in enumerate(grid[len(members) :], start=len(members)):
         axes.set_visible(False)
         grid[place - columns].tick_params(labelbottom=True)
-    figure.supxlabel("price, US dollars", fontsize=10)
+    figure.supxlabel(f"price, {unit}", fontsize=10)
     figure.supylabel("score", fontsize=10)
     figure.suptitle(
         "Where the plans lie (grey), and the best plan per input at alpha 0 to 1 (dots: 0, 0.5, 0.8, 1)", fontsize=10
@@ -69,21 +69,24 @@ def distribution(figure: Any, sets: Sequence[CandidateSet]) -> Any:
     figure.set_size_inches(10, 0.8 * len(members) + 1.2)
     grid = figure.subplots(len(members), 3, sharex="col", squeeze=False)
     floor = _floor(sets)
+    unit = "US dollars"
     columns: list[list[Floats]] = [[], [], []]
     for group in members.values():
         prices, scores = _outcomes(group, floor)
         latency = np.array([option.latency_ms for one in group for option in one.options])
         for column, values in zip(columns, (scores, prices, latency[np.isfinite(latency)]), strict=True):
             column.append(values)
-    for place, (column, label) in enumerate(zip(columns, ("score", "price, US dollars", "latency, ms"), strict=True)):
+    for place, (column, label) in enumerate(zip(columns, ("score", "price", "latency, ms"), strict=True)):
         edges, log = _edges(np.concatenate(column), _BINS, log=place > 0)
         for axes, values in zip(grid[:, place], column, strict=True):
             _bars(axes, values, edges)
-            if log:
+            if log and label == "price":
+                unit = log_prices(axes, edges[0], edges[-1])
+            elif log:
                 axes.set_xscale("log")
             axes.minorticks_off()
             axes.tick_params(bottom=axes is grid[-1, place])
-        grid[-1, place].set_xlabel(label)
+        grid[-1, place].set_xlabel(f"price, {unit}" if label == "price" else label)
     for axes, name in zip(grid[:, 0], members, strict=True):
         axes.set_ylabel(_lines(name), rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle("Share of plans; the line is the median", fontsize=10)

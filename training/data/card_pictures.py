@@ -7,7 +7,7 @@ import numpy as np
 
 from catp.training.data.card_blocks import Figures
 from catp.training.data.card_outcomes import cloud, distribution
-from catp.training.data.card_style import BAND, BLUE, GREEN, ORANGE, QUIET, SKY, drawing, rendered, short
+from catp.training.data.card_style import BAND, BLUE, GREEN, ORANGE, QUIET, SKY, drawing, log_prices, rendered, short
 from catp.training.data.card_tally import Shape
 from catp.training.data.card_tools import Condition, ToolSpread
 from catp.training.data.card_tradeoff import RULES, Rule, TradeOff
@@ -98,14 +98,14 @@ def _capabilities(figure: Any, found: Sequence[ToolSpread]) -> Any:
     places = np.arange(len(rows))
     prices = np.array([[float(p) for p in (one.price.p5_usd, one.price.p50_usd, one.price.p95_usd)] for one in rows])
     positive = prices[prices > 0]
+    unit = "US dollars"
     if len(positive):
-        left.set_xscale("log")
+        unit = log_prices(left, positive.min(), prices.max())
         prices = np.maximum(prices, positive.min())
     left.hlines(places, prices[:, 0], prices[:, 2], color=BLUE, lw=2.4, alpha=0.45)
     left.plot(prices[:, 1], places, "o", color=BLUE, ms=5)
-    left.set(xlabel="price of one step, US dollars: median, 5 % to 95 %", ylim=(len(rows) - 0.4, -0.6))
+    left.set(xlabel=f"price of one step, {unit}: median, 5 % to 95 %", ylim=(len(rows) - 0.4, -0.6))
     left.set_yticks(places, [short(one.tool, 20) for one in rows], fontsize=8.5)
-    left.minorticks_off()
     left.tick_params(left=False)
     shown = [(place, one.advantage) for place, one in zip(places, rows, strict=True) if one.advantage is not None]
     right.axvline(0, color=QUIET, lw=1)

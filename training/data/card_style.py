@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Any
 
-__all__ = ["BAND", "BLUE", "GREEN", "ORANGE", "QUIET", "SKY", "drawing", "rendered", "short"]
+__all__ = ["BAND", "BLUE", "GREEN", "ORANGE", "QUIET", "SKY", "drawing", "log_prices", "rendered", "short"]
 
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 """Okabe and Ito's colours: people tell them apart whatever their colour vision, and they differ in brightness."""
@@ -38,6 +38,21 @@ def rendered(figure: Any, format: str) -> bytes:
     out = BytesIO()
     figure.savefig(out, format=format, dpi=_DPI[format], metadata={"Date": None} if format == "svg" else None)
     return _lighter(out.getvalue()) if format == "svg" else out.getvalue()
+
+
+def log_prices(axes: Any, low: float, high: float) -> str:
+    """Make the axis across a logarithmic one of prices, in dollars or millionths; return the unit.
+
+    Ranges below two decades get ticks at 2 and 5, too.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    micro = high < 0.01
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: f"{usd * 1e6 if micro else usd:,.6g}"))
+    axes.minorticks_off()
+    return "10⁻⁶ US dollars" if micro else "US dollars"
 
 
 def short(name: str, columns: int = 30) -> str:
