@@ -67,7 +67,8 @@ def oracle(repeats: int) -> list[dict[str, Any]]:
             if found:
                 rows.append({
                     "tools": size, "shape": shape, "tasks": len(found), "oracle_ms": round(statistics.median(ours), 2),
-                    "oracle_ms_most": round(max(ours), 2), "brute_ms": round(statistics.median(brute), 2) if brute else None,
+                    "oracle_ms_most": round(max(ours), 2),
+                    "brute_ms": round(statistics.median(brute), 2) if brute else None,
                     "plans": round(statistics.median(plans)) if plans else None,
                 })  # fmt: skip
     return rows
@@ -78,8 +79,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="trajectories per row")
     parser.add_argument("--tasks", type=int, default=3, help="tasks per size and shape")
     args = parser.parse_args()
-    result = {"schema": "catp.benchmark/sim/1", "machine": platform.processor() or platform.machine(),
-              "python": platform.python_version(), "rates": rates(args.count), "oracle": oracle(args.tasks)}  # fmt: skip
+    result = {
+        "schema": "catp.benchmark/sim/1", "machine": platform.machine(), "python": platform.python_version(),
+        "rates": rates(args.count), "oracle": oracle(args.tasks),
+    }  # fmt: skip
     for row in result["rates"]:
         print(f"{row['tools']!s:>18} tools: {row['per_cpu_s']:>5} trajectories / CPU s")
     print(f"{'tools':>5} {'shape':<7} {'oracle ms':>9} {'longest':>9} {'brute ms':>9} {'plans':>7}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -166,4 +167,4 @@ def _key(picks: Picks) -> tuple[int, ...]:
     return tuple(-1 if value is None else value.number for value in picks)
 
 
-_SCALES: dict[Task, Money] = {}
+_SCALES: WeakKeyDictionary[Task, Money] = WeakKeyDictionary()

