@@ -15,8 +15,6 @@ measurement.
     repair     a run whose plan was changed on the way has the steps of all its plans, and no text.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,34 +22,30 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from catp.planlang.check import check
 from catp.planlang.money import NANO_PER_USD, Money
 from catp.planlang.nodes import Plan as LangPlan
 from catp.planlang.parser import parse
 from catp.planlang.registry_view import RegistryView
-from catp.planlang.types import Type
 from catp.runtime.events import RunEvent
 from catp.runtime.fold import rows_of
 from catp.runtime.recording import Lives
-from catp.tools.sizes import size_of
 from catp.training.data.files import write
+from catp.training.data.from_store_request import candidate_set_of, request_of, short_digest
 from catp.training.data.graph import plan_graph
 from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import (
     Event,
-    InputInfo,
     Objective,
     Outcome,
     Plan,
     Policy,
     Provenance,
-    Request,
     ToolsetRef,
     Trajectory,
 )
 
 if TYPE_CHECKING:
-    from catp.store.records import RunSummary, StoredRun, StoredValue
+    from catp.store.records import RunSummary, StoredRun
     from catp.store.store import RunStore
 
 __all__ = ["export", "trajectories"]
@@ -61,7 +55,6 @@ _ENDED: Final[dict[str, Literal["ok", "degraded", "failed", "cancelled"]]] = {
 }  # fmt: skip
 _PAGE: Final = 200
 _UNKNOWN: Final = "unknown"
-_UNITS: Final = {"image": "pixels", "text": "chars", "file": "bytes"}
 
 
 def export(
@@ -104,7 +97,7 @@ def trajectories(
     """
     sets: dict[str, list[str]] = {}
     for summary in _ended(store, project):
-        sets.setdefault(_candidate_set(summary, store.values(summary.id)), []).append(summary.id)
+        sets.setdefault(candidate_set_of(summary, store.values(summary.id)), []).append(summary.id)
     view = None if toolset is None else toolset.view()
     for candidate_set, ids in reversed(sets.items()):
         for run_id in reversed(ids):
@@ -131,9 +124,9 @@ def _record(
     return Trajectory(
         trajectory_id=summary.id,
         dataset=f"runs/{summary.project}",
-        group=f"task-{_short(summary.task)}",
+        group=f"task-{short_digest(summary.task)}",
         candidate_set=candidate_set,
-        request=_request(None if given else summary.task, plans[-1], store.values(summary.id), view),
+        request=request_of(None if given else summary.task, plans[-1], store.values(summary.id), view),
         toolset=ToolsetRef(id=_UNKNOWN) if toolset is None else ToolsetRef(id=toolset.id, sha256=toolset.sha256),
         objective=Objective(
             alpha=summary.alpha,
@@ -151,80 +144,6 @@ def _record(
             notes=_notes(summary, run.events, told.get("fork_step")),
         ),
     )
-
-
-# --- what was asked -------------------------------------------------------------------------------------------------
-
-
-def _candidate_set(summary: "RunSummary", values: Iterable["StoredValue"]) -> str:
-    """Equal tasks with equal inputs are one set. Inputs whose bytes are gone are told apart by the run."""
-    parts = [summary.task]
-    for value in values:
-        if value.kind == "input":
-            parts += [value.name, str(value.element), _digest(value) or summary.id]
-    return f"set-{_short(json.dumps(parts))}"
-
-
-def _request(
-    text: str | None, plan: LangPlan, values: Iterable["StoredValue"], view: RegistryView | None
-) -> Request:  # fmt: skip
-    kept = {value.name: value for value in values if value.kind == "input"}
-    inputs = [
-        InputInfo(
-            name=one.name,
-            type=str(one.type),
-            size=_size(one.type, kept.get(one.name)),
-            sha256=_digest(kept.get(one.name)),
-        )
-        for one in plan.inputs
-    ]
-    outputs = [output.name for output in plan.outputs]
-    return Request(text=text, inputs=inputs, outputs=outputs, wanted=_wanted(plan, view))
-
-
-def _wanted(plan: LangPlan, view: RegistryView | None) -> list[str]:
-    """The types of the outputs, if the tools are known and the plan fits them."""
-    if view is None:
-        return []
-    checked = check(plan, view)
-    if checked.errors:
-        return []
-    found: list[str] = []
-    for output in plan.outputs:
-        type_: Type | None = checked.types[output.ref.root]
-        for part in output.ref.path:
-            if type_ is not None:
-                type_ = type_.item if isinstance(part, int) else view.types.field(type_, part)
-        found.append("any" if type_ is None else str(type_.required))
-    return found
-
-
-def _size(type_: Type, value: "StoredValue | None") -> dict[Any, int] | None:
-    """The size of an input in units of its type; None if the value cannot be read back."""
-    if value is None or value.codec is None:
-        return None
-    try:
-        size = size_of(value.value())
-    except (ValueError, OSError, LookupError):  # its bytes are gone, or its class is not known here
-        return None
-    unit = _UNITS.get(type_.item.name if type_.item is not None else type_.name, "chars")
-    found: dict[Any, int] = {unit: size.units}
-    if type_.item is not None:
-        found["items"] = size.count
-    return found
-
-
-def _digest(value: "StoredValue | None") -> str | None:
-    """SHA-256 of the value as it is kept."""
-    if value is None:
-        return None
-    if value.sha256 is not None:
-        return value.sha256
-    return hashlib.sha256(value.read()).hexdigest()
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 # --- what was run ---------------------------------------------------------------------------------------------------
