@@ -1,15 +1,15 @@
 """`catp bench eval` as people call it: the table, JSON, the picture, planners of one's own, and mistakes."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from catp.cli.main import app
 from catp.training.data.files import write
 from catp.training.data.trajectory import (
     Event,
@@ -76,17 +76,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CATP_")}
-    return subprocess.run(
-        [sys.executable, "-m", "catp.cli", "bench", "eval", "--data", "measured", *args], cwd=folder,
-        env={**kept, "NO_COLOR": "1"}, capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
+def catp(folder: Path, *args: str) -> Result:
+    """Run the command in `folder`, in this process: a dozen starts of Python would take longer than the tests."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, ["bench", "eval", "--data", "measured", *args])
 
 
 def document(folder: Path, *args: str) -> Any:
     done = catp(folder, *args, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -94,7 +92,7 @@ def test_the_table_and_everything_that_is_written(project: Path) -> None:
     names = ("cheapest", "gbm", "oracle", "own:First", "own:OBJECT")
     args = [part for name in names for part in ("--planner", name)]
     done = catp(project, *args, "--alpha", "0.5", "--alpha", "0.8", "--plot", "front.svg", "--out", "all.json")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("pages: 12 inputs of 2 tasks, protocol split")
     assert lines[2].split()[:3] == ["planner", "a=0.5", "a=0.8"]
@@ -138,14 +136,14 @@ def test_all_leaves_out_what_needs_to_know_the_task(project: Path) -> None:
         (("--planner", "cheapest", "--protocol", "split2"), 2, "one of kfold, split, inputs"),
         (("--planner", "cheapest", "--plot", "front.pdf"), 2, ".svg or .png"),
         (("--planner", "cheapest", "--data", "nowhere"), 2, "nowhere"),
-        (("--planner", "cheapest", "--alpha", "1.5"), 2, "1.5"),
+        (("--planner", "cheapest", "--alpha", "1.5"), 2, "less than or equal to 1"),
     ],
 )
 def test_mistakes(project: Path, args: tuple[str, ...], code: int, said: str) -> None:
     done = catp(project, *args)
-    assert done.returncode == code, done.stderr
+    assert done.exit_code == code, done.stderr
     assert said in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_planners_that_plan_freely_are_asked_what_the_tasks_say(tmp_path: Path) -> None:
@@ -172,11 +170,11 @@ def test_planners_that_plan_freely_are_asked_what_the_tasks_say(tmp_path: Path) 
                 "outcome": template.outcome.model_copy(update={"score": 0.9 - number / 2}),
             }))  # fmt: skip
     write(tmp_path / "measured" / "all.jsonl.gz", made)
-    args = ("--planner", "search", "--planner", "own:Broken", "--alpha", "0.8", "--protocol", "loo")
+    args = ("--planner", "search", "--planner", "own:Broken", "--alpha", "0.8", "--protocol", "kfold")
     found = document(tmp_path, *args, "--limit", "2")["evaluations"]
     assert (found[0]["planner"], found[0]["valid"], found[0]["coverage"]) == ("search", 1.0, 1.0)
     assert found[0]["rows"][0]["regret"]["regret"] == 0.0
     assert (found[1]["planner"], found[1]["valid"], found[1]["failures"]) == ("broken", 0.0, {"RuntimeError": 2})
     done = catp(tmp_path, "--planner", "search", "--protocol", "prices")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "keep their prices" in done.stderr

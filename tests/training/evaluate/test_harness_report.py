@@ -24,10 +24,12 @@ def named(name: str) -> Evaluation:
 def test_rows_are_ranked_and_hold_their_figures() -> None:
     lines = table(FOUND).splitlines()
     assert lines[0].split() == ["planner", "a=0.5", "a=0.8", "hit", "hv", "valid", "covered", "over", "ms", "USD"]
-    assert [line.split()[0] for line in lines[1:7:2]] == ["cheapest", "random", "oracle*"]
-    row, cells = named("cheapest").rows, lines[1].split()
+    means = {one.planner: sum(row.regret.regret for row in one.rows) for one in FOUND}
+    assert means["random"] < means["cheapest"]
+    assert [line.split()[0] for line in lines[1:7:2]] == ["random", "cheapest", "oracle*"]
+    row, cells = named("cheapest").rows, lines[3].split()
     assert cells[1:3] == [f"{one.regret.regret:.3f}" for one in row]
-    assert lines[2].split() == [f"{one.regret.low:.2f}-{one.regret.high:.2f}" for one in row]
+    assert lines[4].split() == [f"{one.regret.low:.2f}-{one.regret.high:.2f}" for one in row]
     assert cells[3] == f"{row[1].regret.hit:.2f}"
     assert cells[4] == f"{named('cheapest').hv_ratio:.3f}"
     assert cells[5:7] == ["100.0%", "100.0%"]
@@ -40,7 +42,7 @@ def test_markdown_has_a_cell_for_every_column() -> None:
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + len(FOUND)
     found = named("random").rows[0].regret
-    assert f"{found.regret:.3f} [{found.low:.2f}, {found.high:.2f}]" in lines[3]
+    assert f"{found.regret:.3f} [{found.low:.2f}, {found.high:.2f}]" in lines[2]
     assert "oracle\\*" in lines[4]
 
 
@@ -67,7 +69,7 @@ def test_the_json_form_is_complete() -> None:
 def test_pictures_are_the_same_bytes_every_time(format: str) -> None:
     first = pareto_picture({"pages": FOUND, "again": FOUND}, format)
     assert first == pareto_picture({"pages": FOUND, "again": FOUND}, format)
-    assert first != pareto_picture({"pages": FOUND[1:], "again": FOUND}, format)
+    assert first != pareto_picture({"pages": FOUND[:2], "again": FOUND}, format)
     assert first.startswith(b"\x89PNG" if format == "png" else b"<?xml")
 
 
