@@ -12,7 +12,7 @@ import asyncio
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from catp.tools.bench.report import machine
 from catp.tools.catalogue import Catalogue
 from catp.training.bench.collect import Counted
+from catp.training.bench.families import FAMILIES, Family
 from catp.training.bench.finish import write_data
 from catp.training.bench.measure import Progress, measure, measured
 from catp.training.bench.tasks import generate, save_tasks, tasks_digest
@@ -50,6 +51,7 @@ def build(
     *,
     seed: int = 0,
     share: float = 1.0,
+    families: Sequence[Family] = FAMILIES,
     workers: int = 2,
     measuring: bool = True,
     progress: Progress | None = None,
@@ -62,6 +64,7 @@ def build(
         catalogue: Tools to run; those of the menus that are not in it are left out of the plans.
         seed: Decides tasks, menus and draws.
         share: Less than 1 makes a smaller benchmark, the first inputs of every family.
+        families: Only these.
         workers: Calls at once.
         measuring: False builds the tasks only.
         progress: Told after every task measured.
@@ -74,7 +77,7 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     before = _digests(out)
     stage("drawing tasks and making their inputs")
-    tasks = list(generate(seed, share=share))
+    tasks = list(generate(seed, families=families, share=share))
     save_tasks(out / "tasks.jsonl.gz", tasks)
     digests = {"tasks.jsonl.gz": tasks_digest(tasks)}
     if not measuring:

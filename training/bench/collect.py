@@ -79,13 +79,21 @@ class Collector:
         """Run the candidate plans of one task; their price scale is filled in by `catp.training.bench.finish`."""
         inputs = task.materialise()
         shelf = _Shelf(Counted())
-        tools = Catalogue([shelf.over(spec.backend, spec) for spec in self.catalogue], self.catalogue.profiles)
-        truths = truths_of(task)
+        tools, truths = self._remembering(shelf), truths_of(task)
         found: list[Trajectory] = []
         for number, (plan, drawn, offered) in enumerate(await self.candidates(task)):
             found.append(await self._run(task, number, plan, drawn, offered, inputs, tools, truths))
             shelf.counted.plans += 1
         return found, shelf.counted
+
+    async def run(self, task: Task, plan: LangPlan) -> Trajectory:
+        """Run one plan on a task's inputs, whoever wrote it."""
+        tools = self._remembering(_Shelf(Counted()))
+        return await self._run(task, 0, canonical_plan(plan, tools.view()), None, 1, task.materialise(), tools,
+                               truths_of(task))  # fmt: skip
+
+    def _remembering(self, shelf: "_Shelf") -> Catalogue:
+        return Catalogue([shelf.over(spec.backend, spec) for spec in self.catalogue], self.catalogue.profiles)
 
     async def candidates(self, task: Task) -> list[tuple[LangPlan, Drawn | None, int]]:
         """Return the plans to measure in canonical form, how each was drawn (None: by search), and how many were

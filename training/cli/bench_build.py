@@ -9,6 +9,7 @@ import typer
 
 from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emit_text, fail
+from catp.planlang.errors import nearest
 
 __all__ = ["build"]
 
@@ -21,6 +22,10 @@ def build(
     track: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="tasks, measured (with tasks) or sim; repeat. All if not set."),
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only these task families; repeat."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of tasks, menus and draws; the shipped data have 0.")] = 0,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Tool calls at once.")] = 2,
@@ -35,7 +40,7 @@ def build(
     found: dict[str, Any] = {}
     try:
         if tracks & {"tasks", "measured"}:
-            found["catp-bench"] = _bench(out / "catp-bench", seed, share, workers, "measured" in tracks)
+            found["catp-bench"] = _bench(out / "catp-bench", seed, share, family, workers, "measured" in tracks)
         if "sim" in tracks:
             found["catp-sim"] = _sim(out / "catp-sim", out / "catp-bench" / "measured")
     except OSError as error:
@@ -49,20 +54,27 @@ def build(
         emit_text("\n".join(f"{name}: {_words(about)}" for name, about in found.items()))
 
 
-def _bench(out: Path, seed: int, share: float, workers: int, measuring: bool) -> dict[str, Any]:
+def _bench(
+    out: Path, seed: int, share: float, named: list[str] | None, workers: int, measuring: bool
+) -> dict[str, Any]:
     from catp.tools.errors import ToolUnavailable
     from catp.training.bench.build import build as build_bench
+    from catp.training.bench.families import FAMILIES
     from catp.training.bench.joins import bench_catalogue
 
     console = console_err()
+    families = [family for family in FAMILIES if named is None or family.id in named]
+    if unknown := set(named or ()) - {family.id for family in families}:
+        hint = nearest(sorted(unknown)[0], [family.id for family in FAMILIES])
+        fail(f"unknown task family {sorted(unknown)[0]!r}", EXIT_USAGE, help=hint)
     try:
         catalogue = bench_catalogue()
     except ToolUnavailable as error:
         fail(str(error), EXIT_FAILED)
     with _shown() as progress:
         done = build_bench(
-            out, catalogue, seed=seed, share=share, workers=workers, measuring=measuring, progress=progress,
-            stage=lambda text: console.print(text, markup=False),
+            out, catalogue, seed=seed, share=share, families=families, workers=workers, measuring=measuring,
+            progress=progress, stage=lambda text: console.print(text, markup=False),
         )  # fmt: skip
     if done.changed:
         console.print(f"other content than before: {', '.join(done.changed)}", markup=False)

@@ -14,6 +14,7 @@ from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emi
 from catp.training.cli.counting import counting
 
 if TYPE_CHECKING:
+    from catp.training.bench.live import Live
     from catp.training.cli.bench_names import Contender
     from catp.training.data.trajectory import Trajectory
     from catp.training.evaluate import CandidateSet, Evaluation
@@ -46,6 +47,10 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Ask planners that plan freely about N inputs only.")
     ] = None,
+    run: Annotated[
+        bool,
+        typer.Option("--run", help="Really run a planner's plans that were not measured."),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the Pareto picture (.svg or .png).")] = None,
     out: Annotated[Path | None, typer.Option(metavar="JSON", help="Write all figures to this file.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
@@ -69,7 +74,7 @@ def evaluate(
         free = chosen not in _FREE_ONLY_CHOOSERS and requests.cover(part)
         with _progress() as progress:
             found[name] = [
-                _measured(one, part, chosen, alphas, seed, limit, requests, progress)
+                _measured(one, part, chosen, alphas, seed, limit, requests, run, progress)
                 for one in contenders(planner or [], chosen, with_search=free)
             ]
     everything = table_json([one for rows in found.values() for one in rows])
@@ -88,7 +93,7 @@ def evaluate(
 
 def _measured(
     one: "Contender", sets: Sequence["CandidateSet"], protocol: str, alphas: Sequence[float], seed: int,
-    limit: int | None, requests: "_Requests", progress: Callable[[str], None],
+    limit: int | None, requests: "_Requests", run: bool, progress: Callable[[str], None],
 ) -> "Evaluation":  # fmt: skip
     from catp.training.evaluate.harness import evaluate as evaluate_chooser
     from catp.training.evaluate.planning import evaluate_planner
@@ -98,7 +103,10 @@ def _measured(
             return evaluate_chooser(one.chooser, sets, alphas=alphas, protocol=protocol, seed=seed, progress=progress)
         assert one.planner is not None
         cases = requests.cases(_judged(sets, protocol, seed, limit))
-        return evaluate_planner(one.planner, cases, alphas=alphas, protocol=protocol, seed=seed, progress=progress)
+        live = requests.live() if run else None
+        return evaluate_planner(
+            one.planner, cases, alphas=alphas, protocol=protocol, seed=seed, measure=live, progress=progress
+        )
     except ImportError as error:
         fail(str(error), EXIT_FAILED)
     except ValueError as error:
@@ -131,6 +139,14 @@ class _Requests:
     def cover(self, sets: Sequence["CandidateSet"]) -> bool:
         """Whether there are requests for the sets."""
         return self._path.is_file() and bool(sets)
+
+    def live(self) -> "Live":
+        """Return what runs plans that were not measured."""
+        from catp.training.bench.joins import bench_catalogue
+        from catp.training.bench.live import Live
+        from catp.training.bench.tasks import load_tasks
+
+        return Live(load_tasks(self._path), bench_catalogue())
 
     def cases(self, sets: Sequence["CandidateSet"]) -> list["Case"]:
         """Return the cases; raise `ValueError` if a set has no task."""
