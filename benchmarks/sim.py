@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="trajectories per row")
     parser.add_argument("--tasks", type=int, default=3, help="tasks per size and shape")
     args = parser.parse_args()
-    result = {
+    result: dict[str, Any] = {
         "schema": "catp.benchmark/sim/1", "machine": platform.machine(), "python": platform.python_version(),
         "rates": rates(args.count), "oracle": oracle(args.tasks),
     }  # fmt: skip

