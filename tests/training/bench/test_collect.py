@@ -66,7 +66,7 @@ def test_prices_times_and_scores_add_up(name: str, collected: dict[str, tuple[li
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(took)
         graph.add_edges_from((edge[0], edge[1]) for edge in record.plan.edges if edge[0] in took)
-        longest = {node: 0.0 for node in graph}
+        longest = dict.fromkeys(graph, 0.0)
         for node in nx.topological_sort(graph):
             before = max((longest[parent] for parent in graph.predecessors(node)), default=0.0)
             longest[node] = before + took[node]
