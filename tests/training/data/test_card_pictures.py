@@ -50,8 +50,7 @@ def check(svg: bytes) -> None:
 def test_pictures_are_small_whole_and_the_same_each_time() -> None:
     sets = wide(60)
     first = drawn(sets)
-    assert tuple(first) == tuple(name for name in PICTURES if name in first)
-    assert set(first) == set(PICTURES) - {"conditions"}  # some tools are in no toolset
+    assert tuple(first) == PICTURES  # of a tool in no toolset it only matters that it comes first in no plan
     for svg in first.values():
         check(svg)
     assert drawn(sets) == first
