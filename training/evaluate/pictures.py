@@ -87,7 +87,7 @@ def _panel(axes: Any, title: str, found: Sequence[Evaluation], looks: Mapping[st
         loc="left",
         color=_INK,
     )
-    axes.set_xlabel(f"mean price per input, US dollars ({first.sets} inputs, {first.protocol})")
+    axes.set_xlabel(f"mean price per input, US dollars ({first.sets} inputs, protocol {first.protocol})")
     axes.set_ylabel("mean score")
     axes.grid(color="#e8eaed", lw=0.6)
     axes.set_axisbelow(True)
