@@ -34,7 +34,7 @@ class Family:
     wants: tuple[Want, ...]
     plan: PlanFunction
     side: Side = "train"
-    inputs_wanted: int = 108
+    inputs_wanted: int = 72
     chains: int = 4
     readers: int = 3
 
@@ -59,7 +59,7 @@ def _both(*whats: str) -> tuple[Want, ...]:
 
 
 def _page(id: str, *whats: str, optional: str = "", fix: bool = False, side: Side = "train", page: str = "page",
-          n: int = 24) -> Family:  # fmt: skip
+          n: int = 50) -> Family:  # fmt: skip
     inputs = {"page": page, **({"question": "question_page"} if "answer" in whats else {})}
     show = whats[0] == "clean"
     plan = plans.page_plan(*(whats[1:] if show else whats), optional=optional, fix=fix, show=show)
@@ -84,9 +84,9 @@ _PAGE_TEXT = plans.page_plan("text")
 
 FAMILIES: tuple[Family, ...] = (
     # one page, read and told about
-    _page("page-text", "text", n=40),
+    _page("page-text", "text", n=84),
     _page("page-text-fixed", "text", fix=True),
-    _page("page-language", "language", page="foreign_page", n=40),
+    _page("page-language", "language", page="foreign_page", n=84),
     _page("page-sentiment", "sentiment"),
     _page("page-entities", "entities", fix=True),
     _page("page-phrases", "phrases", side="val"),
@@ -102,26 +102,26 @@ FAMILIES: tuple[Family, ...] = (
     _page("page-four", "text", "language", "sentiment", "entities"),
     _page("page-clean-four", "clean", "text", "language", "phrases", side="test"),
     # joins
-    Family("page-careful", {"page": "page"}, _wants("page", "careful"), plans.careful_plan(), "train", 24, 3, 4),
+    Family("page-careful", {"page": "page"}, _wants("page", "careful"), plans.careful_plan(), "train", 48, 3, 4),
     Family("page-careful-language", {"page": "foreign_page"}, _wants("page", "careful", "language"),
-           plans.careful_plan("language"), "test", 20, 3, 4),
+           plans.careful_plan("language"), "test", 40, 3, 4),
     Family("pages-match", {"page": "page", "other": "page_again"}, _both("P", "match"), plans.two_pages_plan("match"),
-           "train", 20, 3, 3),
+           "train", 40, 3, 3),
     Family("pages-combined", {"page": "page", "other": "page"}, _both("P", "combined", "phrases"),
-           plans.two_pages_plan("combined", "phrases"), "train", 18, 3, 3),
+           plans.two_pages_plan("combined", "phrases"), "train", 36, 3, 3),
     Family("pages-digest", {"page": "page", "other": "page"}, _both("P", "summary", "phrases"),
-           plans.two_pages_plan("summary", "phrases"), "test", 16, 3, 3),
+           plans.two_pages_plan("summary", "phrases"), "test", 32, 3, 3),
     Family("page-asked-on-paper", {"page": "page", "note": "note"}, (Want("answer", ("page", "note")),),
-           plans.asked_on_paper_plan, "train", 20, 3, 3),
+           plans.asked_on_paper_plan, "train", 40, 3, 3),
     Family("page-text-match", {"page": "page", "text": "text_again"}, (Want("match", ("page", "text")),),
-           plans.page_or_text_match_plan, "val", 24, 4, 3),
+           plans.page_or_text_match_plan, "val", 48, 4, 3),
     # lists of pages
     Family("pages-text", {"pages": "pages"}, _wants("pages", "text", many=True), plans.pages_plan("text"), "train",
-           16, 3, 3),
+           32, 3, 3),
     Family("pages-languages", {"pages": "foreign_pages"}, _wants("pages", "language", many=True),
-           plans.pages_plan("language"), "train", 16, 3, 3),
+           plans.pages_plan("language"), "train", 32, 3, 3),
     Family("pages-tally", {"pages": "mood_pages"}, _wants("pages", "tally", many=True), plans.pages_plan("tally"),
-           "test", 12, 3, 3),
+           "test", 28, 3, 3),
     # one text
     _text("text-language", "language", text="any_language"),
     _text("text-sentiment", "sentiment", text="review"),
@@ -152,19 +152,19 @@ FAMILIES: tuple[Family, ...] = (
     _photo("photo-clean-stats", "clean", optional="stats", side="test"),
     _photo("people-faces-clean", "faces", "clean", source="people", name="people", side="test"),
     _photo("label-codes-clean", "codes", optional="clean", source="label", name="label", side="val"),
-    Family("labels-codes", {"labels": "labels"}, _wants("labels", "codes", many=True), plans.labels_plan, "train", 80),
+    Family("labels-codes", {"labels": "labels"}, _wants("labels", "codes", many=True), plans.labels_plan, "train", 60),
     # several inputs side by side
     Family("photo-and-page", {"photo": "photo", "page": "page"}, (*_wants("photo", "clean"), *_wants("page", "text")),
-           plans.several(_ABOUT_PHOTO, _PAGE_TEXT), "train", 24, 4, 3),
+           plans.several(_ABOUT_PHOTO, _PAGE_TEXT), "train", 48, 4, 3),
     Family("photo-and-text", {"photo": "photo", "text": "review"},
            (*_wants("photo", "clean"), *_wants("text", "sentiment")),
-           plans.several(_ABOUT_PHOTO, plans.text_plan("sentiment")), "test", 90),
+           plans.several(_ABOUT_PHOTO, plans.text_plan("sentiment")), "test", 72),
     Family("label-and-page", {"label": "label", "page": "foreign_page"},
            (*_wants("label", "codes"), *_wants("page", "text", "language")),
-           plans.several(plans.photo_plan("codes", source="label"), plans.page_plan("text", "language")), "train", 20),
+           plans.several(plans.photo_plan("codes", source="label"), plans.page_plan("text", "language")), "train", 40),
     Family("all-four", {"page": "page", "label": "label", "people": "people", "text": "review"},
            (*_wants("page", "text"), *_wants("label", "codes"), *_wants("people", "faces"),
             *_wants("text", "sentiment")),
            plans.several(_PAGE_TEXT, plans.photo_plan("codes", source="label"),
-                         plans.photo_plan("faces", source="people"), plans.text_plan("sentiment")), "test", 20),
+                         plans.photo_plan("faces", source="people"), plans.text_plan("sentiment")), "test", 40),
 )  # fmt: skip

@@ -8,8 +8,9 @@ import hashlib
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,17 @@ from catp.tools.catalogue import Catalogue
 from catp.training.bench.lines import write_lines
 from catp.training.bench.record import TOOLSET
 from catp.training.data.toolset import Toolset
-from catp.training.data.trajectory import Objective, ToolsetRef, Trajectory, nano
+from catp.training.data.trajectory import Event, Objective, ToolsetRef, Trajectory, nano
 
-__all__ = ["content_digest", "price_tables", "scaled", "scales", "write_data"]
+__all__ = ["content_digest", "price_tables", "scaled", "scales", "with_shared", "write_data"]
 
 HELD_OUT_TOOLS = ("ocr_rapid_lines", "denoise_dct", "deblur_tv", "language_fasttext", "phrases_textrank")
 """Tools that "held-out tools" takes out of training: each has rivals, and is sometimes the best."""
 
 _TABLES = {"train": 4, "test": 2}
 _LOWEST, _HIGHEST = 0.2, 5.0
-_MEASURED = ("cpu_ms", "cpu_mem_mb", "start_ms", "end_ms", "price_usd")
-"""What two measurements of the same call do not agree on."""
+_MEASURED = ("cpu_ms", "cpu_mem_mb", "start_ms", "end_ms", "price_usd", "shared")
+"""What two measurements of the same call do not agree on, and what is told from it."""
 
 
 def scales(records: Iterable[Trajectory]) -> dict[str, Money]:
@@ -60,7 +61,8 @@ def write_data(records: Iterable[Trajectory], catalogue: Catalogue, out: Path, *
     `records` come candidate set by candidate set, the first of each being the first draw of the behaviour mixture: it
     is what a system that tries one plan per input would have logged. Returns content digests by file.
     """
-    found = list(records)
+    sets = groupby(records, key=lambda record: record.candidate_set)
+    found = [record for _, group in sets for record in with_shared(list(group))]
     toolset = Toolset.of(catalogue, TOOLSET)
     toolset.save(out / "toolset.json")
     known = scales(found)
@@ -77,6 +79,26 @@ def write_data(records: Iterable[Trajectory], catalogue: Catalogue, out: Path, *
     _write(out / "prices.json", {"schema": "catp.prices/1", "seed": seed, **tables})
     _write(out / "splits.json", _splits(found))
     return digests
+
+
+def with_shared(records: Sequence[Trajectory]) -> list[Trajectory]:
+    """Return the records of one set with `shared` on every call that several of its plans used.
+
+    One call is told from another by its measurements: CPU time to the microsecond, memory and price.
+    """
+    users: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for record in records:
+        for event in record.events:
+            users[_measurement(event)].add(record.trajectory_id)
+
+    def marked(event: Event) -> Event:
+        return event.model_copy(update={"shared": True}) if len(users[_measurement(event)]) > 1 else event
+
+    return [record.model_copy(update={"events": [marked(event) for event in record.events]}) for record in records]
+
+
+def _measurement(event: Event) -> tuple[Any, ...]:
+    return event.tool, event.cpu_ms, event.cpu_mem_mb, event.price_usd
 
 
 def _logged(record: Trajectory) -> Trajectory:

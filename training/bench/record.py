@@ -57,7 +57,7 @@ class Ran:
 def record(task: Task, number: int, ran: Ran) -> Trajectory:
     """Return the trajectory of one run; `objective.price_scale_usd` is filled in when all are collected."""
     events = _timed(ran)
-    price = sum((event.price_usd for event in events if event.price_usd is not None), Decimal(0))
+    prices = [event.price_usd for event in events if event.price_usd is not None]
     serial = sum(event.end_ms - event.start_ms for event in events)
     kinds = {want.kind.metric for want in task.wants}
     return Trajectory(
@@ -75,7 +75,7 @@ def record(task: Task, number: int, ran: Ran) -> Trajectory:
             status=_STATUS[ran.outcome.status],  # type: ignore[arg-type]  # a run that has ended
             score=score_of(task, ran.parts),
             metric=kinds.pop() if len(kinds) == 1 else "mean",
-            price_usd=price,
+            price_usd=sum(prices, Decimal(0)) if len(prices) == len(events) else None,
             latency_ms=round(max((event.end_ms for event in events), default=0.0), 3),
             serial_ms=round(serial, 3),
             quality_parts=dict(ran.parts),
