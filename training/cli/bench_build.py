@@ -1,5 +1,6 @@
 """`catp bench build`: make CATP-Bench (measured) and catp-sim (simulated) again from their seeds."""
 
+import importlib.resources
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,10 @@ from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emit_text, fail
 from catp.planlang.errors import nearest
 
-__all__ = ["build"]
+__all__ = ["SHIPPED", "build"]
+
+SHIPPED = Path(str(importlib.resources.files("catp"))) / "datasets"
+"""The data sets that come with the product."""
 
 
 def build(
@@ -42,7 +46,8 @@ def build(
         if tracks & {"tasks", "measured"}:
             found["catp-bench"] = _bench(out / "catp-bench", seed, share, family, workers, "measured" in tracks)
         if "sim" in tracks:
-            found["catp-sim"] = _sim(out / "catp-sim", out / "catp-bench" / "measured")
+            measured = out / "catp-bench" / "measured" if "measured" in tracks else None
+            found["catp-sim"] = _sim(out / "catp-sim", measured)
     except OSError as error:
         fail(f"cannot write {error.filename or str(out)!r}: {error.strerror or error}", EXIT_FAILED,
              help="what was measured is kept; the same command goes on")  # fmt: skip
@@ -102,15 +107,14 @@ def _shown() -> Iterator[Callable[[int, int, str], None]]:
         yield lambda done, total, family: bar.update(task, completed=done, total=total, description=family)
 
 
-def _sim(out: Path, measured: Path) -> dict[str, Any]:
+def _sim(out: Path, measured: Path | None) -> dict[str, Any]:
+    """Fit the simulator to what was measured just now, or use the figures that ship with the product."""
     from catp.training.sim.build import build as build_sim
 
     console = console_err()
-    digests = build_sim(
-        out, measured=measured if measured.is_dir() else None,
-        progress=lambda text: console.print(text, markup=False),
-    )  # fmt: skip
-    return {"folder": str(out), "files": len(digests)}
+    fitted = None if measured is not None else SHIPPED / "catp-sim" / "calibration.json"
+    digests = build_sim(out, measured=measured, fitted=fitted, progress=lambda text: console.print(text, markup=False))
+    return {"folder": str(out), "files": len(digests["sha256"])}
 
 
 def _words(about: dict[str, Any]) -> str:

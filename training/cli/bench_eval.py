@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emi
 from catp.training.cli.counting import counting
 
 if TYPE_CHECKING:
+    from catp.training.baselines.chooser import Prices
     from catp.training.bench.live import Live
     from catp.training.cli.bench_names import Contender
     from catp.training.data.trajectory import Trajectory
@@ -100,7 +101,10 @@ def _measured(
 
     try:
         if one.chooser is not None:
-            return evaluate_chooser(one.chooser, sets, alphas=alphas, protocol=protocol, seed=seed, progress=progress)
+            return evaluate_chooser(
+                one.chooser, sets, alphas=alphas, protocol=protocol, seed=seed, progress=progress,
+                tools=requests.held_out_tools(), tables=requests.held_out_prices(),
+            )  # fmt: skip
         assert one.planner is not None
         cases = requests.cases(_judged(sets, protocol, seed, limit))
         live = requests.live() if run else None
@@ -131,10 +135,27 @@ def _judged(sets: Sequence["CandidateSet"], protocol: str, seed: int, limit: int
 
 
 class _Requests:
-    """What planners are asked: the tasks beside CATP-Bench's trajectories, and the tools that were on offer."""
+    """What lies beside CATP-Bench's trajectories: the tasks that planners are asked, tools and prices held out."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = (folder if folder.is_dir() else folder.parent).parent / "tasks.jsonl.gz"
+        self._folder = (folder if folder.is_dir() else folder.parent).parent
+        self._path = self._folder / "tasks.jsonl.gz"
+
+    def held_out_tools(self) -> list[list[str]] | None:
+        """Return the tools that the data set holds out, as one group; None if it does not say."""
+        data = self._json("splits.json")
+        return [data["tools"]["held_out"]] if data is not None else None
+
+    def held_out_prices(self) -> "list[Prices] | None":
+        """Return the price lists that the data set holds out; None if there are none."""
+        from catp.training.baselines.chooser import Prices
+
+        data = self._json("prices.json")
+        return [Prices(table["factors"]) for table in data["test"]] if data is not None else None
+
+    def _json(self, name: str) -> Any:
+        path = self._folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def cover(self, sets: Sequence["CandidateSet"]) -> bool:
         """Whether there are requests for the sets."""

@@ -59,7 +59,7 @@ class Plot:
 
 def build(
     out: Path, seed: int = 1, *, inputs: int = 4_000, worlds: int = 40, measured: Path | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    fitted: Path | None = None, progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the data set; return what `digests.json` holds.
 
@@ -69,10 +69,12 @@ def build(
         inputs: Requests in all; two fifths get candidate sets.
         worlds: Worlds in all, from 5 to 500 tools.
         measured: A folder of measured trajectories to calibrate on; by default the zoo's shipped profiles.
+        fitted: A `calibration.json` of an earlier build to use as it is; nothing is fitted then.
         progress: Called with a line per step.
     """
-    calls, source = measured_calls(measured)
-    calibration = fit_calls(calls, source=source)
+    calls, source = ([], "") if fitted is not None else measured_calls(measured)
+    kept = fitted.read_bytes() if fitted is not None else None  # `fitted` may lie where this build writes its own
+    calibration = Calibration.load(fitted) if fitted is not None else fit_calls(calls, source=source)
     plots = shipped_worlds(seed, worlds, calibration)
     (out / "toolsets").mkdir(parents=True, exist_ok=True)
     toolsets: dict[str, Toolset] = {}
@@ -84,7 +86,7 @@ def build(
     files: list[Path] = []
     rng = np.random.default_rng([seed, 9])
     # like is compared with like: plans of candidate sets with such plans, single calls with single calls
-    simulated = [] if measured is not None else [c for p in plots for c in tool_calls(p.world, rng)]
+    simulated = [] if measured or fitted else [c for p in plots for c in tool_calls(p.world, rng)]
     for kind, portion in (("logged", 0.6), ("sets", 0.4)):
         (out / kind).mkdir(exist_ok=True)
         for split in ("train", "val", "test", "prices"):
@@ -98,7 +100,10 @@ def build(
                 simulated = calls_of(records, toolsets)
             files.append(out / kind / f"{split}.jsonl.gz")
             progress(f"{kind}/{split}: {write(files[-1], records)} records")
-    calibration.save(out / "calibration.json", goodness(calls, simulated))
+    if kept is None:
+        calibration.save(out / "calibration.json", goodness(calls, simulated))
+    else:
+        (out / "calibration.json").write_bytes(kept)
     _write_json(out / "worlds.json", _worlds(plots, seed, inputs))
     return _digests(out)
 
