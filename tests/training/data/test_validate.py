@@ -112,14 +112,15 @@ def test_a_truncated_gzip_tells_where_it_ends(folder: Path) -> None:
     ("name", "data"),
     [
         ("a.jsonl.gz", b"not gzip at all, just text"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n')[:-6] + b"\0" * 6),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n', mtime=0)[:-6] + b"\0" * 6),
         ("a.parquet", b"PAR1 and no more"),
         ("a.parquet", b""),
         ("a.jsonl", b""),
         ("a.jsonl", b"\n\n \n"),
-        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
         ("a.csv", b"id,score\n"),
     ],
+    ids=["no gzip", "gzip without an end", "only a mark", "empty Parquet", "empty", "blank", "empty gzip", "csv"],
 )
 def test_files_that_are_none_are_findings(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
