@@ -19,7 +19,34 @@ def result(name: str) -> Any:
 
 
 def rows() -> list[tuple[str, str, str]]:
-    return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows()]
+    return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows(), *planner_rows()]
+
+
+def planner_rows() -> list[tuple[str, str, str]]:
+    bench, pool = result("catp_bench"), result("opencatp")
+    by_name = {one["planner"]: one for one in bench["protocols"]["split"]}
+    known = {one["planner"]: one for one in bench["protocols"]["inputs"]}
+
+    def regret(one: Any, alpha: float = 0.8) -> str:
+        row = next(row for row in one["rows"] if row["alpha"] == alpha)
+        return f"{row['regret']['regret']:.2f}"
+
+    shown = ("cheapest", "accurate", "ridge", "gbm", "search", "random")
+    held_out = "; ".join(f"{name} {regret(by_name[name])}" for name in shown if name in by_name)
+    agree = [row["agrees"] for table in pool["pools"].values() for row in table["table"]]
+    return [
+        (
+            f"CATP-Bench, {bench['inputs']:,} inputs, {bench['plans']:,} plans run: regret at alpha 0.8, held-out tasks",
+            held_out,
+            "0 is the best measured plan, 1 the worst",
+        ),
+        (
+            "the same, new inputs of known tasks: best fixed plan of each task / in hindsight / quality model",
+            f"{regret(known['fixed'])} / {regret(known['fixed-hindsight'])} / {regret(known['gbm'])}",
+            f"table of plans {regret(known['table'])}",
+        ),
+        ("baselines on OpenCATP's pool as published with it", f"{sum(agree)} of {len(agree)} agree", ""),
+    ]
 
 
 def executor_rows() -> list[tuple[str, str, str]]:

@@ -20,7 +20,8 @@ class Across:
         self._ids: dict[str, str] = {}
         self._sides: dict[tuple[str, str], tuple[str, str]] = {}
         self._sets: dict[str, tuple[str, str, str | None]] = {}
-        self._current: str | None = None
+        self._begun: dict[tuple[str, str], str] = {}
+        self._current: tuple[str, str] | None = None
 
     def see(self, place: str, record: Trajectory) -> Iterator[Problem]:
         """Take the next record, which stands at `place`, and yield what does not go with those before."""
@@ -33,12 +34,13 @@ class Across:
 
     def _set(self, place: str, record: Trajectory) -> Iterator[Problem]:
         key, text = record.candidate_set, record.request.text
-        new = key not in self._sets
-        first, group, words = self._sets.setdefault(key, (place, record.group, text))
-        if key != self._current and not new:
-            why = f"the set begins at {first} and other sets stand between"
+        part = (record.dataset, key)  # two data sets may tell of one input, as a log and a set of alternatives do
+        begun = self._begun.setdefault(part, place)
+        if part != self._current and begun != place:
+            why = f"the set begins at {begun} and other sets stand between"
             yield Problem("set", "candidate_set", shown(key), why, "sort the file by candidate_set")
-        self._current = key
+        self._current = part
+        first, group, words = self._sets.setdefault(key, (place, record.group, text))
         if record.group != group:
             why = f"the set's first record, {first}, has {group!r}"
             yield Problem("set", "group", shown(record.group), why, "an input belongs to one task")
