@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from catp.training.data.problems import Problem, shown
-from catp.training.data.rules_graph import Offer
+from catp.training.data.rules_text import Offer
 from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Trajectory
 

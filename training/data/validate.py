@@ -17,7 +17,8 @@ from catp.training.data.files import data_files, lines
 from catp.training.data.problems import DataError, Problem, explain
 from catp.training.data.rules import record_problems
 from catp.training.data.rules_file import Across
-from catp.training.data.rules_graph import graph_problems, order_of, plan_text
+from catp.training.data.rules_graph import graph_problems, order_of
+from catp.training.data.rules_text import plan_text
 from catp.training.data.toolset_files import Toolsets
 from catp.training.data.trajectory import Trajectory
 

@@ -25,9 +25,11 @@ from catp.training.data.files import read, write
 from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Policy, Split, SplitName, ToolsetRef, Trajectory
 from catp.training.sim.behaviour import Pool
-from catp.training.sim.calibrate import Calibration, Call, calls_of, fit_calls, goodness
+from catp.training.sim.calibrate import Calibration, fit_calls
+from catp.training.sim.calls import Call, calls_of
 from catp.training.sim.defaults import profile_calls, tool_calls
 from catp.training.sim.families import tasks
+from catp.training.sim.goodness import goodness
 from catp.training.sim.run import Simulation, toolset_id
 from catp.training.sim.task import Case, Task
 from catp.training.sim.world import World

@@ -10,59 +10,27 @@ Capabilities differ in level and spread together (reading a page is dear and its
 language costs next to nothing whoever does it). So every simulated capability takes after a measured one of its kind,
 `CapabilityFit`, drawn at random and varied a little; nothing is averaged over capabilities.
 
-`summary(calls)` measures the same quantities on measured and on simulated calls: `goodness` puts them side by side.
+`catp.training.sim.goodness` measures the same quantities on measured and on simulated calls.
 """
 
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from catp.training.data.toolset import Toolset
-from catp.training.data.trajectory import Trajectory, nano
+from catp.training.data.trajectory import Trajectory
 from catp.training.evaluate.candidates import Floats
+from catp.training.sim.calls import Call, Kind, calls_of, grouped, mean_known, median_log, rivals_of
 
-__all__ = [
-    "SCHEMA",
-    "Calibration",
-    "Call",
-    "CapabilityFit",
-    "Kind",
-    "calls_of",
-    "fit",
-    "fit_calls",
-    "goodness",
-    "kind_of",
-    "summary",
-]
+__all__ = ["SCHEMA", "Calibration", "CapabilityFit", "fit", "fit_calls"]
 
 SCHEMA = "catp.sim-calibration/1"
-_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _FEW = 3
-
-
-Kind: TypeAlias = Literal["restore", "read", "look", "label"]
-"""What a tool does: gives back its input's type, reads text, tells something of an image, or anything else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call: price in nano-USD, time, input size in units, its plan's score, and that less its set's mean."""
-
-    tool: str
-    capability: str
-    kind: Kind
-    price: float
-    ms: float
-    size: float
-    ok: bool = True
-    relative: float | None = None
-    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,39 +92,6 @@ class Calibration:
         path.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
 
 
-def calls_of(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None) -> list[Call]:
-    """Every priced call of some records, once for each set of candidates that shares it.
-
-    Capabilities come from `toolsets` by id, else from a tool's name up to its first `_`. The score of a call is by how
-    much its plan's score differs from the mean of its candidate set.
-    """
-    groups: dict[str, list[Trajectory]] = {}
-    for record in records:
-        groups.setdefault(record.candidate_set, []).append(record)
-    found: list[Call] = []
-    for group in groups.values():
-        scores = [r.outcome.score for r in group if r.outcome.score is not None]
-        mean = float(np.mean(scores)) if scores else 0.0
-        seen: set[tuple[Any, ...]] = set()
-        for record in group:
-            kinds = _known_tools(record, toolsets or {})
-            scope = f"{_toolset_id(record)}/" if len(toolsets or {}) > 1 else ""  # worlds use the same names
-            score = record.outcome.score
-            for event in record.events:
-                tool = event.tool or next(n.tool for n in record.plan.nodes if n.id == event.node)
-                key = (tool, event.price_usd, event.end_ms - event.start_ms)
-                if event.price_usd is None or event.status not in ("ok", "error") or (event.shared and key in seen):
-                    continue
-                seen.add(key)
-                relative = None if score is None or len(group) < 2 else score - mean
-                capability, kind = kinds.get(tool, (tool.partition("_")[0], "label"))
-                found.append(
-                    Call(scope + tool, scope + capability, kind, float(nano(event.price_usd)),
-                         event.end_ms - event.start_ms, _size(record), event.status == "ok", relative, score)
-                )  # fmt: skip
-    return found
-
-
 def fit(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = None, *, source: str) -> Calibration:
     """Fit all figures to measured records; raise `ValueError` if there are too few priced calls."""
     return fit_calls(calls_of(records, toolsets), source=source)
@@ -165,22 +100,23 @@ def fit(records: Iterable[Trajectory], toolsets: Mapping[str, Toolset] | None = 
 def fit_calls(calls: Sequence[Call], *, source: str, fallback: Calibration | None = None) -> Calibration:
     """Fit all figures to measured calls; what they leave open is taken from `fallback`, or is a plain default."""
     good = [call for call in calls if call.price > 0 and call.ms > 0]
-    tools = _by(good, lambda call: call.tool)
+    tools = grouped(good, lambda call: call.tool)
+    capabilities = grouped(good, lambda call: call.capability)
     if len(tools) < _FEW or len(good) < 10 * _FEW:
         raise ValueError(f"{source}: {len(good)} priced calls of {len(tools)} tools are too few to fit a simulator to")
     fee = _fee(good)
-    work = {tool: _median_log([_work(c, fee) / 1e9 for c in of]) for tool, of in tools.items()}
-    score = {tool: _mean([c.relative for c in of]) or 0.0 for tool, of in tools.items()}
-    slope, intercept, spread = _line(list(work.values()), [_median_log([c.ms for c in of]) for of in tools.values()])
+    work = {tool: median_log([_work(c, fee) / 1e9 for c in of]) for tool, of in tools.items()}
+    score = {tool: mean_known([c.relative for c in of]) or 0.0 for tool, of in tools.items()}
+    slope, intercept, spread = _line(list(work.values()), [median_log([c.ms for c in of]) for of in tools.values()])
     exponent, price_noise, time_noise = _noise(tools, fee)
-    rivals = _groups({call.tool: call.capability for call in good})
+    rivals = rivals_of({call.tool: call.capability for call in good})
     cheap = [work[t] - float(np.mean([work[r] for r in group])) for group in rivals for t in group]
     right = [score[t] - float(np.mean([score[r] for r in group])) for group in rivals for t in group]
     usual = (_sd(cheap) if len(cheap) >= _FEW else 0.8, _sd(right) if _sd(right) > 0 else 0.1)
     noisy = _score_noise(good)
     return Calibration(
         fee_usd=fee / 1e9,
-        capabilities=tuple(_capability(name, of, work, score, usual) for name, of in _by(good, _capability_of).items()),
+        capabilities=tuple(_capability(name, of, work, score, usual) for name, of in capabilities.items()),
         ms_slope=slope,
         ms_intercept=intercept,
         ms_spread=spread,
@@ -199,123 +135,13 @@ def _capability(
     name: str, calls: Sequence[Call], work: Mapping[str, float], score: Mapping[str, float], usual: tuple[float, float]
 ) -> CapabilityFit:
     tools = sorted({call.tool for call in calls})
-    found = _mean([call.score for call in calls])
+    found = mean_known([call.score for call in calls])
     return CapabilityFit(
         name, calls[0].kind, float(np.mean([work[t] for t in tools])),
         _sd([work[t] for t in tools]) if len(tools) > 1 else usual[0],
         0.75 if found is None else found,
         _sd([score[t] for t in tools]) if len(tools) > 1 else usual[1], len(tools),
     )  # fmt: skip
-
-
-def _capability_of(call: Call) -> str:
-    return call.capability
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def summary(calls: Sequence[Call], like: Sequence[Call] | None = None) -> dict[str, Any]:
-    """Quantiles of what calibration is about, over capabilities with rivals and over calls.
-
-    With `like`, capabilities and calls are weighted so that each kind counts for as much as it does there: a simulated
-    world has other shares of them than what was measured.
-    """
-    good = [call for call in calls if call.price > 0 and call.ms > 0]
-    tools = _by(good, lambda call: call.tool)
-    price = {tool: math.exp(_median_log([c.price for c in of])) for tool, of in tools.items()}
-    score = {tool: _mean([c.relative for c in of]) or 0.0 for tool, of in tools.items()}
-    kind = {call.tool: call.kind for call in good}
-    rivals = _groups({call.tool: call.capability for call in good})
-    of_group = _weights([kind[group[0]] for group in rivals], _kinds_of_rivals(like) if like else None)
-    of_call = _weights([call.kind for call in good], [call.kind for call in like] if like else None)
-    dearest = [math.log10(max(price[t] for t in group) / min(price[t] for t in group)) for group in rivals]
-    champion = [
-        math.log10(price[max(group, key=lambda t: score[t])] / min(price[t] for t in group)) for group in rivals
-    ]
-    spread = [max(score[t] for t in group) - min(score[t] for t in group) for group in rivals]
-    return {
-        "log10 price, dearest / cheapest rival": _quantiles(dearest, of_group),
-        "log10 price, best-scoring / cheapest rival": _quantiles(champion, of_group),
-        "log10 ms per USD": _quantiles([math.log10(call.ms / (call.price / 1e9)) for call in good], of_call),
-        "score, best - worst rival": _quantiles(spread, of_group),
-        "tools": len(tools),
-        "calls": len(good),
-    }
-
-
-def _kinds_of_rivals(calls: Sequence[Call]) -> list[Kind]:
-    kind = {call.tool: call.kind for call in calls}
-    return [kind[group[0]] for group in _groups({call.tool: call.capability for call in calls})]
-
-
-def _weights(kinds: Sequence[Kind], like: Sequence[Kind] | None) -> list[float]:
-    """A weight for each thing, so that kinds are shared as in `like`; a kind that is not there weighs nothing."""
-    if like is None:
-        return [1.0] * len(kinds)
-    have, want = Counter(kinds), Counter(like)
-    return [want[kind] / len(like) / have[kind] for kind in kinds]
-
-
-def kind_of(inputs: Sequence[str], output: str) -> Kind:
-    """Tell what a tool does by its types."""
-    if output in inputs:
-        return "restore"
-    if "image" not in inputs:
-        return "label"
-    return "read" if output in ("Reading", "text") else "look"
-
-
-def goodness(measured: Sequence[Call], simulated: Sequence[Call]) -> dict[str, Any]:
-    """Put measured and simulated quantiles side by side; `gap` is the mean absolute difference of the quantiles."""
-    left, right = summary(measured), summary(simulated, like=measured)
-    found: dict[str, Any] = {"levels": list(_LEVELS)}
-    for name, values in left.items():
-        if isinstance(values, list):
-            gaps = [abs(a - b) for a, b in zip(values, right[name], strict=False)]
-            gap = round(float(np.mean(gaps)), 3) if gaps else None
-            found[name] = {"measured": values, "simulated": right[name], "gap": gap}
-    found["tools"] = {"measured": left["tools"], "simulated": right["tools"]}
-    found["calls"] = {"measured": left["calls"], "simulated": right["calls"]}
-    return found
-
-
-def _by(calls: Iterable[Call], key: Callable[[Call], str]) -> dict[str, list[Call]]:
-    found: dict[str, list[Call]] = {}
-    for call in calls:
-        found.setdefault(key(call), []).append(call)
-    return dict(sorted(found.items()))
-
-
-def _groups(capability: Mapping[str, str]) -> list[list[str]]:
-    """The tools of every capability that has rivals."""
-    found: dict[str, list[str]] = {}
-    for tool, name in sorted(capability.items()):
-        found.setdefault(name, []).append(tool)
-    return [group for _, group in sorted(found.items()) if len(group) > 1]
-
-
-def _known_tools(record: Trajectory, toolsets: Mapping[str, Toolset]) -> dict[str, tuple[str, Kind]]:
-    """Capability and kind of each tool of the record's toolset."""
-    toolset = toolsets.get(_toolset_id(record))
-    return {
-        tool.name: (tool.capability, kind_of([p.type for p in tool.parameters], tool.output))
-        for tool in (toolset.tools if toolset is not None else [])
-    }
-
-
-def _toolset_id(record: Trajectory) -> str:
-    return record.toolset if isinstance(record.toolset, str) else record.toolset.id
-
-
-def _size(record: Trajectory) -> float:
-    return float(sum(item.units or 0 for item in record.request.inputs) or 1)
-
-
-def _median_log(values: Sequence[float]) -> float:
-    return float(np.median(np.log(np.array(values))))
 
 
 def _sd(values: Sequence[Any]) -> float:
@@ -371,7 +197,7 @@ def _score_noise(calls: Sequence[Call]) -> float | None:
     """The sd of scores about their set's mean that the tool does not explain; None if only means are known."""
     scored = [call for call in calls if call.relative is not None]
     rest: list[float] = []
-    for of in _by(scored, lambda call: call.tool).values():
+    for of in grouped(scored, lambda call: call.tool).values():
         mean = float(np.mean([call.relative for call in of]))
         rest += [call.relative - mean for call in of if call.relative is not None]
     return _robust_sd(np.array(rest)) if any(abs(value) > 1e-9 for value in rest) else None
@@ -379,10 +205,3 @@ def _score_noise(calls: Sequence[Call]) -> float | None:
 
 def _correlation(x: Sequence[Any], y: Sequence[Any]) -> float:
     return float(np.corrcoef(x, y)[0, 1]) if _sd(x) > 0 and _sd(y) > 0 else 0.0
-
-
-def _quantiles(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    if not values or sum(weights) <= 0:
-        return []
-    found = np.quantile(np.array(values), _LEVELS, weights=np.array(weights), method="inverted_cdf")
-    return [round(float(q), 3) for q in found]

@@ -13,7 +13,8 @@ from catp.tools.histogram import Histogram
 from catp.tools.price import total
 from catp.tools.profile import ProfileBook
 from catp.tools.usage import Usage
-from catp.training.sim.calibrate import Calibration, Call, kind_of
+from catp.training.sim.calibrate import Calibration
+from catp.training.sim.calls import Call, kind_of
 from catp.training.sim.tools import charged, measured_kind, noise
 
 if TYPE_CHECKING:

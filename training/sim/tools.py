@@ -23,7 +23,8 @@ import numpy as np
 from catp.planlang.money import Money
 from catp.planlang.types import Type
 from catp.training.evaluate.candidates import Floats
-from catp.training.sim.calibrate import Calibration, Kind
+from catp.training.sim.calibrate import Calibration
+from catp.training.sim.calls import Kind
 
 __all__ = [
     "FILE",

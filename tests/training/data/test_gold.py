@@ -16,9 +16,6 @@ from catp.training.data import gold, nestful, taskbench
 from catp.training.data.gold import GoldPlan
 from catp.training.data.graph import plan_graph, shape_of
 
-SHARED = Path(os.environ.get("CATP_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
-
-
 # --- the graph of a plan --------------------------------------------------------------------------------------------
 
 
@@ -156,10 +153,8 @@ def test_gold_plans_that_are_not_there(domain: Path) -> None:
     ("name", "tools", "links", "requests"),
     [("dailylifeapis", 40, 1560, 4320), ("huggingface", 23, 225, 7546), ("multimedia", 40, 449, 5584)],
 )
-def test_the_shared_taskbench_files(name: str, tools: int, links: int, requests: int) -> None:
-    folder = SHARED / "taskbench" / f"data_{name}"
-    if not folder.exists():
-        pytest.skip("no shared data here")
+def test_the_shared_taskbench_files(shared_taskbench: Path, name: str, tools: int, links: int, requests: int) -> None:
+    folder = shared_taskbench / f"data_{name}"
     found = taskbench.toolset(folder)
     view, graph = found.view(), taskbench.links(folder)
     assert (len(view), len(graph)) == (tools, links)

@@ -11,7 +11,8 @@ from catp.training.data import opencatp
 from catp.training.data.mdp import Encoder, Episode, PlanState, encode
 from catp.training.data.mdp_layout import Layout, Prices
 from catp.training.data.opencatp_tools import toolset
-from catp.training.data.rules_graph import Offer, graph_problems
+from catp.training.data.rules_graph import graph_problems
+from catp.training.data.rules_text import Offer
 from catp.training.data.trajectory import Event, Plan, PlanNode, Trajectory
 from tests.training.data.mdp_records import JOIN, MAP, SHORT, TOOLS, record
 

@@ -19,8 +19,6 @@ from catp.training.data.safe_pickle import UnsafePickle
 from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Trajectory
 
-SHARED = Path(os.environ.get("CATP_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
-
 
 @pytest.fixture
 def pool_class(monkeypatch: pytest.MonkeyPatch) -> type:
@@ -148,15 +146,12 @@ def test_a_plan_without_costs_has_no_events(tmp_path: Path, pool_class: type) ->
     assert first.outcome.price_usd is None
 
 
-def test_the_re_export_is_made_canonical() -> None:
-    path = SHARED / "opencatp" / "trajectories.jsonl.gz"
-    if not path.exists():
-        pytest.skip("no shared data here")
-    known = Toolset.load(path.with_name("toolset.json"))
+def test_the_re_export_is_made_canonical(shared_opencatp: Path) -> None:
+    known = Toolset.load(shared_opencatp.with_name("toolset.json"))
     assert known.sha256 == toolset().sha256  # made from upstream's figures, and equal to what the data came with
     kinds = {"image", "text"}
     count = 0
-    for record, raw in zip(read(path), files.read(path), strict=True):
+    for record, raw in zip(read(shared_opencatp), files.read(shared_opencatp), strict=True):
         count += 1
         assert record.toolset.sha256 == known.sha256  # type: ignore[union-attr]
         sinks = {node.id for node in record.plan.nodes} - {edge[0] for edge in record.plan.edges}
@@ -169,16 +164,15 @@ def test_the_re_export_is_made_canonical() -> None:
     assert count == 1977
 
 
-def test_upstreams_pools_and_the_re_export_agree() -> None:
+def test_upstreams_pools_and_the_re_export_agree(shared_opencatp: Path) -> None:
     """With CATP_OPENCATP_POOLS naming a folder with upstream's `*_plan_pool.pkl`."""
     folder = os.environ.get("CATP_OPENCATP_POOLS")
-    path = SHARED / "opencatp" / "trajectories.jsonl.gz"
-    if not folder or not path.exists():
+    if not folder:
         pytest.skip("upstream's pools are not here")
     pools = {r.trajectory_id: r for name in ("seq", "nonseq") for r in read(Path(folder) / f"{name}_plan_pool.pkl")}
     assert len(pools) == 1593 + 1030
     unsized = 0
-    for ours in read(path):
+    for ours in read(shared_opencatp):
         theirs = pools[ours.trajectory_id]
         for field in ("dataset", "group", "candidate_set", "toolset", "plan", "provenance"):
             assert getattr(ours, field) == getattr(theirs, field), field

@@ -12,14 +12,10 @@ from catp.training.evaluate import CandidateSet, evaluate
 QUICK = ("longest", "random", "frequent", "shortest", "cheapest", "oracle-price", "oracle-score", "oracle", "worst")
 POOLS = ("opencatp/seq", "opencatp/nonseq")
 
-_READ: dict[Path, Mapping[str, list[CandidateSet]]] = {}
 
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(shared_opencatp: Path) -> Mapping[str, list[CandidateSet]]:
-    if shared_opencatp not in _READ:
-        _READ[shared_opencatp] = pools(shared_opencatp)
-    return _READ[shared_opencatp]
+    return pools(shared_opencatp)
 
 
 @pytest.mark.parametrize("name", POOLS)

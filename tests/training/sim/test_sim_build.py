@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,10 @@ from catp.training.data.files import read
 from catp.training.data.toolset import Toolset
 from catp.training.data.validate import validate
 from catp.training.sim.build import HELD_OUT_TABLE, build
-from catp.training.sim.calibrate import Calibration, Call, calls_of, fit, fit_calls, goodness, summary
+from catp.training.sim.calibrate import Calibration, fit, fit_calls
+from catp.training.sim.calls import Call, calls_of
 from catp.training.sim.defaults import default_calibration, tool_calls
+from catp.training.sim.goodness import goodness, summary
 from catp.training.sim.world import World
 
 
@@ -140,13 +141,8 @@ def test_simulated_calls_resemble_those_that_the_simulator_was_fitted_to() -> No
     assert summary(first) == summary(first)
 
 
-def test_measured_records_can_be_fitted() -> None:
-    given = os.environ.get("CATP_SHARED_DATA")
-    folder = Path(given) if given else Path(__file__).resolve().parents[3].parent / "shared" / "data"
-    path = folder / "opencatp" / "trajectories.jsonl.gz"
-    if not path.is_file():
-        pytest.skip("the shared plan pool is not here")
-    records = list(read(path))
+def test_measured_records_can_be_fitted(shared_opencatp: Path) -> None:
+    records = list(read(shared_opencatp))
     fitted = fit(records, source="opencatp")
     assert fitted.calls == len(calls_of(records)) > 1_000
     assert 0.005 < math.exp(np.mean([c.level for c in fitted.capabilities])) < 0.1
