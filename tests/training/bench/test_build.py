@@ -19,7 +19,7 @@ from catp.training.data.files import read
 from catp.training.data.validate import validate
 from catp.training.evaluate.candidates import candidate_sets
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.xdist_group("bench-build")]
 
 FAMILY = ("text-summary", "photo-large")
 ARGUMENTS = ["bench", "build", "--track", "measured", "--share", "0.03", *(f"--family={name}" for name in FAMILY)]

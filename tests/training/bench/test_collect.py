@@ -23,7 +23,7 @@ from catp.training.bench.tasks import Task, generate
 from catp.training.data.canonical import canonical_plan
 from catp.training.data.trajectory import Trajectory
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.xdist_group("bench-collect")]
 
 NAMES = ("text-language-mood", "photo-clean", "texts-tally")
 

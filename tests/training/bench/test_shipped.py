@@ -16,6 +16,8 @@ from catp.training.evaluate import evaluate
 from catp.training.evaluate.candidates import CandidateSet, candidate_sets
 from catp.training.evaluate.regret import best_of, regret
 
+pytestmark = pytest.mark.xdist_group("bench-shipped")
+
 DATASETS = Path(str(files("catp"))) / "datasets"
 BENCH = DATASETS / "catp-bench"
 

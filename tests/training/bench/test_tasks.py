@@ -13,7 +13,7 @@ from catp.training.bench.recipes import PHOTOS, fingerprint, make
 from catp.training.bench.scoring import METRICS
 from catp.training.bench.tasks import Task, generate, load_tasks, save_tasks, tasks_digest
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.xdist_group("bench-tasks")]
 
 
 @pytest.fixture(scope="module")

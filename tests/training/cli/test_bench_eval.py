@@ -25,6 +25,8 @@ from catp.training.data.trajectory import (
 )
 from tests.training.baselines.pages import SCALE, pages
 
+pytestmark = pytest.mark.xdist_group("bench-eval")
+
 OWN = """
 import numpy as np
 class First:

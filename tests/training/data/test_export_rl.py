@@ -14,6 +14,8 @@ from catp.training.data import d3rlpy_hdf5, minari
 from catp.training.data.trajectory import Trajectory
 from tests.training.data.mdp_records import JOIN, MAP, SHORT, TOOLS, record
 
+pytestmark = pytest.mark.xdist_group("export-rl")
+
 ALPHAS = (0.0, 0.5, 0.95)
 SIZES: dict[str, Any] = {"tools": 6, "slots": 8}
 RECORDS = [

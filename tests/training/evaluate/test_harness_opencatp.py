@@ -9,6 +9,8 @@ from benchmarks.opencatp import KNOWN_TASKS, SWEEPS, TABLE, agrees, pools, regre
 from catp.training.baselines import BASELINES
 from catp.training.evaluate import CandidateSet, evaluate
 
+pytestmark = pytest.mark.xdist_group("harness-opencatp")
+
 QUICK = ("longest", "random", "frequent", "shortest", "cheapest", "oracle-price", "oracle-score", "oracle", "worst")
 POOLS = ("opencatp/seq", "opencatp/nonseq")
 

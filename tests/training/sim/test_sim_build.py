@@ -19,6 +19,8 @@ from catp.training.sim.defaults import default_calibration, tool_calls
 from catp.training.sim.goodness import goodness, summary
 from catp.training.sim.world import World
 
+pytestmark = pytest.mark.xdist_group("sim-build")
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from catp.training.sim.streaming import stream
 from catp.training.sim.task import Case
 from catp.training.sim.world import World
 
+pytestmark = pytest.mark.xdist_group("sim-run")
+
 
 @pytest.fixture(scope="module")
 def records() -> list[Trajectory]:
