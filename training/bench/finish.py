@@ -1,7 +1,8 @@
 """From measured plans to the data set that ships: price scales, shards, one logged plan per input, tables, digests.
 
-The price scale of a family (the price that weighs as much as quality 1 at alpha 0.5) is the median, over its training
-inputs, of the price of the dearest candidate: who asks for such a task knows what the dear way costs.
+The price scale of a family (the price that weighs as much as quality 1 at alpha 0.5) is a share, the same for all
+families, of the median price of the dearest candidate over its training inputs. The share puts the interesting weights
+in the middle: at alpha 0.8 it is about as bad to buy always the cheapest plan as always the most accurate one.
 """
 
 import hashlib
@@ -28,6 +29,9 @@ __all__ = ["content_digest", "price_tables", "scaled", "scales", "with_shared", 
 HELD_OUT_TOOLS = ("ocr_rapid_lines", "denoise_dct", "deblur_tv", "language_fasttext", "phrases_textrank")
 """Tools that "held-out tools" takes out of training: each has rivals, and is sometimes the best."""
 
+SCALE_SHARE = 0.36
+"""Price scale over the price of the dearest candidate."""
+
 _TABLES = {"train": 4, "test": 2}
 _LOWEST, _HIGHEST = 0.2, 5.0
 _MEASURED = ("cpu_ms", "cpu_mem_mb", "start_ms", "end_ms", "price_usd", "shared")
@@ -44,7 +48,7 @@ def scales(records: Iterable[Trajectory]) -> dict[str, Money]:
             for table in [dearest, *([training] if record.split and record.split.inputs == "train" else [])]:
                 sets = table[record.group]
                 sets[record.candidate_set] = max(price, sets.get(record.candidate_set, 0))
-    return {group: Money(round(statistics.median((training.get(group) or sets).values())))
+    return {group: Money(round(SCALE_SHARE * statistics.median((training.get(group) or sets).values())))
             for group, sets in dearest.items()}  # fmt: skip
 
 
