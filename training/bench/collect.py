@@ -31,7 +31,7 @@ from catp.training.bench.families import FAMILIES, Family
 from catp.training.bench.grading import grade, truths_of
 from catp.training.bench.menus import Drawn, Menu, draw_plans, offer
 from catp.training.bench.record import Ran, record
-from catp.training.bench.tasks import Task
+from catp.training.bench.tasks import Task, WarmEstimator
 from catp.training.data.canonical import canonical_plan
 from catp.training.data.trajectory import Trajectory
 
@@ -73,6 +73,8 @@ class Collector:
         self.catalogue = catalogue
         self.seed = seed
         self._planner = SearchPlanner()
+        # priced as warm tools, whichever workers wait just now: a rebuild must draw the same plans
+        self._priced = self._remembering(_Shelf(Counted()))
         self._searched: dict[tuple[Any, ...], tuple[LangPlan, ...]] = {}
 
     async def collect(self, task: Task) -> tuple[list[Trajectory], Counted]:
@@ -105,7 +107,9 @@ class Collector:
         menu = offer(self._usable(slots), worst, random, chains=family.chains, readers=family.readers)
         size = int(np.prod([len(options) for options in menu.values()]))
         found: dict[str, tuple[LangPlan, Drawn | None, int]] = {}
-        for drawn in draw_plans(menu, self._price(task), random, most=int(random.integers(_MOST[0], _MOST[1] + 1))):
+        most = int(random.integers(_MOST[0], _MOST[1] + 1))
+        met = partial(slots_of, task.types, family.plan)
+        for drawn in draw_plans(menu, self._price(task), random, most=most, met=met):
             plan = canonical_plan(draft_plan(task.types, family.plan, drawn.choice), view)
             found.setdefault(digest(plan), (plan, drawn, size))
         for plan in await self._search(task):
@@ -121,7 +125,7 @@ class Collector:
         }  # fmt: skip
 
     def _price(self, task: Task) -> Callable[[Option], float]:
-        estimator = self.catalogue.estimator()
+        estimator = WarmEstimator(self.catalogue)
         units = max(given.units for given in task.inputs)
 
         def price(option: Option) -> float:
@@ -136,12 +140,13 @@ class Collector:
         return price
 
     async def _search(self, task: Task) -> tuple[LangPlan, ...]:
-        """The search planner's best plans at some alphas; tasks that look alike to it are planned once."""
+        """The search planner's best plans at some alphas for inputs of the usual size in these conditions."""
         key = (task.family, *(given.condition for given in task.inputs))
         if any(want.what == "careful" for want in task.wants):
             return ()  # readings made of readings have no end that the search could find in a reasonable time
         if key not in self._searched:
             request = task.request(self.catalogue, 0.8, _TYPICAL_SCALE, candidates=_FRONT)
+            request = replace(request, inputs={name: _typical(facts) for name, facts in request.inputs.items()})
             try:
                 proposal = await self._planner.plan(request)
             except PlanningFailed:
@@ -167,6 +172,12 @@ class Collector:
 
 def _utility(alpha: float, candidate: Candidate) -> float:
     return alpha * (candidate.quality or 0.0) - (1 - alpha) * (candidate.price.expected or 0) / _TYPICAL_SCALE
+
+
+def _typical(facts: ValueFacts) -> ValueFacts:
+    """The same input in the usual size: what is planned must not depend on which task of its kind comes first."""
+    image = "image" in str(facts.type)
+    return replace(facts, size=Size(50_000 if image else 200, 3 if facts.type.item is not None else 1))
 
 
 _FRONT = 40

@@ -82,9 +82,11 @@ class Draft:
 PlanFunction: TypeAlias = Callable[[Draft], None]
 
 
-def slots_of(inputs: Mapping[str, str], function: PlanFunction) -> dict[str, tuple[Option, ...]]:
-    """Return every slot of a family and what may fill it, in the order they are met."""
-    draft = Draft(inputs)
+def slots_of(
+    inputs: Mapping[str, str], function: PlanFunction, choice: Choice | None = None
+) -> dict[str, tuple[Option, ...]]:
+    """Return the slots that are met under a choice and what may fill them, in order; without one, all there are."""
+    draft = Draft(inputs, choice or {})
     function(draft)
     return draft.slots
 

@@ -10,7 +10,7 @@ policies, and the probability of every plan under the mixture is logged with it:
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,14 +79,29 @@ def _some_chains(
 
 
 def draw_plans(
-    menu: Menu, price: Callable[[Option], float], random: np.random.Generator, *, most: int, least: int = 4
+    menu: Menu,
+    price: Callable[[Option], float],
+    random: np.random.Generator,
+    *,
+    most: int,
+    least: int = 4,
+    met: Callable[[Choice], Collection[str]] | None = None,
 ) -> list[Drawn]:
     """Draw until `most` different choices are found, or all there are; the first is one honest draw of the mixture.
 
-    `price` ranks options: the expected price of the tools in it.
+    Args:
+        menu: What is offered.
+        price: Ranks options: the expected price of the tools in it.
+        random: Source of the draws.
+        most: How many.
+        least: At least so many, if there are.
+        met: The slots that a choice's plan really has; all by default. Below an output that is left out there are slots
+            without effect: choices that differ only there make one plan, whose probability is that of all of them.
     """
+    met = met or (lambda choice: menu)
     cheap = {slot: min(options, key=lambda option: (_cost(option, price), option)) for slot, options in menu.items()}
     dear = {slot: max(options, key=lambda option: (_cost(option, price), option)) for slot, options in menu.items()}
+    rules = {name: {slot: rule[slot] for slot in met(rule)} for name, rule in (("cheap", cheap), ("dear", dear))}
     size = math.prod(len(options) for options in menu.values())
     wanted = min(size, max(least, most))
     found: dict[tuple[Option, ...], Drawn] = {}
@@ -95,15 +110,17 @@ def draw_plans(
         choice = cheap if dice < CHEAP else dear if dice < CHEAP + DEAR else _uniform(menu, random)
         key = tuple(choice[slot] for slot in menu)
         if key not in found:
-            names = [name for name, rule in (("cheap", cheap), ("dear", dear)) if choice == rule]
-            found[key] = Drawn(choice, probability(menu, choice, cheap, dear), "+".join([*names, "uniform"]))
+            plan = {slot: choice[slot] for slot in met(choice)}
+            names = [name for name, rule in rules.items() if plan == rule]
+            chance = probability(menu, plan, rules["cheap"], rules["dear"])
+            found[key] = Drawn(choice, chance, "+".join([*names, "uniform"]))
     return list(found.values())
 
 
-def probability(menu: Menu, choice: Choice, cheap: Choice, dear: Choice) -> float:
-    """The probability that one draw of the mixture gives `choice`."""
-    even = math.prod(1 / len(options) for options in menu.values())
-    return CHEAP * (choice == cheap) + DEAR * (choice == dear) + UNIFORM * even
+def probability(menu: Menu, plan: Choice, cheap: Choice, dear: Choice) -> float:
+    """The probability that one draw of the mixture gives `plan`: what stands in each slot that it has."""
+    even = math.prod(1 / len(menu[slot]) for slot in plan)
+    return CHEAP * (plan == cheap) + DEAR * (plan == dear) + UNIFORM * even
 
 
 def _uniform(menu: Menu, random: np.random.Generator) -> dict[str, Option]:

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from catp.planlang.money import Money
-from catp.planlang.registry_view import Size, ValueFacts
+from catp.planlang.nodes import ToolName
+from catp.planlang.registry_view import CallEstimate, Size, ValueFacts
 from catp.planlang.types import parse_type
 from catp.planners.protocol import Objective, PlanRequest, Wanted
 from catp.tools.bench.damage import Random
@@ -31,8 +32,10 @@ from catp.training.bench.phrasing import Ask, phrase
 from catp.training.bench.recipes import Recipe, fingerprint, make
 from catp.training.bench.sources import SOURCES, Side
 
-__all__ = ["FOLDER", "LANGUAGES", "Given", "Task", "generate", "load_tasks", "save_tasks", "tasks_digest",
-           "tools_of"]  # fmt: skip
+__all__ = [
+    "FOLDER", "LANGUAGES", "Given", "Task", "WarmEstimator", "generate", "load_tasks", "save_tasks", "tasks_digest",
+    "tools_of",
+]  # fmt: skip
 
 FOLDER = "catp-bench"
 LANGUAGES = ("en",) * 12 + ("de", "fr", "es", "it")
@@ -40,6 +43,17 @@ LANGUAGES = ("en",) * 12 + ("de", "fr", "es", "it")
 
 _VAL, _TEST = 0.1, 0.2
 _PHRASING_TEST = 0.2
+
+
+class WarmEstimator:
+    """Predicts calls of tools that are loaded, as they are measured here, whatever is loaded at the moment."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._estimator = catalogue.estimator()
+
+    def estimate(self, tool: ToolName, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        """Predict one call without what starting its tool would take."""
+        return self._estimator.estimate(tool, args).without_startup()
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ class Task:
         catalogue = Catalogue([spec for spec in catalogue if spec.name in names], catalogue.profiles)
         facts = {given.name: given.facts for given in self.inputs}
         return PlanRequest(
-            self.text, facts, self.wanted, objective, catalogue.view(), catalogue.estimator(), candidates
+            self.text, facts, self.wanted, objective, catalogue.view(), WarmEstimator(catalogue), candidates
         )
 
     def to_json(self) -> dict[str, Any]:
