@@ -61,7 +61,7 @@ def test_words_are_taken_from_whichever_reading_has_them_right() -> None:
 
 
 @given(TEXTS, st.floats(0, 1), st.floats(0, 1))
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 def test_a_reading_voted_with_itself_or_with_nothing_is_itself(text: str, one: float, two: float) -> None:
     assert vote_words(Reading(text, one), Reading(text, two)).text == text
     if text:
@@ -70,7 +70,7 @@ def test_a_reading_voted_with_itself_or_with_nothing_is_itself(text: str, one: f
 
 
 @given(TEXTS, TEXTS)
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 def test_a_vote_invents_no_words(one: str, two: str) -> None:
     voted = vote_words(Reading(one, 0.5), Reading(two, 0.5)).text.split()
     assert set(voted) <= set(one.split()) | set(two.split())
@@ -104,7 +104,7 @@ def test_texts_are_joined_without_their_overlap() -> None:
 
 
 @given(st.integers(2, 6), st.integers(1, 5), st.booleans())
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 def test_parts_of_a_text_make_the_text_again(size: int, count: int, overlapping: bool) -> None:
     text = [f"w{place}" for place in range(size * count)]
     starts = range(0, len(text), size)
@@ -113,7 +113,7 @@ def test_parts_of_a_text_make_the_text_again(size: int, count: int, overlapping:
 
 
 @given(st.lists(st.sampled_from(["positive", "negative", "neutral"]), min_size=1, max_size=9))
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 def test_the_tally_is_the_majority(labels: list[str]) -> None:
     found = tally_labels(labels)
     most = max(labels.count(label) for label in labels)
