@@ -5,13 +5,13 @@ nice .venv/bin/python benchmarks/sim.py        # prints tables, writes benchmark
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from catp.tools.bench.report import machine
 from catp.training.sim.behaviour import price_scale
 from catp.training.sim.build import logged
 from catp.training.sim.families import tasks
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=3, help="tasks per size and shape")
     args = parser.parse_args()
     result: dict[str, Any] = {
-        "schema": "catp.benchmark/sim/1", "machine": platform.machine(), "python": platform.python_version(),
+        "schema": "catp.benchmark/sim/1", "machine": machine(),
         "rates": rates(args.count), "oracle": oracle(args.tasks),
     }  # fmt: skip
     for row in result["rates"]:

@@ -73,8 +73,6 @@ class Collector:
         self.catalogue = catalogue
         self.seed = seed
         self._planner = SearchPlanner()
-        # priced as warm tools, whichever workers wait just now: a rebuild must draw the same plans
-        self._priced = self._remembering(_Shelf(Counted()))
         self._searched: dict[tuple[Any, ...], tuple[LangPlan, ...]] = {}
 
     async def collect(self, task: Task) -> tuple[list[Trajectory], Counted]:
