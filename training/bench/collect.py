@@ -140,8 +140,9 @@ class Collector:
     async def _search(self, task: Task) -> tuple[LangPlan, ...]:
         """The search planner's best plans at some alphas for inputs of the usual size in these conditions."""
         key = (task.family, *(given.condition for given in task.inputs))
-        if any(want.what == "careful" for want in task.wants):
-            return ()  # readings made of readings have no end that the search could find in a reasonable time
+        slots = slots_of(task.types, _FAMILIES[task.family].plan)
+        if sum(options[0][:1] in _FIRST_READERS for options in slots.values()) > 1:
+            return ()  # the search is exact, and over two readings of pages it takes minutes
         if key not in self._searched:
             request = task.request(self.catalogue, 0.8, _TYPICAL_SCALE, candidates=_FRONT)
             request = replace(request, inputs={name: _typical(facts) for name, facts in request.inputs.items()})
@@ -180,6 +181,9 @@ def _typical(facts: ValueFacts) -> ValueFacts:
 
 _FRONT = 40
 """Candidates asked of the search planner: enough to find its best plan at every alpha among them."""
+
+_FIRST_READERS = (("ocr_gocr",), ("ocr_tesseract",))
+"""What slots of readers begin with."""
 
 _TYPICAL_SCALE = Money(5_000)
 """Price scale (nano-USD) for the search planner's candidates: about the price of reading a small page."""
