@@ -11,19 +11,17 @@ import asyncio
 import inspect
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from catp.planlang.digest import digest
-from catp.planlang.errors import PlanError
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
-from catp.planners.protocol import Candidate, NothingFits, Planner, PlanRequest
+from catp.planners.protocol import NothingFits, Planner, PlanRequest
 from catp.training.baselines.prices import StepPrices
-from catp.training.data.canonical import canonical_plan
+from catp.training.evaluate.answers import Answer, by_key, failure_of, place_of, plan_key
 from catp.training.evaluate.calibration import calibration
 from catp.training.evaluate.candidates import CandidateSet, Floats, Option
 from catp.training.evaluate.harness import BUDGET_ALPHA
@@ -32,7 +30,7 @@ from catp.training.evaluate.pareto import ALPHAS, Point, hv_ratio, ideal, oracle
 from catp.training.evaluate.regret import regret
 from catp.training.evaluate.result import AlphaRow, BudgetCheck, Evaluation, PriceError
 
-__all__ = ["Case", "Measure", "evaluate_planner", "plan_key"]
+__all__ = ["Case", "Measure", "evaluate_planner"]
 
 Measure: TypeAlias = Callable[[str, Plan], Option | Awaitable[Option | None] | None]
 """Runs a plan on the input of a set (by id) and returns what came out; None if it cannot be run."""
@@ -44,18 +42,6 @@ class Case:
 
     set: CandidateSet
     make_request: Callable[[float], PlanRequest]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a planner said once. Without `key`, `failure` says what went wrong."""
-
-    ms: float
-    key: str | None = None
-    plan: Plan | None = None
-    candidates: Mapping[str, Candidate] = field(default_factory=dict)
-    price: Money = Money(0)
-    failure: str | None = None
 
 
 def evaluate_planner(
@@ -97,23 +83,6 @@ def evaluate_planner(
     )
 
 
-def plan_key(plan: Plan, request: PlanRequest) -> str:
-    """Return the digest of the plan's canonical form, as `Option.plan` holds it.
-
-    Raises:
-        PlanError: the plan is not valid for the request's tools.
-        ValueError: it leaves out an output that is wanted.
-    """
-    missing = {want.name for want in request.wanted if not want.optional} - {output.name for output in plan.outputs}
-    if missing:
-        raise _OutputMissing(f"the plan has no output {', '.join(sorted(missing))}")
-    return digest(canonical_plan(plan, request.registry))
-
-
-class _OutputMissing(ValueError):
-    pass
-
-
 class _Session:
     def __init__(
         self, planner: Planner, cases: Sequence[Case], alphas: Sequence[float], factor: float, timeout_s: float,
@@ -121,8 +90,8 @@ class _Session:
     ) -> None:  # fmt: skip
         self.planner, self.cases, self.alphas, self.factor, self.timeout_s = planner, cases, alphas, factor, timeout_s
         self.progress = progress or (lambda _: None)
-        self.answers: dict[float, list[_Answer]] = {alpha: [] for alpha in alphas}
-        self.tight: list[tuple[Money, _Answer]] = []
+        self.answers: dict[float, list[Answer]] = {alpha: [] for alpha in alphas}
+        self.tight: list[tuple[Money, Answer]] = []
         self.sets = [case.set for case in cases]
 
     async def run(self, protocol: str, measure: Measure | None, seed: int, draws: int) -> Evaluation:
@@ -140,18 +109,18 @@ class _Session:
             await self._measure(measure)
         return self._summary(protocol, seed, draws)
 
-    async def _ask(self, request: PlanRequest) -> _Answer:
+    async def _ask(self, request: PlanRequest) -> Answer:
         begin = time.perf_counter()
         try:
             proposal = await asyncio.wait_for(self.planner.plan(request), self.timeout_s)
             ms = 1000 * (time.perf_counter() - begin)
             if not proposal.candidates:
-                return _Answer(ms, failure="no candidates")
+                return Answer(ms, failure="no candidates")
             best = proposal.candidates[0]
             key = plan_key(best.plan, request)
-            return _Answer(ms, key, best.plan, _by_key(proposal.candidates, request), proposal.price)
+            return Answer(ms, key, best.plan, by_key(proposal.candidates, request), proposal.price)
         except Exception as error:  # whatever a planner raises is its result, not ours
-            return _Answer(1000 * (time.perf_counter() - begin), failure=_named(error))
+            return Answer(1000 * (time.perf_counter() - begin), failure=failure_of(error))
 
     async def _measure(self, measure: Measure) -> None:
         """Run each plan that was not measured once, and add it to the options of its input."""
@@ -174,7 +143,7 @@ class _Session:
         rows = [row for alpha in self.alphas if (row := self._row(alpha, seed, draws)) is not None]
         asked = [answer for answers in self.answers.values() for answer in answers]
         valid = [answer for answer in asked if answer.key is not None]
-        covered = sum(_place(one, answer) is not None for answers in self.answers.values()
+        covered = sum(place_of(one, answer) is not None for answers in self.answers.values()
                       for one, answer in zip(self.sets, answers, strict=True))  # fmt: skip
         sweep = self._sweep()
         predicted = self._predicted()
@@ -210,7 +179,7 @@ class _Session:
     def _covered(self, alpha: float, among: Sequence[int]) -> tuple[list[CandidateSet], list[Floats]]:
         sets, weights = [], []
         for place in among:
-            one, chosen = self.sets[place], _place(self.sets[place], self.answers[alpha][place])
+            one, chosen = self.sets[place], place_of(self.sets[place], self.answers[alpha][place])
             if chosen is not None:
                 sets.append(one)
                 weights.append(np.eye(len(one))[chosen])
@@ -220,7 +189,7 @@ class _Session:
         """Points and hypervolume need the same inputs at every alpha: those that are covered throughout."""
         common = [
             place for place, one in enumerate(self.sets)
-            if len(one) >= 2 and all(_place(one, answers[place]) is not None for answers in self.answers.values())
+            if len(one) >= 2 and all(place_of(one, answers[place]) is not None for answers in self.answers.values())
         ]  # fmt: skip
         if not common:
             return _Sweep(notes=("no input is covered at every alpha: no points, no hypervolume",))
@@ -247,11 +216,11 @@ class _Session:
         return found
 
     def _budget(self) -> BudgetCheck:
-        refused = sum(answer.failure == _named(NothingFits("", "budget")) for _, answer in self.tight)
+        refused = sum(answer.failure == failure_of(NothingFits("", "budget")) for _, answer in self.tight)
         over = [
             one.options[place].price > budget
             for one, (budget, answer) in zip(self.sets, self.tight, strict=True)
-            if (place := _place(one, answer)) is not None
+            if (place := place_of(one, answer)) is not None
         ]
         violations = float(np.mean(over)) if over else None
         return BudgetCheck(BUDGET_ALPHA, self.factor, len(self.tight), refused, violations)
@@ -261,7 +230,7 @@ class _Session:
         pairs: dict[tuple[int, str], tuple[float, float, float]] = {}
         for answers in self.answers.values():
             for number, (one, answer) in enumerate(zip(self.sets, answers, strict=True)):
-                place = _place(one, answer)
+                place = place_of(one, answer)
                 if place is None or answer.key is None:
                     continue
                 price = answer.candidates[answer.key].price
@@ -284,30 +253,3 @@ class _Sweep:
     hv_ratio: float | None = None
     sparsity: float | None = None
     notes: Sequence[str] = ()
-
-
-def _place(one: CandidateSet, answer: _Answer) -> int | None:
-    """The option that an answer's plan is, None if it was not measured."""
-    if answer.key is None:
-        return None
-    return next((place for place, option in enumerate(one.options) if option.plan == answer.key), None)
-
-
-def _by_key(candidates: Sequence[Candidate], request: PlanRequest) -> dict[str, Candidate]:
-    """All valid candidates by key; the first of equals, and nothing of those that cannot run."""
-    found: dict[str, Candidate] = {}
-    for candidate in candidates:
-        try:
-            found.setdefault(plan_key(candidate.plan, request), candidate)
-        except ValueError:
-            continue
-    return found
-
-
-def _named(error: Exception) -> str:
-    """What to count a failure as: its class, with the limit that nothing fits."""
-    if isinstance(error, NothingFits):
-        return f"NothingFits ({error.limit})"
-    if isinstance(error, _OutputMissing):
-        return "output missing"
-    return "invalid plan" if isinstance(error, PlanError) else type(error).__name__

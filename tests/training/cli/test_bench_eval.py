@@ -154,7 +154,7 @@ def test_planners_that_plan_freely_are_asked_what_the_tasks_say(tmp_path: Path) 
     from catp.planners.search import SearchPlanner
     from catp.training.bench.joins import bench_catalogue
     from catp.training.bench.tasks import generate, save_tasks
-    from catp.training.evaluate.planning import plan_key
+    from catp.training.evaluate.answers import plan_key
 
     tasks = [task for task in generate(seed=0, share=0.01) if "image" not in str(task.types)][:2]
     save_tasks(tmp_path / "tasks.jsonl.gz", tasks)

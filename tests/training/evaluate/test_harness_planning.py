@@ -17,8 +17,9 @@ from catp.planlang.signatures import parse_registry
 from catp.planlang.types import Type
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal, Wanted
 from catp.planners.search import SearchPlanner
+from catp.training.evaluate.answers import plan_key
 from catp.training.evaluate.candidates import CandidateSet, Option, StepUse
-from catp.training.evaluate.planning import Case, evaluate_planner, plan_key
+from catp.training.evaluate.planning import Case, evaluate_planner
 from catp.training.evaluate.regret import regret
 
 SCALE = Money(1_000_000)
