@@ -36,7 +36,7 @@ def planner_rows() -> list[tuple[str, str, str]]:
     agree = [row["agrees"] for table in pool["pools"].values() for row in table["table"]]
     return [
         (
-            f"CATP-Bench, {bench['inputs']:,} inputs, {bench['plans']:,} plans run: regret at alpha 0.8, held-out tasks",
+            f"CATP-Bench, {bench['inputs']:,} inputs, {bench['plans']:,} plans run: regret at alpha 0.8 on new tasks",
             held_out,
             "0 is the best measured plan, 1 the worst",
         ),

@@ -76,6 +76,9 @@ def write_data(records: Iterable[Trajectory], catalogue: Catalogue, out: Path, *
         mine = [record for record in found if record.split is not None and record.split.name == side]
         first = [_logged(record) for record in mine if record.trajectory_id.endswith("-00")]
         for folder, chosen in (("measured", mine), ("logged", first)):
+            if not chosen:  # a part of the families may have none on a side
+                (out / folder / f"{side}.jsonl.gz").unlink(missing_ok=True)
+                continue
             (out / folder).mkdir(exist_ok=True)
             write_lines(out / folder / f"{side}.jsonl.gz", (record.to_line() for record in chosen))
             digests[f"{folder}/{side}.jsonl.gz"] = content_digest(chosen)
