@@ -46,7 +46,8 @@ def build(
         if tracks & {"tasks", "measured"}:
             found["catp-bench"] = _bench(out / "catp-bench", seed, share, family, workers, "measured" in tracks)
         if "sim" in tracks:
-            measured = out / "catp-bench" / "measured" if "measured" in tracks else None
+            whole = "measured" in tracks and share == 1 and not family  # a part has too few calls to fit a simulator to
+            measured = out / "catp-bench" / "measured" if whole else None
             found["catp-sim"] = _sim(out / "catp-sim", measured)
     except OSError as error:
         fail(f"cannot write {error.filename or str(out)!r}: {error.strerror or error}", EXIT_FAILED,
@@ -108,7 +109,7 @@ def _shown() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _sim(out: Path, measured: Path | None) -> dict[str, Any]:
-    """Fit the simulator to what was measured just now, or use the figures that ship with the product."""
+    """Fit the simulator to the whole benchmark, measured just now, or use the figures that ship with the product."""
     from catp.training.sim.build import build as build_sim
 
     console = console_err()

@@ -87,7 +87,7 @@ def evaluate(
         emit_json(everything.pop("schema"), everything)
         return
     for name, rows in found.items():
-        first = rows[0]
+        first = max(rows, key=lambda one: one.sets)  # --limit asks planners about fewer
         told = f"{first.sets} inputs of {first.groups} tasks, protocol {chosen}, normalised regret (95 % interval)"
         emit_text(f"{printable(name)}: {told}\n\n{table(rows, style='markdown' if markdown else 'text')}\n")
 

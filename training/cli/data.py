@@ -277,6 +277,9 @@ def _readable(path: Path | None) -> Iterator[None]:
     except ImportError as error:
         fail(str(error), EXIT_FAILED, help=None if "pip install" in str(error) else "pip install 'catp[train]'")
     except OSError as error:
+        folder = Path(error.filename or ".").parent  # of a hidden file, whose name says nothing to anybody
+        if isinstance(error, FileNotFoundError) and not folder.exists():
+            fail(f"there is no folder {folder}", EXIT_FAILED, help=f"mkdir -p {folder}")
         fail(
             f"{error.filename}: {error.strerror}" if error.filename else f"{place}{error.strerror or error}",
             EXIT_FAILED,

@@ -53,7 +53,9 @@ def shown(value: Any) -> str:
 def explain(error: ValidationError) -> Iterator[Problem]:
     """Turn pydantic's errors on a record into problems, one per field."""
     seen: set[str] = set()
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    foreign = [item for item in items if item["loc"] == ("schema",) and item["type"] != "missing"]
+    for item in foreign or items:  # of a record of another schema, the other fields say nothing
         loc, kind = item["loc"], item["type"]
         if loc[:1] == ("toolset",):  # a union: pydantic complains once per alternative
             if loc[1:2] == ("str",) and isinstance(item["input"], dict):
@@ -80,7 +82,7 @@ def _problem(loc: Sequence[int | str], field: str, kind: str, message: str, foun
     why = message.removeprefix("Value error, ")
     why = why[:1].lower() + why[1:]
     if loc == ("schema",):
-        return Problem("schema", field, shown(found), why, "this validator reads catp.trajectory/1; convert the file")
+        return Problem("schema", field, shown(found), why, "name files of trajectories only")
     return Problem("schema", field, shown(found), why, "write a value of the right type and range")
 
 

@@ -98,7 +98,7 @@ def _run(chooser: Chooser, fold: Fold, record: _Record, factor: float) -> None:
         shown = one if sees else one.hidden()
         begin = time.perf_counter()
         for number, (alpha, weights) in enumerate(record.weights.items()):
-            weights.append(chooser.choose(shown, alpha, fold.prices))
+            weights.append(_probabilities(chooser.choose(shown, alpha, fold.prices), one))
             if number == 0:  # later alphas may reuse what the first one worked out
                 record.seconds.append(time.perf_counter() - begin)
         guess = chooser.predict(shown)
@@ -106,6 +106,14 @@ def _run(chooser: Chooser, fold: Fold, record: _Record, factor: float) -> None:
         record.predicted.append(np.full(len(one), np.nan) if guess is None else guess)
         record.sets.append(one)
         _within_budget(chooser, one, estimates.price(shown, fold.prices), fold.prices, factor, record)
+
+
+def _probabilities(found: Floats, one: CandidateSet) -> Floats:
+    if np.shape(found) != (len(one),):
+        raise ValueError(
+            f"choose gave shape {np.shape(found)} for {one.id}; return {len(one)} probabilities, one per plan"
+        )
+    return found
 
 
 def _within_budget(

@@ -104,7 +104,10 @@ def _remarks(evaluations: Sequence[Evaluation], style: str) -> list[str]:
     found = []
     if any(one.sees_outcomes for one in evaluations):
         found.append(("\\*" if style == "markdown" else "*") + " sees the measured outcomes: a mark, not a rival")
+    most = max((one.sets for one in evaluations), default=0)
     for one in evaluations:
+        if one.sets < most:
+            found.append(f"{one.planner}: asked about {one.sets} of the {most} inputs; compare with care")
         if one.failures:
             told = ", ".join(f"{name} {count}" for name, count in one.failures.items())
             found.append(f"{one.planner}: no valid plan: {told}")
