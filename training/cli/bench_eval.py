@@ -115,6 +115,8 @@ def _measured(
         fail(str(error), EXIT_FAILED)
     except ValueError as error:
         fail(f"{one.name}: {error}", EXIT_USAGE)
+    except (Exception, SystemExit) as error:  # of a chooser that somebody wrote
+        fail(f"{one.name}: raised {type(error).__name__}: {error}", EXIT_FAILED, help="the chooser itself is at fault")
 
 
 def _judged(sets: Sequence["CandidateSet"], protocol: str, seed: int, limit: int | None) -> list["CandidateSet"]:

@@ -101,12 +101,20 @@ def ideal(sets: Sequence[CandidateSet]) -> Point:
     return Point(float(flat.worst(flat.prices).mean()), float(flat.best(flat.scores).mean()))
 
 
+FEWEST = 2
+
+
 def hv_ratio(sets: Sequence[CandidateSet], weights_by_alpha: Mapping[float, Weights]) -> float:
     """Return the policy's hypervolume over the oracle's at the same alphas.
 
+    The oracle is the best at each alpha, not in area: over few alphas a policy's area can be larger, so at least two
+    are asked for.
+
     Raises:
-        ValueError: as `points`; or there are no alphas, or the sets leave nothing to choose.
+        ValueError: as `points`; or there are fewer than two alphas, or the sets leave nothing to choose.
     """
+    if len(weights_by_alpha) < FEWEST:
+        raise ValueError(f"a ratio of areas needs at least {FEWEST} alphas, got {len(weights_by_alpha)}")
     against = reference(sets)
     best = hypervolume(oracle_points(sets, weights_by_alpha), against)
     if best <= 0:

@@ -119,7 +119,7 @@ class _Session:
             best = proposal.candidates[0]
             key = plan_key(best.plan, request)
             return Answer(ms, key, best.plan, by_key(proposal.candidates, request), proposal.price)
-        except Exception as error:  # whatever a planner raises is its result, not ours
+        except (Exception, SystemExit) as error:  # whatever a planner raises is its result, not ours
             return Answer(1000 * (time.perf_counter() - begin), failure=failure_of(error))
 
     async def _measure(self, measure: Measure) -> None:

@@ -154,15 +154,17 @@ def test_failures_are_counted_and_named() -> None:
                 )
             case 0.7:
                 raise KeyError("a bug of the planner")
+            case 0.8:
+                raise SystemExit(0)  # a planner may not end the evaluation, least of all with success
         return proposal(parse(PLANS["ocr"]), asked)
 
-    alphas = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    alphas = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     found = evaluate_planner(Scripted(answer), CASES, alphas=alphas)
     assert found.failures == {
         "PlanningFailed": 6, "NothingFits (deadline)": 6, "no candidates": 6, "invalid plan": 6, "output missing": 6,
-        "KeyError": 6,
+        "KeyError": 6, "SystemExit": 6,
     }  # fmt: skip
-    assert found.valid == pytest.approx(1 / 7)
+    assert found.valid == pytest.approx(1 / 8)
     assert found.coverage == 1
     assert [row.alpha for row in found.rows] == [0.5]
     assert found.points == ()

@@ -102,7 +102,9 @@ def test_sparsity_is_the_mean_squared_gap_on_the_front() -> None:
 def test_sets_without_a_trade_off_are_refused() -> None:
     same = [made([0.5, 0.5], [10, 10])]
     with pytest.raises(ValueError, match="oracle dominates no area"):
-        hv_ratio(same, {0.5: uniform(same)})
+        hv_ratio(same, {0.5: uniform(same), 0.8: uniform(same)})
+    with pytest.raises(ValueError, match="at least 2 alphas, got 1"):
+        hv_ratio([made([0.1, 0.9], [1, 10])], {0.5: uniform([made([0.1, 0.9], [1, 10])])})
     with pytest.raises(ValueError, match="none of 1 sets"):
         reference([made([0.5], [10])])
     with pytest.raises(ValueError, match=r"alpha 0.5: weights for 0 sets"):
