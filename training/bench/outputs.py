@@ -99,7 +99,9 @@ def truth_of(want: Want, recipes: Mapping[str, Recipe]) -> Any:
 
 
 def _majority(labels: list[str]) -> str:
-    return Counter(labels).most_common(1)[0][0]
+    """The most frequent label; a tie is neutral, as the overall mood of praise and complaint is."""
+    (label, most), *rest = Counter(labels).most_common(2)
+    return "neutral" if rest and rest[0][1] == most else label
 
 
 def _passage(want: Want, recipes: Mapping[str, Recipe]) -> Any:

@@ -174,9 +174,14 @@ def label(random: Random, side: Side, others: Mapping[str, Recipe]) -> Recipe:
     return {"kind": "code", **scene, "payload": payload, "module": module, "at": at, "damage": damage(random)}
 
 
+_DESERTED = {"astronaut": "chelsea", "grace_hopper": "coins", "camera": "rocket"}
+"""What stands in for photographs that show people, where faces are to be found."""
+
+
 def people(random: Random, side: Side, others: Mapping[str, Recipe]) -> Recipe:
-    """Up to three faces in a photograph, side by side; held-out faces for the test side."""
+    """Up to three faces in a photograph without any, side by side; held-out faces for the test side."""
     scene = _scene(random, side, 232, 312)
+    scene["photo"] = _DESERTED.get(scene["photo"], scene["photo"])
     count, width = int(random.integers(1, 4)), scene["size"] // 3
     faces = []
     for place in range(count):
