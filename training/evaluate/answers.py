@@ -61,7 +61,7 @@ def by_key(candidates: Sequence[Candidate], request: PlanRequest) -> dict[str, C
     return found
 
 
-def failure_of(error: BaseException) -> str:
+def failure_of(error: Exception) -> str:
     """What to count a failure as: its class, with the limit that nothing fits."""
     if isinstance(error, NothingFits):
         return f"NothingFits ({error.limit})"

@@ -19,7 +19,7 @@ import numpy as np
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
-from catp.planners.protocol import NothingFits, Planner, PlanRequest
+from catp.planners.protocol import NothingFits, Planner, PlanRequest, Proposal
 from catp.training.baselines.prices import StepPrices
 from catp.training.evaluate.answers import Answer, by_key, failure_of, place_of, plan_key
 from catp.training.evaluate.calibration import calibration
@@ -112,14 +112,14 @@ class _Session:
     async def _ask(self, request: PlanRequest) -> Answer:
         begin = time.perf_counter()
         try:
-            proposal = await asyncio.wait_for(self.planner.plan(request), self.timeout_s)
+            proposal = await asyncio.wait_for(_never_exiting(self.planner, request), self.timeout_s)
             ms = 1000 * (time.perf_counter() - begin)
             if not proposal.candidates:
                 return Answer(ms, failure="no candidates")
             best = proposal.candidates[0]
             key = plan_key(best.plan, request)
             return Answer(ms, key, best.plan, by_key(proposal.candidates, request), proposal.price)
-        except (Exception, SystemExit) as error:  # whatever a planner raises is its result, not ours
+        except Exception as error:  # whatever a planner raises is its result, not ours
             return Answer(1000 * (time.perf_counter() - begin), failure=failure_of(error))
 
     async def _measure(self, measure: Measure) -> None:
@@ -243,6 +243,18 @@ class _Session:
         ratio = float(expected.sum() / actual.sum()) if paid.any() else None
         relative = float((np.abs(expected - actual)[paid] / actual[paid]).mean()) if paid.any() else None
         return PriceError(len(pairs), ratio, relative, float((actual <= p95).mean()))
+
+
+class PlannerExited(RuntimeError):
+    """A planner tried to end the program."""
+
+
+async def _never_exiting(planner: Planner, request: PlanRequest) -> Proposal:
+    """Ask; an event loop would let `SystemExit` end the evaluation, with whatever exit code the planner likes."""
+    try:
+        return await planner.plan(request)
+    except SystemExit as error:
+        raise PlannerExited(f"exit code {error.code}") from error
 
 
 @dataclass(frozen=True)

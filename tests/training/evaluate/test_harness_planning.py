@@ -162,7 +162,7 @@ def test_failures_are_counted_and_named() -> None:
     found = evaluate_planner(Scripted(answer), CASES, alphas=alphas)
     assert found.failures == {
         "PlanningFailed": 6, "NothingFits (deadline)": 6, "no candidates": 6, "invalid plan": 6, "output missing": 6,
-        "KeyError": 6, "SystemExit": 6,
+        "KeyError": 6, "PlannerExited": 6,
     }  # fmt: skip
     assert found.valid == pytest.approx(1 / 8)
     assert found.coverage == 1
