@@ -73,11 +73,11 @@ def _of(one: Evaluation, alpha: float, form: Callable[[Regret], str]) -> str:
 
 
 def _regret(found: Regret) -> str:
-    return f"{found.regret:.3f}"
+    return f"{round(found.regret, 3) + 0.0:.3f}"  # never -0.000
 
 
 def _interval(found: Regret) -> str:
-    return f"{found.low:.2f}-{found.high:.2f}"
+    return f"{round(found.low, 2) + 0.0:.2f}-{round(found.high, 2) + 0.0:.2f}"
 
 
 def _both(found: Regret) -> str:
