@@ -17,9 +17,12 @@ __all__ = ["SHIPPED", "build"]
 SHIPPED = Path(str(importlib.resources.files("catp"))) / "datasets"
 """The data sets that come with the product."""
 
+WHOLE = Path("datasets")
+"""Where a whole build goes if nothing is said: the folder of the repository."""
+
 
 def build(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to build.")] = Path("datasets"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to build.")] = WHOLE,
     share: Annotated[
         float, typer.Option(metavar="S", help="Build a part of the measured benchmark: 0.02 takes a minute or two.")
     ] = 1.0,
@@ -36,18 +39,21 @@ def build(
     json_: JsonOption = False,
 ) -> None:
     """Build the data sets from their seeds, really running every candidate plan; a stopped build goes on."""
-    tracks = set(track or ("measured", "sim"))
+    part = share != 1 or bool(family)
+    tracks = set(track or (("measured",) if part else ("measured", "sim")))
     if unknown := tracks - {"tasks", "measured", "sim"}:
         fail(f"unknown track {sorted(unknown)[0]!r}", EXIT_USAGE, help="tasks, measured or sim")
     if not 0 < share <= 1:
         fail(f"--share {share} is not above 0 and at most 1", EXIT_USAGE)
+    if part and out == WHOLE:
+        fail("a part of the benchmark would take the place of the whole", EXIT_USAGE, help="name a folder with -o")
     found: dict[str, Any] = {}
     try:
         if tracks & {"tasks", "measured"}:
             found["catp-bench"] = _bench(out / "catp-bench", seed, share, family, workers, "measured" in tracks)
         if "sim" in tracks:
-            whole = "measured" in tracks and share == 1 and not family  # a part has too few calls to fit a simulator to
-            measured = out / "catp-bench" / "measured" if whole else None
+            fitting = "measured" in tracks and not part  # a part has too few calls to fit a simulator to
+            measured = out / "catp-bench" / "measured" if fitting else None
             found["catp-sim"] = _sim(out / "catp-sim", measured)
     except OSError as error:
         fail(f"cannot write {error.filename or str(out)!r}: {error.strerror or error}", EXIT_FAILED,

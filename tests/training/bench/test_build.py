@@ -114,6 +114,12 @@ def test_wrong_options_name_the_right_ones(arguments: list[str], message: str, t
     assert message in done.output
 
 
+def test_a_part_does_not_take_the_place_of_the_whole() -> None:
+    done = CliRunner().invoke(app, ["bench", "build", "--share", "0.1"])
+    assert done.exit_code == 2
+    assert "name a folder with -o" in done.output
+
+
 def test_price_tables_are_seeded_and_within_bounds() -> None:
     tables = price_tables(["b", "a"], 0)
     assert tables == price_tables(["a", "b"], 0) != price_tables(["a", "b"], 1)
