@@ -15,13 +15,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from catp.tools.bench.report import machine
 from catp.tools.catalogue import Catalogue
 from catp.training.bench.collect import Counted
 from catp.training.bench.families import FAMILIES, Family
 from catp.training.bench.finish import write_data
+from catp.training.bench.lines import write_json
 from catp.training.bench.measure import Progress, measure, measured
 from catp.training.bench.tasks import generate, save_tasks, tasks_digest
 
@@ -97,19 +97,15 @@ def _built(
     out: Path, tasks: int, plans: int, digests: Mapping[str, str], before: Mapping[str, str], took: Counted
 ) -> Built:
     changed = tuple(name for name, digest in digests.items() if before.get(name, digest) != digest)
-    _write(out / "digests.json", {**before, **digests})
+    write_json(out / "digests.json", {**before, **digests})
     if took.plans:
-        _write(out / "collection.json", {
+        write_json(out / "collection.json", {
             "schema": "catp.collection/1", "tasks": tasks, "plans": plans, "calls_made": took.calls,
             "calls_shared": took.shared, "calls_made_again_warm": took.cold,
             "tool_cpu_hours": round(took.cpu_s / 3600, 2), "load_at_end": round(os.getloadavg()[0], 1),
             "machine": machine(), "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         })  # fmt: skip
     return Built(tasks, plans, changed, took.cpu_s / 3600)
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def _digests(out: Path) -> dict[str, str]:

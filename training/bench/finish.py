@@ -19,7 +19,7 @@ import numpy as np
 
 from catp.planlang.money import Money, format_usd
 from catp.tools.catalogue import Catalogue
-from catp.training.bench.lines import write_lines
+from catp.training.bench.lines import write_json, write_lines
 from catp.training.bench.record import TOOLSET
 from catp.training.data.toolset import Toolset
 from catp.training.data.trajectory import Event, Objective, ToolsetRef, Trajectory, nano
@@ -83,8 +83,8 @@ def write_data(records: Iterable[Trajectory], catalogue: Catalogue, out: Path, *
             write_lines(out / folder / f"{side}.jsonl.gz", (record.to_line() for record in chosen))
             digests[f"{folder}/{side}.jsonl.gz"] = content_digest(chosen)
     tables = price_tables([tool.name for tool in toolset.tools], seed)
-    _write(out / "prices.json", {"schema": "catp.prices/1", "seed": seed, **tables})
-    _write(out / "splits.json", _splits(found))
+    write_json(out / "prices.json", {"schema": "catp.prices/1", "seed": seed, **tables})
+    write_json(out / "splits.json", _splits(found))
     return digests
 
 
@@ -164,7 +164,3 @@ def _splits(records: Iterable[Trajectory]) -> dict[str, Any]:
         "tools": {"unit": "tool", "held_out": list(HELD_OUT_TOOLS)},
         "prices": {"unit": "price table", "file": "prices.json"},
     }
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,11 +1,13 @@
 """Lines of JSON in a gzip file, written as a whole or not at all, the same bytes for the same lines."""
 
 import gzip
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["write_lines"]
+__all__ = ["write_json", "write_lines"]
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:
@@ -21,3 +23,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     finally:
         part.unlink(missing_ok=True)
     return count
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write one JSON document, indented for people to read."""
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

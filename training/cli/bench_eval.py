@@ -4,6 +4,7 @@ import importlib.resources
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,10 @@ from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emi
 from catp.training.cli.counting import counting
 
 if TYPE_CHECKING:
+    from catp.tools.catalogue import Catalogue
     from catp.training.baselines.chooser import Prices
     from catp.training.bench.live import Live
+    from catp.training.bench.tasks import Task
     from catp.training.cli.bench_names import Contender
     from catp.training.data.trajectory import Trajectory
     from catp.training.evaluate import CandidateSet, Evaluation
@@ -165,27 +168,35 @@ class _Requests:
 
     def live(self) -> "Live":
         """Return what runs plans that were not measured."""
-        from catp.training.bench.joins import bench_catalogue
         from catp.training.bench.live import Live
+
+        return Live(self._tasks, self._catalogue)
+
+    @cached_property
+    def _tasks(self) -> "dict[str, Task]":
         from catp.training.bench.tasks import load_tasks
 
-        return Live(load_tasks(self._path), bench_catalogue())
+        return load_tasks(self._path)
+
+    @cached_property
+    def _catalogue(self) -> "Catalogue":
+        from catp.training.bench.joins import bench_catalogue
+
+        return bench_catalogue()
 
     def cases(self, sets: Sequence["CandidateSet"]) -> list["Case"]:
         """Return the cases; raise `ValueError` if a set has no task."""
-        from catp.training.bench.joins import bench_catalogue
-        from catp.training.bench.tasks import load_tasks
         from catp.training.evaluate.planning import Case
 
         if not self._path.is_file():
             raise ValueError(
                 f"there are no requests to plan for: {self._path} is missing; only baselines can be judged"
             )
-        tasks = load_tasks(self._path)
+        tasks = self._tasks
         missing = next((one.id for one in sets if one.id not in tasks), None)
         if missing is not None:
             raise ValueError(f"{self._path} has no task {missing!r}; were tasks and trajectories built together?")
-        catalogue = bench_catalogue()
+        catalogue = self._catalogue
 
         def case(one: "CandidateSet") -> "Case":
             return Case(one, lambda alpha: tasks[one.id].request(catalogue, alpha, one.price_scale))
