@@ -1,0 +1,1 @@
+"""Cost-aware offline reinforcement learning of the policy from logged plans."""

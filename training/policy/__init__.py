@@ -1,0 +1,1 @@
+"""The learned policy: checkpoints, and writing and rating plans with one."""
