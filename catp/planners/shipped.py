@@ -1,0 +1,79 @@
+"""The planner that `catp` uses unless told otherwise: the learned policy, or search where it cannot be loaded.
+
+The policy lives in `catp.training`, which nothing here imports: it is found by name, and only when the first plan is
+asked for, because loading torch takes seconds that `catp --help` and runs of a given plan should not pay.
+"""
+
+import asyncio
+import importlib
+import threading
+
+from catp.planlang.nodes import Plan
+from catp.planners.protocol import Planner, PlanRequest, Proposal
+from catp.planners.repair import RepairRequest, repair_by_search
+from catp.planners.search import SearchPlanner
+
+__all__ = ["DeferredPolicy", "default_planner", "load_policy"]
+
+_WRITERS = "catp.training.policy.writer"
+
+
+def default_planner(model: str | None = None) -> Planner:
+    """Return the planner for `model` (name or folder of a policy; None: the shipped one). Loads nothing yet."""
+    return DeferredPolicy(model)
+
+
+def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> Planner:
+    """Load a policy and return the planner that asks it; takes seconds.
+
+    Raises:
+        ImportError, OSError, ValueError: the policy cannot be loaded; the message names the fix.
+    """
+    from catp.planners.policy import PolicyPlanner
+
+    writers = importlib.import_module(_WRITERS)
+    return PolicyPlanner(writers.load_writer(model, device=device, threads=threads))
+
+
+class DeferredPolicy:
+    """The policy planner, loaded in a thread at the first plan; plans by search, and says so, if that fails.
+
+    A failed loading is not tried again: what is missing then is still missing a second later.
+    """
+
+    name = "policy"
+
+    def __init__(self, model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> None:
+        self.model = model
+        self._device, self._threads = device, threads
+        self._loaded: Planner | None = None
+        self._lock = threading.Lock()
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        """Plan with the policy, or by search with a first note that says why."""
+        return await (await asyncio.to_thread(self._planner)).plan(request)
+
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
+        return await repair_by_search(request, self.plan)
+
+    def _planner(self) -> Planner:
+        with self._lock:  # two first plans at once load the policy once
+            if self._loaded is None:
+                try:
+                    self._loaded = load_policy(self.model, device=self._device, threads=self._threads)
+                except (ImportError, OSError, ValueError) as error:
+                    self._loaded = _Noted(SearchPlanner(), f"policy: {error}; planned by search instead")
+            return self._loaded
+
+
+class _Noted:
+    """A planner whose every proposal starts with the same note."""
+
+    def __init__(self, planner: Planner, note: str) -> None:
+        self.name = planner.name
+        self._planner, self._note = planner, note
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        found = await self._planner.plan(request)
+        return Proposal(found.candidates, found.exact, (self._note, *found.notes), found.price)
