@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class DataConfig(_Part):
-    """What is learned from. `paths` are trajectory files or folders, or names of shipped sets (`catp-bench`, `catp-sim`).
+    """What is learned from. `paths` are trajectory files or folders, or names of shipped sets (`catp-bench`, ...).
 
     `task_split`, `input_split` and `phrasing_split` say which sides of the split are learned from; the validation side
     is what is `val` in tasks or inputs. `without_tools` leaves plans with these tools out, and never offers them.
@@ -56,7 +56,10 @@ class ModelConfig(_Part):
 
 
 class LoraConfig(_Part):
-    """Low-rank adapters (peft) on a base; `rank` 0 is full fine-tuning. `quantise` (QLoRA) needs a GPU and bitsandbytes."""
+    """Low-rank adapters (peft) on a base; `rank` 0 is full fine-tuning.
+
+    `quantise` (QLoRA) needs a GPU and bitsandbytes.
+    """
 
     rank: int = Field(default=0, ge=0)
     alpha: float = 32.0

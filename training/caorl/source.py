@@ -1,6 +1,7 @@
 """What the training loop needs to know of an algorithm, and nothing else: examples, batches, a loss, an evaluation.
 
-The loop (`catp.training.caorl.loop`) owns optimiser, schedule, checkpoints and resume; an `Algorithm` owns what is learned.
+The loop (`catp.training.caorl.loop`) owns optimiser, schedule, checkpoints and resume; an `Algorithm` owns what is
+learned.
 """
 
 from collections.abc import Mapping, Sequence
