@@ -7,7 +7,6 @@
 Every key that is left out has its default; `out/config.toml` has them all.
 """
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from catp.training.caorl.config import TrainConfig
 
-__all__ = ["SettingsError", "config_sha256", "config_toml", "load_config"]
+__all__ = ["SettingsError", "config_toml", "load_config"]
 
 
 class SettingsError(ValueError):
@@ -58,11 +57,6 @@ def config_toml(config: TrainConfig) -> str:
         if isinstance(values, dict):
             lines += ["", f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
-
-
-def config_sha256(config: TrainConfig) -> str:
-    """Return the SHA-256 of everything a configuration says, defaults included."""
-    return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _file(path: Path) -> dict[str, Any]:
