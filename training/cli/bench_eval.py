@@ -34,7 +34,9 @@ def evaluate(
     planner: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A baseline, search, all (the default), or package.module:attribute; repeat."
+            metavar="NAME",
+            help="A baseline, search, policy[:MODEL], policy-free[:MODEL], all (the default), or "
+            "package.module:attribute; repeat.",
         ),
     ] = None,
     data: Annotated[
@@ -62,7 +64,7 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Measure planners: regret over the sweep of alpha, hypervolume, hits, validity, coverage, budgets, time, price."""
-    from catp.training.cli.bench_names import contenders
+    from catp.training.cli.bench_names import contenders, told_as
     from catp.training.evaluate.pareto import ALPHAS
     from catp.training.evaluate.report import table, table_json
 
@@ -78,7 +80,7 @@ def evaluate(
         free = chosen not in _FREE_ONLY_CHOOSERS and requests.cover(part)
         with _progress() as progress:
             found[name] = [
-                _measured(one, part, chosen, alphas, seed, limit, requests, run, progress)
+                told_as(one, _measured(one, part, chosen, alphas, seed, limit, requests, run, progress))
                 for one in contenders(planner or [], chosen, with_search=free)
             ]
     everything = table_json([one for rows in found.values() for one in rows])

@@ -1,25 +1,37 @@
-"""What `--planner NAME` may be: a baseline, `search`, `all`, or somebody's own `package.module:attribute`."""
+"""What `--planner NAME` may be.
+
+cheapest, gbm, ...          a baseline
+search                      the search planner
+policy, policy:MODEL        the learned policy, choosing among measured plans; MODEL is a name or a folder
+policy-free[:MODEL]         the planner that `catp run` uses: the policy writes plans itself
+package.module:attribute    a chooser or planner of one's own
+all                         baselines and search
+"""
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from catp.cli.output import EXIT_USAGE, fail
+from catp.cli.output import EXIT_FAILED, EXIT_USAGE, fail
 from catp.planners.protocol import Planner
 from catp.training.baselines import BASELINES
 from catp.training.baselines.chooser import Chooser
+from catp.training.evaluate.result import Evaluation
 
-__all__ = ["NEED_TASK", "Contender", "contenders"]
+__all__ = ["NEED_TASK", "POLICIES", "Contender", "contenders", "told_as"]
 
 NEED_TASK = ("table", "fixed", "gbm-known")
 """Baselines that know nothing of a task they were not fitted on; `all` leaves them out where tasks are held out."""
 
 TASKS_HELD_OUT = ("kfold", "split")
+
+POLICIES = ("policy", "policy-free")
+"""Names of the learned policy, with or without `:MODEL` behind them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,11 @@ def contenders(names: Sequence[str], protocol: str, *, with_search: bool) -> lis
     return [_contender(name) for name in wanted]
 
 
+def told_as(one: Contender, found: Evaluation) -> Evaluation:
+    """Return the evaluation under the name that was asked for, if several policies would have the same."""
+    return replace(found, planner=one.name) if one.name.partition(":")[0] in POLICIES else found
+
+
 def _contender(name: str) -> Contender:
     if name in BASELINES:
         return Contender(name, chooser=BASELINES[name])
@@ -57,8 +74,11 @@ def _contender(name: str) -> Contender:
         from catp.planners.search import SearchPlanner
 
         return Contender(name, planner=SearchPlanner())
+    kind, _, model = name.partition(":")
+    if kind in POLICIES:
+        return _policy(name, kind, model or None)
     if ":" not in name:
-        known = [*BASELINES, "search", "all"]
+        known = [*BASELINES, "search", *POLICIES, "all"]
         close = get_close_matches(name, known, 1)
         guess = f"did you mean {close[0]}? " if close else ""
         fail(
@@ -66,6 +86,22 @@ def _contender(name: str) -> Contender:
             help=f"{guess}one of {', '.join(known)}, or package.module:attribute",
         )  # fmt: skip
     return _own(name)
+
+
+def _policy(name: str, kind: str, model: str | None) -> Contender:
+    """The policy is loaded here and not at the first question: without it there is nothing to measure."""
+    try:
+        if kind == "policy-free":
+            from catp.planners.shipped import load_policy
+
+            return Contender(name, planner=load_policy(model))
+        from catp.training.policy.chooser import PolicyChooser
+
+        return Contender(name, chooser=partial(PolicyChooser, model))
+    except ImportError as error:
+        fail(str(error), EXIT_FAILED, help=None if "pip install" in str(error) else "pip install 'catp[train]'")
+    except (OSError, ValueError) as error:
+        fail(f"planner {name!r}: {error}", EXIT_USAGE, help="catp models list names the policies there are")
 
 
 def _own(name: str) -> Contender:
