@@ -97,6 +97,7 @@ def _to_disk(folder: Path) -> None:
         for name in names:
             handle = os.open(Path(root) / name, os.O_RDONLY)
             try:
+                os.fchmod(handle, os.stat(folder).st_mode & 0o666)  # safetensors makes files that only we can read
                 os.fsync(handle)
             finally:
                 os.close(handle)

@@ -28,7 +28,7 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._catch)
+                self._before[number] = signal.signal(number, self._catch) or signal.SIG_DFL
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,25 +8,20 @@ mean) is stored as it is. Evaluation cannot disturb training, so how often to ev
 """
 
 import math
-import random
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from catp.training.caorl.checkpoints import Checkpoints, state_to_resume
 from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.errors import TrainError
 from catp.training.caorl.events import Evaluated, Event, Reason, Saved, Started, Step, Stopped, TrainResult
-from catp.training.caorl.faults import Tried, not_finite
-from catp.training.caorl.feed import Feed, Place, Prepared
+from catp.training.caorl.feed import Feed, Place
 from catp.training.caorl.interrupt import Interrupt, Interrupted
-from catp.training.caorl.optimiser import Average, learning_rate, make_optimiser, trainable
+from catp.training.caorl.learner import Learner, seed_everything
 from catp.training.caorl.order import Order
 from catp.training.caorl.resume import Progress
 from catp.training.caorl.source import Algorithm
@@ -59,7 +54,7 @@ def train(
         save_model: Writes the model into a folder, which exists already and is renamed afterwards.
         resume: A checkpoint folder (`out/last`) or a run's folder to go on from; `auto` goes on from `out/last` if it
             is there, and begins anew otherwise.
-        on_event: Told of everything that happens, in the first process.
+        on_event: Told of everything that happens, in the first process. What it raises ends the run.
 
     Raises:
         TrainError: Nothing to learn or to learn from, a folder that is in use, no room on the disk, a loss or gradient
@@ -68,168 +63,109 @@ def train(
     """
     team = Team(config.device)
     state = team.tell(state_to_resume(out, resume) if team.first else None)
-    run = _Run(algorithm, model, config, out, save_model, on_event, team, state)
+    if not len(algorithm):
+        raise TrainError("there is nothing to learn from: the training side of the data has no example")
+    learner = Learner(algorithm, model, config, team)
+    checkpoints = Checkpoints(out, config, algorithm.digest, team.size, learner, save_model)
+    progress = Progress() if state is None else checkpoints.load(state)
+    tell = on_event if team.first else lambda event: None
     with Interrupt() as interrupt:
-        return run.go(interrupt)
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What a step came to, over all processes."""
-
-    loss: float
-    parts: Mapping[str, float]
-    norm: float
-    tokens: int
-    interrupted: bool
+        return _Run(algorithm, config, out, team, learner, checkpoints, progress, tell, interrupt).go()
 
 
 class _Run:
+    """A run under way."""
+
     def __init__(
         self,
         algorithm: Algorithm,
-        model: Any,
         config: TrainConfig,
         out: Path,
-        save_model: Callable[[Any, Path], None],
-        on_event: Callable[[Event], None],
         team: Team,
-        state: Path | None,
+        learner: Learner,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        tell: Callable[[Event], None],
+        interrupt: Interrupt,
     ) -> None:
-        if not len(algorithm):
-            raise TrainError("there is nothing to learn from: the training side of the data has no example")
-        self.algorithm, self.model, self.config, self.out, self.team = algorithm, model, config, out, team
-        self.tell = on_event if team.first else lambda event: None
-        optim = config.optim
-        _prepare(model, config, team)
-        self.parameters = trainable(model)
-        if not self.parameters:
-            raise TrainError("there is nothing to learn: every parameter of the model is frozen")
-        self.optimiser = make_optimiser(self.parameters, optim)
-        self.progress = Progress()
-        self.average: Average | None = None
-        self.order = Order([algorithm.length(number) for number in range(len(algorithm))], optim.batch, config.seed)
-        self.checkpoints = Checkpoints(out, config, algorithm.digest, team, self.parameters, self.optimiser, save_model)
-        team.share_weights(list(self.parameters.values()))
-        if optim.ema:
-            self.average = Average(self.parameters, optim.ema)
-        if state is not None:
-            self.progress = self.checkpoints.load(state, self.average)
-        self.saved = self.progress.step if state is not None else -1
-        self.examples = 0
+        self._algorithm = algorithm
+        self._config = config
+        self._out = out
+        self._team = team
+        self._learner = learner
+        self._checkpoints = checkpoints
+        self._progress = progress
+        self._tell = tell
+        self._interrupt = interrupt
+        lengths = [algorithm.length(number) for number in range(len(algorithm))]
+        self._order = Order(lengths, config.optim.batch, config.seed)
+        self._unsaved = progress.step == 0
 
-    def go(self, interrupt: Interrupt) -> TrainResult:
+    def go(self) -> TrainResult:
         """Run to the end, or until something stops it."""
-        optim, progress, team = self.config.optim, self.progress, self.team
-        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
-        self.tell(
+        optim, progress, team = self._config.optim, self._progress, self._team
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self._learner.model.parameters()]
+        self._tell(
             Started(
-                progress.step, optim.steps, str(team.device), team.size, len(self.algorithm),
+                progress.step, optim.steps, str(team.device), team.size, len(self._algorithm),
                 sum(size for size, _ in sizes), sum(size for size, learned in sizes if learned),
             )
         )  # fmt: skip
         places = (Place.of(step, optim.accumulate, team.size, team.rank) for step in range(progress.step, optim.steps))
-        feed = Feed(self.algorithm, self.order, self.config.seed, places)
+        feed = Feed(self._algorithm, self._order, self._config.seed, places)
         try:
-            reason = self._steps(feed, interrupt)
+            reason = self._steps(feed)
         finally:
             feed.close()
-        self.tell(Stopped(progress.step, reason))
+        self._tell(Stopped(progress.step, reason))
         return TrainResult(progress.step, reason, progress.figures, progress.best_step, progress.best_figures)
 
-    def _steps(self, feed: Feed, interrupt: Interrupt) -> Reason:
-        config, progress = self.config, self.progress
+    def _steps(self, feed: Feed) -> Reason:
+        config, progress = self._config, self._progress
         stop = False
         while True:
             ended = progress.step >= config.optim.steps
             due = progress.step > 0 and (progress.step % config.eval.every == 0 or ended)
             if due and progress.evaluated != progress.step and not stop:
                 feed.settle()
-                stop = not self._evaluate(interrupt)
-            patience = config.eval.patience
-            reason: Reason | None = None
-            if stop:
-                reason = "interrupted"
-            elif ended:
-                reason = "finished"
-            elif patience is not None and progress.worse >= patience:
-                reason = "patience"
-            if self.saved != progress.step and (reason or (progress.step and progress.step % config.save_every == 0)):
+                stop = not self._evaluate()
+            reason = self._reason(stop, ended)
+            if self._unsaved and (reason or (progress.step and progress.step % config.save_every == 0)):
                 self._save()
             if reason:
                 return reason
-            stop = self._step(feed, interrupt)
+            stop = self._step(feed)
 
-    def _step(self, feed: Feed, interrupt: Interrupt) -> bool:
+    def _reason(self, stop: bool, ended: bool) -> Reason | None:
+        patience = self._config.eval.patience
+        if stop:  # also after the last step: its evaluation is still to be done
+            return "interrupted"
+        if ended:
+            return "finished"
+        return "patience" if patience is not None and self._progress.worse >= patience else None
+
+    def _step(self, feed: Feed) -> bool:
         """Take one optimiser step; return whether a signal came in any process."""
         began = time.perf_counter()
-        optim, step = self.config.optim, self.progress.step
-        rate = learning_rate(optim, step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        optim, progress = self._config.optim, self._progress
         batches = [feed.take() for _ in range(optim.accumulate)]
-        done = self._learn(batches, interrupt)
-        self.progress.step += 1
-        if self.average is not None:
-            self.average.update(step)
+        done = self._learner.step(progress.step, batches, self._out, stop=self._interrupt.came)
+        progress.step += 1
+        self._unsaved = True
         seconds = time.perf_counter() - began
-        self.tell(
+        self._tell(
             Step(
-                step + 1, optim.steps, batches[-1].epoch, done.loss, done.parts, rate, done.norm, done.tokens,
-                done.tokens / seconds, seconds, _memory(self.team.device),
+                progress.step, optim.steps, batches[-1].epoch, done.loss, done.parts, done.rate, done.norm, done.tokens,
+                done.tokens / seconds, seconds, _memory(self._team.device),
             )
         )  # fmt: skip
-        return done.interrupted
+        return done.stop
 
-    def _learn(self, batches: list[Prepared], interrupt: Interrupt) -> _Done:
-        import torch
-
-        step, optim = self.progress.step, self.config.optim
-        _seed(self.config.seed, 11, step, self.team.rank)
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        values = [self._backward(batch) for batch in batches]
-        parameters = list(self.parameters.values())
-        self.team.sum_gradients(parameters)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        names = sorted(values[0][1])
-        tokens = sum(int(batch.tensors["tokens"]) for batch in batches)
-        shared = torch.stack(
-            [torch.stack([total, *(parts[name] for name in names)]) * b.share
-             for (total, parts), b in zip(values, batches, strict=True)]
-        ).sum(0)  # fmt: skip
-        rest = torch.tensor([tokens, interrupt.came], dtype=torch.float64, device=self.team.device)
-        loss, *parts, tokens_all, came = self.team.sum(torch.cat([shared, rest])).tolist()
-        done = _Done(loss, dict(zip(names, parts, strict=True)), float(norm), int(tokens_all), came > 0)
-        if not (math.isfinite(done.loss) and math.isfinite(done.norm)):
-            tried = [
-                Tried(batch, float(total), {name: float(parts[name]) for name in names})
-                for (total, parts), batch in zip(values, batches, strict=True)
-            ]
-            raise not_finite(self.out, step + 1, self.team.rank, self.config.seed, tried, self.parameters)
-        torch.nn.utils.clip_grads_with_norm_(parameters, optim.clip, norm)
-        self.optimiser.step()
-        return done
-
-    def _backward(self, batch: Prepared) -> "tuple[torch.Tensor, dict[str, torch.Tensor]]":
-        """Add a batch's part to the gradients; return its loss and the parts of it in float64."""
-        import torch
-
-        device = self.team.device
-        tensors = {
-            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-            for name, value in batch.tensors.items()
-        }
-        with torch.autocast(device.type, torch.bfloat16) if self.config.optim.bf16 else nullcontext():
-            losses = self.algorithm.loss(self.model, tensors)
-        (losses.total * batch.share).backward()  # type: ignore[no-untyped-call]
-        return losses.total.detach().double(), {name: part.detach().double() for name, part in losses.parts.items()}
-
-    def _evaluate(self, interrupt: Interrupt) -> bool:
+    def _evaluate(self) -> bool:
         """Measure the model, keep it if it is the best; return False if a signal broke it off."""
-        progress = self.progress
+        progress = self._progress
         began = time.perf_counter()
-        figures = self.team.tell(self._figures(interrupt) if self.team.first else None)
+        figures = self._team.tell(self._figures() if self._team.first else None)
         if figures is None:
             return False
         regret = figures["regret"]
@@ -238,20 +174,23 @@ class _Run:
         progress.worse = 0 if best else progress.worse + 1
         if best:
             progress.best_step, progress.best_figures = progress.step, figures
-        self.tell(Evaluated(progress.step, figures, best, time.perf_counter() - began))
+        self._unsaved = True
+        self._tell(Evaluated(progress.step, figures, best, time.perf_counter() - began))
         if best:
-            self._report_saved(lambda: self.checkpoints.save_best(self.model, progress, self.average))
-        self.saved = -1
+            self._written(lambda: self._checkpoints.save_best(progress))
         return True
 
-    def _figures(self, interrupt: Interrupt) -> dict[str, float] | None:
+    def _figures(self) -> Mapping[str, float] | None:
         import torch
 
-        _seed(self.config.seed, 13, self.progress.step)
-        self.model.eval()
+        learner = self._learner
+        seed_everything(self._config.seed, 13, self._progress.step)
+        learner.model.eval()
         try:
-            with interrupt.breaking(), torch.no_grad(), self.average.applied() if self.average else nullcontext():
-                figures = self.algorithm.evaluate(self.model)
+            # `breaking` is innermost: a signal must not come between while weights are put back.
+            averaged = learner.average.applied() if learner.average else nullcontext()
+            with torch.no_grad(), averaged, self._interrupt.breaking():
+                figures = self._algorithm.evaluate(learner.model)
         except Interrupted:
             return None
         if "regret" not in figures:
@@ -259,42 +198,16 @@ class _Run:
         return {name: float(value) for name, value in figures.items()}
 
     def _save(self) -> None:
-        place = dict(zip(("epoch", "batch"), divmod(self._position(), self.order.batches), strict=True))
-        self._report_saved(lambda: self.checkpoints.save_last(self.model, self.progress, self.average, place))
-        self.saved = self.progress.step
+        position = self._progress.step * self._config.optim.accumulate * self._team.size
+        place = dict(zip(("epoch", "batch"), divmod(position, self._order.batches), strict=True))
+        self._written(lambda: self._checkpoints.save_last(self._progress, place))
+        self._unsaved = False
 
-    def _position(self) -> int:
-        return self.progress.step * self.config.optim.accumulate * self.team.size
-
-    def _report_saved(self, save: Callable[[], Path]) -> None:
+    def _written(self, save: Callable[[], Path]) -> None:
         """Let the first process save, while the others wait."""
         began = time.perf_counter()
-        folder = save() if self.team.first else None
-        self.team.tell(None)
-        if folder is not None:
-            self.tell(Saved(self.progress.step, folder, time.perf_counter() - began))
-
-
-def _prepare(model: Any, config: TrainConfig, team: Team) -> None:
-    """Put the model where and how it is trained."""
-    import torch
-
-    if config.optim.threads is not None:
-        torch.set_num_threads(config.optim.threads)
-    if not getattr(model, "is_quantized", False):  # bitsandbytes has put it on the GPU already
-        model.to(team.device)
-    if config.optim.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def _seed(*what: int) -> None:
-    """Seed every generator that dropout, or whatever else a model does, might draw from."""
-    import torch
-
-    seed = int(np.random.SeedSequence(what).generate_state(1)[0])
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+        folder = self._team.tell(save() if self._team.first else None)
+        self._tell(Saved(self._progress.step, folder, time.perf_counter() - began))
 
 
 def _memory(device: "torch.device") -> int:

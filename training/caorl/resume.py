@@ -1,6 +1,7 @@
 """The state of a run, and what must agree before it goes on.
 
     state/state.json                 step, best and last figures, configuration, digests; SHA-256 of the other files
+                                     and (`digest`) of this document without that member
     state/weights.safetensors        what is learned, in its own precision
     state/optimiser.safetensors      `NAME/step`, `NAME/exp_avg`, `NAME/exp_avg_sq` of AdamW
     state/average.safetensors        the running mean of the weights, where there is one
@@ -22,7 +23,15 @@ from catp.training.caorl.errors import ResumeError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FREE_KEYS", "Progress", "check_same_run", "read_state", "restore_optimiser", "write_state"]
+__all__ = [
+    "FREE_KEYS",
+    "Progress",
+    "check_same_run",
+    "optimiser_tensors",
+    "read_state",
+    "restore_optimiser",
+    "write_state",
+]
 
 SCHEMA = "catp.training-state/1"
 FREE_KEYS = ("name", "data.paths", "data.cache", "optim.steps", "optim.threads", "eval.every", "eval.patience",
@@ -90,6 +99,7 @@ def write_state(
         "torch": torch.__version__,
         "files": files,
     }
+    document["digest"] = _digest_of(document)
     (folder / "state.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -108,6 +118,8 @@ def read_state(folder: Path) -> "tuple[Progress, dict[str, Any], dict[str, dict[
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             raise ResumeError(f"{path}: schema is {document['schema']!r}, this version reads {SCHEMA!r}. {fix}")
+        if document.pop("digest") != _digest_of(document):
+            raise ResumeError(f"{path} is damaged, or was changed by hand: its digest does not fit. {fix}")
         best = document["best"]
         progress = Progress(
             document["step"], document["evaluated"], document["figures"], best["step"], best["figures"],
@@ -175,6 +187,17 @@ def check_same_run(
     _check_shapes(folder, {name: (tuple(p.shape), p.dtype) for name, p in parameters.items()}, tensors.get("weights"))
 
 
+def optimiser_tensors(
+    optimiser: "torch.optim.Optimizer", parameters: "Mapping[str, torch.nn.Parameter]"
+) -> "dict[str, torch.Tensor]":
+    """Return AdamW's moments and step counts as `NAME/PART`; a parameter that had no gradient yet has none."""
+    return {
+        f"{name}/{part}": value
+        for name, parameter in parameters.items()
+        for part, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
 def restore_optimiser(
     optimiser: "torch.optim.Optimizer",
     parameters: "Mapping[str, torch.nn.Parameter]",
@@ -209,6 +232,10 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in document.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return found
+
+
+def _digest_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
