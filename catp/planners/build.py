@@ -1,16 +1,21 @@
 """From chosen terms to a plan that reads well: every call a named step, every wanted value an output."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from catp.planlang.lexer import KEYWORDS
 from catp.planlang.nodes import Arg, Attempt, Input, Output, Plan, Ref, Step, StepName
-from catp.planlang.registry_view import ValueFacts
-from catp.planlang.types import BUILTIN_TYPES
+from catp.planlang.passes.rewrite import rename_ref, rename_step
+from catp.planlang.registry_view import RegistryView, ToolSig, ValueFacts
+from catp.planlang.types import BUILTIN_TYPES, Type
 from catp.planners.protocol import Wanted
 from catp.planners.terms import Feed, Term, TermSpace
 
-__all__ = ["build_plan", "plan_name"]
+__all__ = ["build_plan", "plan_name", "renamed"]
+
+K = TypeVar("K")
 
 STEP_NAMES = {
     "denoise": "clean",
@@ -52,6 +57,23 @@ def build_plan(
     read = {feed.term.name for term in members for feed in term.feeds if feed.term.maker is None}
     given = tuple(Input(name_, facts.type) for name_, facts in inputs.items() if name_ in read)
     return Plan(steps, tuple(outputs), given, name=name, doc=doc)
+
+
+def renamed(plan: Plan, registry: RegistryView, task: str) -> Plan:
+    """Return a plan that a machine wrote (`n0`, `n1`, ..) with the names that `build_plan` would have chosen.
+
+    The plan must be valid for `registry`.
+    """
+    whole = {str(output.ref.root): output.name for output in reversed(plan.outputs) if not output.ref.path}
+    kinds: dict[str, str] = {}
+    for step in plan.steps:
+        sig = registry.get(step.attempts[0].tool)
+        assert sig is not None, "a valid plan calls only tools that are there"
+        kinds[step.name] = _kind(sig, sig.returns)
+    names = _distinct(kinds, whole, {item.name for item in plan.inputs})
+    steps = tuple(replace(rename_step(step, names), name=StepName(names[step.name])) for step in plan.steps)
+    outputs = tuple(replace(output, ref=rename_ref(output.ref, names)) for output in plan.outputs)
+    return replace(plan, steps=steps, outputs=outputs, name=plan_name(task), doc=" ".join(task.split()) or None)
 
 
 def plan_name(task: str) -> str | None:
@@ -112,22 +134,26 @@ def _names(
         for term, want in reversed(list(zip(picks, wanted, strict=True)))
         if term is not None and term.facts.type.required == want.type.required
     }
+    kinds = {id(term): _kind(term.maker.sig, term.facts.type) for term in members if term.maker is not None}
+    return _distinct(kinds, whole, inputs)
+
+
+def _distinct(kinds: Mapping[K, str], whole: Mapping[K, str], inputs: Collection[str]) -> dict[K, str]:
+    """A name for each call in turn: its own from `whole`, else its kind, with a number where that is taken."""
     taken = set(inputs) | set(whole.values())
-    names: dict[int, str] = {}
-    for term in members:
-        name = whole.get(id(term))
+    names: dict[K, str] = {}
+    for key, kind in kinds.items():
+        name = whole.get(key)
         if name is None or name in inputs or name in names.values():
-            base = _valid(name or _kind(term))
+            base = _valid(name or kind)
             name, number = base, 2
             while name in taken or name in names.values():
                 name, number = f"{base}_{number}", number + 1
-        names[id(term)] = _valid(name)
+        names[key] = _valid(name)
     return names
 
 
-def _kind(term: Term) -> str:
-    assert term.maker is not None
-    sig, type_ = term.maker.sig, term.facts.type
+def _kind(sig: ToolSig, type_: Type) -> str:
     if sig.capability in STEP_NAMES:
         return STEP_NAMES[sig.capability]
     inner = type_.item if type_.item is not None else type_

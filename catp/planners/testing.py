@@ -27,7 +27,7 @@ from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
 from catp.planners.front import pareto
 from catp.planners.protocol import Objective, PlanRequest, Wanted
 
-__all__ = ["SeededEstimator", "brute_front", "page_catalogue", "small_request"]
+__all__ = ["SeededEstimator", "brute_front", "brute_points", "page_catalogue", "small_request"]
 
 _IMAGE, _TEXT = Type("image"), Type("text")
 
@@ -231,6 +231,14 @@ def brute_front(
     request: PlanRequest, accuracy: AccuracyModel, *, max_steps: int, max_refine: int = 2
 ) -> list[tuple[int, float, float]]:
     """The front of (expected price, time, quality) over all plans, from single-valued inputs with plain names."""
+    points = brute_points(request, accuracy, max_steps=max_steps, max_refine=max_refine)
+    return pareto(points, lambda p: (p[0], p[1], -p[2]))
+
+
+def brute_points(
+    request: PlanRequest, accuracy: AccuracyModel, *, max_steps: int, max_refine: int = 2
+) -> Iterator[tuple[int, float, float]]:
+    """Expected price, time and quality of every plan that fits, in no particular order."""
     world = _World(request, accuracy, max_refine)
     nodes = world.nodes(max_steps)
     choices: list[list[_Node | None]] = []
@@ -243,7 +251,6 @@ def brute_front(
         ]  # fmt: skip
         choices.append([*fitting, *([None] if want.optional else [])])
     objective = request.objective
-    points: list[tuple[int, float, float]] = []
     for picks in itertools.product(*choices):
         chosen = [node for node in picks if node is not None]
         calls = frozenset[_Node]().union(*(node.calls() for node in chosen))
@@ -258,5 +265,4 @@ def brute_front(
         if objective.deadline_ms is not None and finish > objective.deadline_ms:
             continue
         quality = accuracy.plan([0.0 if node is None else world.about(node)[1].score for node in picks])
-        points.append((price, finish, quality))
-    return pareto(points, lambda p: (p[0], p[1], -p[2]))
+        yield price, finish, quality

@@ -1,0 +1,231 @@
+"""The policy planner: a learned writer proposes and rates plans, the compiler prices them, a fixed rule decides.
+
+    k cheapest plans ──────────┐
+    greedy, sampled, beams ────┴─ valid, wanted, distinct ── compiler ── quality known to the writer ── switch rule
+         (PlanWriter)              serves, canonical_plan    price, p95     +- standard deviation        (decide)
+
+The writer is never trusted: every plan passes the checker, the request's own conditions and the hard limits again, and
+whatever goes wrong with it (an exception, silence, ratings that are no numbers, opinions too vague to act on) leads to
+the fallback, usually exact search, with a first note that says so. Nothing here calls a tool.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from catp.planlang.money import Money, format_usd
+from catp.planlang.nodes import Plan
+from catp.planners.assess import Assessed, Unusable, assess
+from catp.planners.cheapest import Cheap, cheapest_plans
+from catp.planners.decide import Decision, Option, candidate, decide, price_scale
+from catp.planners.front import pareto
+from catp.planners.protocol import NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
+from catp.planners.repair import RepairRequest, repair_by_search
+from catp.planners.search import SearchPlanner, check_request
+from catp.planners.writer import Draft, PlanWriter, Unwritable, Usage
+from catp.tools.price import ComputePrice, PerUnit, total
+from catp.tools.usage import Usage as ToolUsage
+
+__all__ = ["GPU_SECOND_USD", "PolicyPlanner"]
+
+GPU_SECOND_USD = "0.0007"
+"""Price of a second of a GPU: 2.50 USD an hour, about what an H100 is let for. No tool is priced by GPU time."""
+
+_CPU, _GPU = ComputePrice(), PerUnit("gpu_seconds", GPU_SECOND_USD)
+_SEARCH = SearchPlanner()
+
+T = TypeVar("T")
+
+
+class PolicyPlanner:
+    """Plans with a learned `PlanWriter`; implements `Planner` and never spends on tools.
+
+    Args:
+        writer: Writes and rates plans.
+        fallback: Plans instead where the writer cannot; None: `PlanningFailed` is raised.
+        samples: Plans to sample.
+        beams: Width of the beam search, 0 for none.
+        cheapest: How many of the cheapest plans are added to the writer's.
+        kappa: Standard deviations of quality taken off a plan, and added to the cheapest one, before they are compared.
+        margin: Utility by which a plan must beat the cheapest one.
+        unsure: Mean standard deviation of quality above which the fallback plans.
+        patience_s: Seconds to wait for the writer.
+        seed: Decides what is sampled: the same request and seed give the same plans.
+    """
+
+    name = "policy"
+
+    def __init__(
+        self,
+        writer: PlanWriter,
+        fallback: Planner | None = _SEARCH,
+        *,
+        samples: int = 8,
+        beams: int = 0,
+        cheapest: int = 4,
+        kappa: float = 0.0,
+        margin: float = 0.0,
+        unsure: float = 0.35,
+        patience_s: float = 60.0,
+        seed: int = 0,
+    ) -> None:
+        self.writer, self.fallback = writer, fallback
+        self.samples, self.beams, self.cheapest = samples, beams, cheapest
+        self.kappa, self.margin, self.unsure = kappa, margin, unsure
+        self.patience_s, self.seed = patience_s, seed
+        for name, value in (("samples", samples), ("beams", beams), ("cheapest", cheapest), ("kappa", kappa),
+                            ("margin", margin), ("unsure", unsure), ("patience_s", patience_s)):  # fmt: skip
+            if not value >= 0:
+                raise ValueError(f"{name} must be at least 0, got {value!r}")
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        """Return up to `request.candidates` plans, best first, or raise `PlanningFailed`."""
+        return await self._propose(request, lambda ranked, _: ranked[: request.candidates])
+
+    async def front(self, request: PlanRequest) -> Proposal:
+        """Return plans none of which another beats on price, predicted quality and expected latency, best first.
+
+        If there are more than `request.candidates`, some between the cheapest and the dearest are left out.
+        """
+        return await self._propose(request, lambda ranked, count: _spread(ranked, count))
+
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
+        return await repair_by_search(request, self.plan)
+
+    async def _propose(
+        self, request: PlanRequest, choose: Callable[[Sequence[Option], int], Sequence[Option]]
+    ) -> Proposal:
+        check_request(request)
+        cheap, cpu_s = await asyncio.to_thread(_timed, lambda: cheapest_plans(request, self.cheapest))
+        began = time.perf_counter()
+        usage = Usage()
+        try:
+            draft = await self._draft(request, cheap)
+            usage = draft.usage
+            assessed, more = await asyncio.to_thread(_timed, lambda: assess(draft, cheap, request))
+            cpu_s += more
+            reason = self._doubt(assessed, len(draft.written))
+        except Unusable as error:
+            if usage == Usage():  # what a writer that failed has used nobody says: the time it took is charged
+                usage = Usage(seconds=time.perf_counter() - began)
+            return await self._instead(request, str(error), self._price(usage, cpu_s))
+        price = self._price(usage, cpu_s)
+        if reason and (self.fallback is not None or not assessed.options):
+            return await self._instead(request, reason, price)
+        scale = price_scale(assessed.options, request.objective)
+        decision = decide(assessed.options, request.objective, scale, kappa=self.kappa, margin=self.margin)
+        chosen = tuple(candidate(o, request.objective, scale) for o in choose(decision.ranked, request.candidates))
+        notes = self._notes(request, assessed, decision, scale)
+        return Proposal(chosen, exact=False, notes=((f"policy: {reason}",) if reason else ()) + notes, price=price)
+
+    async def _draft(self, request: PlanRequest, cheap: Sequence[Cheap]) -> Draft:
+        """Ask the writer.
+
+        Raises:
+            Unusable: it failed, or did not answer in time.
+            PlanningFailed: it says that there is no plan, and the cheapest plans do not prove it wrong.
+        """
+        shown = [one.priced.plan for one in cheap]
+        limit = asyncio.timeout(self.patience_s)
+        try:
+            async with limit:
+                draft = await self.writer.write(
+                    request, samples=self.samples, beams=self.beams, shown=shown, seed=self.seed
+                )
+        except Unwritable as error:
+            raise Unusable(str(error)) from error
+        except PlanningFailed as error:
+            if not cheap:
+                raise
+            raise Unusable(f"found no plan though there is one ({error})") from error
+        except Exception as error:  # whatever a model, a driver or a server can raise
+            if limit.expired():
+                raise Unusable(f"no answer within {self.patience_s:g} s") from error
+            raise Unusable(f"failed with {type(error).__name__}: {error}") from error
+        if not isinstance(draft, Draft):
+            raise Unusable(f"answered with {type(draft).__name__} instead of a draft")
+        return draft
+
+    def _doubt(self, assessed: Assessed, written: int) -> str:
+        """Why the policy's answer should not be used, if it should not."""
+        if not assessed.written:
+            return f"none of the {written} plans it wrote does what is wanted within the limits"
+        if assessed.sd > self.unsure:
+            return f"unsure (standard deviation of quality {assessed.sd:.2f} on average, above {self.unsure:g})"
+        return ""
+
+    async def _instead(self, request: PlanRequest, reason: str, price: Money | None) -> Proposal:
+        if self.fallback is None:
+            objective = request.objective
+            if objective.budget is not None or objective.deadline_ms is not None:
+                raise NothingFits(f"policy: {reason}", "budget" if objective.budget is not None else "deadline")
+            raise PlanningFailed(f"policy: {reason}")
+        found = await self.fallback.plan(request)
+        note = f"policy: {reason}; planned by {self.fallback.name} instead"
+        both = None if price is None or found.price is None else Money(price + found.price)
+        return replace(found, notes=(note, *found.notes), price=both, by=found.by or self.fallback.name)
+
+    def _price(self, usage: Usage, cpu_s: float) -> Money | None:
+        """What planning cost: the CPU time spent here, and the writer's price or its seconds."""
+        on_gpu = self.writer.device != "cpu"
+        if usage.price is None and not on_gpu:
+            cpu_s += usage.seconds
+        own = total(_CPU.charge(ToolUsage(cpu_ms=cpu_s * 1e3)))
+        theirs: Money | None = Money(0)
+        if usage.price is not None:
+            theirs = usage.price
+        elif on_gpu:
+            theirs = total(_GPU.charge(ToolUsage(units={"gpu_seconds": usage.seconds})))
+        return None if own is None or theirs is None else Money(own + theirs)
+
+    def _notes(self, request: PlanRequest, assessed: Assessed, decision: Decision, scale: Money) -> tuple[str, ...]:
+        notes = []
+        best, held = decision.ranked[0], decision.held_back
+        if held is not None:
+            more = Money(held.priced.expected - best.priced.expected)
+            notes.append(
+                f"kept the cheapest plan: one for ${format_usd(more)} more has a predicted quality of "
+                f"{held.rating.quality:.2f} instead of {best.rating.quality:.2f}, which is not sure enough to pay for"
+            )
+        if assessed.dropped:
+            notes.append(f"{assessed.dropped} plans of the policy were dropped: not what is wanted, or over a limit")
+        if assessed.unrated:
+            notes.append(
+                f"{assessed.unrated} of the cheapest plans could not be rated by the policy: their quality is that of "
+                "the tools' profiles"
+            )
+        if any(not option.priced.price.priced for option in assessed.options):
+            notes.append("some plans use tools of unknown price: they come last and are rated as the dearest")
+        made = {output.name for option in assessed.options for output in option.priced.plan.outputs}
+        missing = [want.name for want in request.wanted if want.name not in made]
+        if missing:
+            notes.append(f"no plan includes the optional {', '.join(missing)}")
+        if request.objective.price_scale is None and any(o.priced.price.priced for o in assessed.options):
+            notes.append(
+                f"price scale ${format_usd(scale)}: the cheapest plan about as good as the best of "
+                f"{len(assessed.options)}, by the policy's ratings"
+            )
+        return tuple(notes)
+
+
+def _spread(ranked: Sequence[Option], count: int) -> Sequence[Option]:
+    """The front of the options, thinned evenly by price to `count`, in the order of `ranked`."""
+    front = pareto(ranked, lambda o: (o.priced.expected, -o.rating.quality, o.priced.latency.expected_ms))
+    if len(front) > count:
+        last = len(front) - 1
+        front = (
+            [front[round(place * last / (count - 1))] for place in range(count)]
+            if count > 1
+            else [min(front, key=ranked.index)]
+        )
+    kept = {option.key for option in front}
+    return [option for option in ranked if option.key in kept]
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """The result of `work` and the CPU seconds of this thread that it took."""
+    began = time.thread_time()
+    return work(), time.thread_time() - began
