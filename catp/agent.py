@@ -7,6 +7,7 @@ result.outputs["language"]
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,15 +22,16 @@ from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.planlang.registry_view import ValueFacts
 from catp.planlang.types import parse_type
+from catp.planners.chosen import planner_for
 from catp.planners.intent import read_intent
 from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
-from catp.planners.search import SearchPlanner
 from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import CallCache
 from catp.runtime.limits import Limit, ReserveAt
+from catp.runtime.planning import Planning
 from catp.runtime.run import Approver
 from catp.saved_runs import SavedRuns
 from catp.spending import Spending, desk_for
@@ -56,7 +58,9 @@ class Agent(SavedRuns):
 
     Args:
         tools: A catalogue, or the tools to make one of; by default the built-in zoo.
-        planner: Anything with the `Planner` protocol; by default exact search.
+        planner: Anything with the `Planner` protocol, `"search"`, `"policy"`, or the name or folder of a policy; by
+            default what `CATP_PLANNER` says, else the shipped policy. A policy that cannot be loaded leaves planning to
+            search, with a note.
         budget: Most one run may cost, in US dollars (`"0.01"`) or nano-USD (`Money`); None means no cap.
         deadline_s: Most one run may take, in seconds.
         alpha: Weight of quality against price, 0 (cheapest) to 1 (best).
@@ -86,7 +90,7 @@ class Agent(SavedRuns):
     def __init__(
         self,
         tools: "Catalogue | Iterable[Tool[Any, Any] | ToolSpec] | None" = None,
-        planner: Planner | None = None,
+        planner: Planner | str | None = None,
         *,
         budget: str | Money | None = None,
         deadline_s: float | None = None,
@@ -111,7 +115,7 @@ class Agent(SavedRuns):
         cache_mb: float | None = None,
     ) -> None:
         self.catalogue = _catalogue(tools)
-        self.planner: Planner = planner if planner is not None else SearchPlanner()
+        self.planner = planner_for(planner)
         self.budget = money_of("budget", budget)
         self.deadline_s = deadline_s
         self.alpha = alpha
@@ -145,7 +149,7 @@ class Agent(SavedRuns):
         deadline_s: float | None = None,
         candidates: int = 5,
     ) -> Planned:
-        """Return priced candidate plans for a task, best first. Never calls a tool, never spends.
+        """Return priced candidate plans for a task, best first. Never calls a tool; costs what the planner costs.
 
         `wanted` names the outputs and their types (`{"language": "Language"}`); without it the task text is read.
 
@@ -163,14 +167,17 @@ class Agent(SavedRuns):
         objective = self._objective(alpha, budget, deadline_s)
         estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         request = PlanRequest(task, facts, goals, objective, registry, estimator, candidates)
+        began = time.perf_counter()
         proposal = await self.planner.plan(request)
+        ms = (time.perf_counter() - began) * 1e3
+        planning = Planning(proposal.by or self.planner.name, ms, proposal.price)
         notes += proposal.notes
         quotes = []
         for candidate in proposal.candidates:
-            quote = self._quote(task, candidate.plan, facts, objective, self.planner.name)
+            quote = self._quote(task, candidate.plan, facts, objective, planning.planner, planning)
             notes_too = notes + quote.notes
             quotes.append(replace(quote, quality=candidate.quality, utility=candidate.utility, notes=notes_too))
-        return Planned(task, tuple(quotes), proposal.exact, notes)
+        return Planned(task, tuple(quotes), proposal.exact, notes, planning)
 
     async def quote(
         self,
@@ -182,7 +189,7 @@ class Agent(SavedRuns):
         budget: str | Money | None = None,
         deadline_s: float | None = None,
     ) -> Quote:
-        """Return the price, latency and critical path of the best plan for a task, or of a given plan. Never spends.
+        """Return the price, latency and critical path of the best plan for a task, or of a given plan. Calls no tool.
 
         A task of several lines with an `out` line is taken to be a plan in text form.
         """
@@ -313,16 +320,17 @@ class Agent(SavedRuns):
         )
 
     def _quote(
-        self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str
-    ) -> Quote:
-        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.spending)
+        self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str,
+        planning: Planning | None = None,
+    ) -> Quote:  # fmt: skip
+        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.spending, planning)
         return asking_first(quote) if self.approve_plan else quote
 
     def _weigh_again(self, quote: Quote, inputs: Mapping[str, Any], objective: Objective) -> Quote:
         """The same plan under other limits, or under the same at another time."""
         facts = {name: describe(value) for name, value in inputs.items()}
         plan = quote.compiled.source if quote.asked is None else quote.asked
-        again = self._quote(quote.task, plan, facts, objective, quote.planner)
+        again = self._quote(quote.task, plan, facts, objective, quote.planner, quote.planning)
         notes = tuple(dict.fromkeys((*quote.notes, *again.notes)))
         return replace(again, quality=quote.quality, utility=quote.utility, notes=notes)
 

@@ -37,6 +37,8 @@ class Settings:
     """Most a run may cost, nano-USD; None means no cap."""
     deadline: float | None = None
     """Most a run may take, seconds (`20`, `"20s"`, `"500ms"`, `"2m"`); None means no deadline."""
+    planner: str | None = None
+    """Who plans: `search`, `policy`, or the name or folder of a policy; None means the shipped policy, or search."""
     tools: str = "zoo"
     """The catalogue: `zoo`, or `package.module:attribute`."""
     store: Path | str = field(default_factory=lambda: default_data_dir() / "catp.db")
@@ -196,6 +198,13 @@ def _name(raw: Any) -> str:
     return text
 
 
+def _planner(raw: Any) -> str:
+    text = str(raw).strip()
+    if not text:
+        raise ValueError("must be search, policy, or the name or folder of a policy")
+    return str(Path(text).expanduser()) if text.startswith("~") else text
+
+
 def _mebibytes(raw: Any) -> float:
     value = float(raw)
     if not 0.0 < value <= 1e6:
@@ -214,6 +223,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "alpha": _fraction,
     "budget": _money,
     "deadline": _seconds,
+    "planner": _planner,
     "tools": str,
     "store": _store,
     "profiles": lambda raw: Path(raw).expanduser(),

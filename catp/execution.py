@@ -120,6 +120,7 @@ class Execution:
             stop=stop,
             given_up={one.output: one.reason for one in quote.given_up},
             flights=self.flights,
+            planning=quote.planning,
         )
         desk = spending.desk
         try:

@@ -49,7 +49,7 @@ async def fork_run(
     objective = run.objective(budget, deadline_s)
     plan, changed = swap_tools(run.plan, set_)
     given = {**run.restored.inputs, **inputs}
-    quote = requote(run, plan, given, objective, execution.catalogue)
+    quote = replace(requote(run, plan, given, objective, execution.catalogue), planning=None)  # paid by the other run
     check_inputs(quote.compiled, given)
     anew = {*changed, *([from_step] if from_step is not None else ())}
     kept = keepable(run, quote.compiled, anew, inputs)

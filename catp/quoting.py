@@ -16,6 +16,7 @@ from catp.planlang.passes.shed import Shed, shed
 from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
 from catp.planners.protocol import Objective
 from catp.result import Quote
+from catp.runtime.planning import Planning
 from catp.spending import Spending
 from catp.tools.catalogue import Catalogue
 
@@ -24,11 +25,12 @@ __all__ = ["asking_first", "estimator_for", "make_quote", "money_of"]
 
 def make_quote(
     task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str, catalogue: Catalogue,
-    spending: Spending,
+    spending: Spending, planning: Planning | None = None,
 ) -> Quote:  # fmt: skip
     """Compile and price a plan, and make it fit the limits if something may be given up for that.
 
-    The assumed price of `spending` stands in for prices nobody knows, but only in the verdict.
+    The assumed price of `spending` stands in for prices nobody knows, but only in the verdict. What `planning` cost is
+    spent already, unless a run has booked it.
     """
     registry, rooms, assume_price = catalogue.view(), spending.rooms(), spending.assume_price
     compiled = compile_plan(plan, registry, estimator=catalogue.estimator(), facts=facts)
@@ -44,30 +46,43 @@ def make_quote(
     def recompile(changed: Plan) -> CompiledPlan:
         return compile_plan(changed, registry, estimator=estimator, facts=facts)
 
-    verdict = admit(weighed, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms)
-    cap = _tightest(weighed, objective, rooms)
+    spent = _spent(planning, assume_price)
+
+    def weigh(one: CompiledPlan) -> Verdict:
+        return admit(one, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms, spent=spent)
+
+    verdict = weigh(weighed)
+    cap = _tightest(weighed, objective, rooms, spent or Money(0))
     less = None
     if cap is not None:
         less = shed(weighed, recompile, cap, strict=spending.strict, values=spending.values)
         if less.fits and less.compiled is not weighed:
             source = less.compiled.source
             compiled = compile_plan(source, registry, estimator=catalogue.estimator(), facts=facts)
-            verdict = admit(less.compiled, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms)
+            verdict = weigh(less.compiled)
             notes += _what_changed(less)
         elif not less.fits:
             verdict = _with_least(verdict, less)
     return Quote(
         task, compiled, verdict, planner, alpha=objective.alpha, budget=objective.budget,
         deadline_ms=objective.deadline_ms, notes=notes, given_up=() if less is None else less.given_up, asked=plan,
-        strict=spending.strict,
+        strict=spending.strict, planning=planning,
     )  # fmt: skip
 
 
-def _tightest(compiled: CompiledPlan, objective: Objective, rooms: Sequence[Room]) -> Money | None:
+def _spent(planning: Planning | None, assume_price: Money | None) -> Money | None:
+    """What the run will have spent before its first call; None if nobody knows."""
+    if planning is None or not planning.due:
+        return Money(0)
+    return assume_price if planning.price is None else planning.price
+
+
+def _tightest(compiled: CompiledPlan, objective: Objective, rooms: Sequence[Room], spent: Money) -> Money | None:
     """The least of all caps that hold for the plan, or None if there is none or nothing is left in one."""
     own = compiled.plan.limits.cost
-    caps = [room.left for room in rooms]
-    caps += [cap for cap in (objective.budget, own.nano if own is not None else None) if cap is not None]
+    caps = [room.left - spent for room in rooms]
+    caps += [objective.budget - spent] if objective.budget is not None else []
+    caps += [own.nano] if own is not None else []
     return Money(min(caps)) if caps and min(caps) > 0 else None
 
 

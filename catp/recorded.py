@@ -16,6 +16,7 @@ from catp.planners.protocol import Objective
 from catp.result import Quote
 from catp.runtime.call_host import KeyedBackend
 from catp.runtime.fold import ValueKey, restore
+from catp.runtime.planning import Planning
 from catp.runtime.restore import Restored
 from catp.tools.builtin.facts import describe
 from catp.tools.catalogue import Catalogue
@@ -113,7 +114,16 @@ def requote(
         run.task, compiled, admit(compiled), run.policy, quality=told.get("quality"), alpha=objective.alpha,
         budget=objective.budget, deadline_ms=objective.deadline_ms, notes=_other_versions(run, catalogue),
         given_up=tuple(GivenUp(name, None, reason) for name, reason in told.get("given_up", {}).items()),
+        planning=_booked(told),
     )  # fmt: skip
+
+
+def _booked(told: Mapping[str, Any]) -> Planning | None:
+    """The planning that the run has paid for."""
+    planning = Planning.recorded(told)
+    if planning is not None:
+        planning.claim()
+    return planning
 
 
 def _other_versions(run: RecordedRun, catalogue: Catalogue) -> tuple[str, ...]:

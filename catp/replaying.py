@@ -20,6 +20,7 @@ from catp.recorded import CannotResume, RecordedRun, read_run, requote
 from catp.runtime.clock import VirtualClock
 from catp.runtime.events import RunEvent
 from catp.runtime.ledger import Ledger
+from catp.runtime.planning import Planning
 from catp.runtime.recording import Lives, Recording
 from catp.runtime.repairs import Broken, Repaired
 from catp.runtime.replay import rebuild
@@ -59,13 +60,17 @@ class ReplayedStep:
 
 @dataclass(frozen=True)
 class Replay:
-    """A recorded run beside the same run played again; `outcome` is everything about the latter."""
+    """A recorded run beside the same run played again; `outcome` is everything about the latter.
+
+    Both begin with the same `planning`: the plan is not made again.
+    """
 
     run_id: str
     then: Side
     now: Side
     steps: tuple[ReplayedStep, ...]
     outcome: RunOutcome
+    planning: Planning | None = None
 
     @property
     def exact(self) -> bool:
@@ -130,6 +135,7 @@ async def _play(
         approve=recording.approve,
         repair=repair,
         understudy=recording,
+        planning=Planning.recorded(recorded.restored.told),
     )
     run.start()
     stopped = _stopped_at(recorded, recording.lives)
@@ -173,5 +179,5 @@ def _beside(run: RecordedRun, outcome: RunOutcome, estimated: frozenset[str]) ->
         )  # fmt: skip
     return Replay(
         run.run_id, Side(status, Money(sum(costs.values())), ms),
-        Side(outcome.status, outcome.spent, outcome.wall_ms), tuple(steps), outcome,
+        Side(outcome.status, outcome.spent, outcome.wall_ms), tuple(steps), outcome, Planning.recorded(past.told),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from catp.planlang.registry_view import Latency, PriceRange
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.funding import Refusal
 from catp.runtime.ledger import LedgerRow
+from catp.runtime.planning import Planning
 
 if TYPE_CHECKING:
     from catp.runtime.run import OutputResult, StepResult
@@ -24,13 +25,14 @@ __all__ = ["Planned", "Quote", "RunCancelled", "RunRefused", "RunResult"]
 
 @dataclass(frozen=True)
 class Quote:
-    """A compiled plan with its price, time and predicted quality. Making one never spends.
+    """A compiled plan with its price, time and predicted quality. Making one calls no tool.
 
     `budget` (nano-USD) and `deadline_ms` are the caller's limits it was made for; the plan's own are in the plan.
     `notes` say what the planner assumed or cut; the plan is the best there is only if they do not say otherwise.
     `given_up` are optional outputs that the plan does not make, because the money would not do for them; `asked` is the
     plan with them, as it was before.
-    `strict` quotes are only run if even the p95 price and time fit.
+    `strict` quotes are only run if even the p95 price and time fit. `planning` is what making the plan took, None for a
+    plan that was given: no part of `price`, but of the budget and of the run that is made of this quote.
     """
 
     task: str
@@ -46,6 +48,7 @@ class Quote:
     given_up: tuple[GivenUp, ...] = ()
     asked: Plan | None = None
     strict: bool = False
+    planning: Planning | None = None
 
     @property
     def admitted(self) -> bool:
@@ -75,12 +78,16 @@ class Quote:
 
 @dataclass(frozen=True)
 class Planned:
-    """All candidates of one task, best first. `exact` and `notes` say how far to trust the order."""
+    """All candidates of one task, best first. `exact` and `notes` say how far to trust the order.
+
+    `planning` is what making all of them took: it is paid once, by the first run of one of them.
+    """
 
     task: str
     candidates: tuple[Quote, ...]
     exact: bool
     notes: tuple[str, ...] = ()
+    planning: Planning | None = None
 
     @property
     def best(self) -> Quote:

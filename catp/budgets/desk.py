@@ -20,6 +20,7 @@ from catp.planlang.money import Money
 from catp.planlang.passes.admit import Room
 from catp.runtime.ledger import CallKey
 from catp.runtime.limits import BudgetRefused, LevelReached, crossed, why_refused
+from catp.runtime.planning import PLANNING_STEP
 from catp.store.budgets import STANDINGS, Standing, as_standing, moment
 from catp.store.errors import StoreError
 from catp.store.tables import NO_ELEMENT
@@ -155,7 +156,7 @@ class BudgetDesk:
         if not self._capped:
             return ()
         if held is None and amount > 0:  # nothing was held: until its rows are stored nobody else would know of it
-            self._lied = True
+            self._lied = self._lied or key.step != PLANNING_STEP
             self._try(lambda execute: self._note(execute, key, amount))
         if held is not None and (amount > held or (self._tight and amount < held)):
             self._full = None

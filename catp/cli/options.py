@@ -6,7 +6,10 @@ import typer
 
 from catp.cli.output import say_errors_in_json
 
-__all__ = ["AlphaOption", "BudgetOption", "DeadlineOption", "InputsOption", "JsonOption", "ToolsOption", "WantOption"]
+__all__ = [
+    "AlphaOption", "BudgetOption", "DeadlineOption", "InputsOption", "JsonOption", "PlannerOption", "ToolsOption",
+    "WantOption",
+]  # fmt: skip
 
 InputsOption: TypeAlias = Annotated[
     list[str] | None,
@@ -21,6 +24,9 @@ AlphaOption: TypeAlias = Annotated[
 BudgetOption: TypeAlias = Annotated[str | None, typer.Option(metavar="USD", help="Most the run may cost.")]
 DeadlineOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
+]
+PlannerOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="search|policy|PATH", help="Who plans; the shipped policy if not set.")
 ]
 ToolsOption: TypeAlias = Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")]
 JsonOption: TypeAlias = Annotated[

@@ -12,6 +12,7 @@ from catp.cli.options import (
     DeadlineOption,
     InputsOption,
     JsonOption,
+    PlannerOption,
     ToolsOption,
     WantOption,
 )
@@ -32,6 +33,7 @@ def task(
     alpha: AlphaOption = None,
     budget: BudgetOption = None,
     deadline: DeadlineOption = None,
+    planner: PlannerOption = None,
     tools: ToolsOption = None,
     candidates: Annotated[int, typer.Option(min=1, max=50, help="How many plans to compare.")] = 5,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the best plan.")] = None,
@@ -41,7 +43,7 @@ def task(
     """Plan a task and price the candidates, without running anything."""
     if Path(text).suffix in (".plan", ".json"):
         fail(f"{text!r} is a plan file, not a task", EXIT_USAGE, help=f"catp plan show {text}, or catp run {text}")
-    settings = settings_or_fail(alpha=alpha, budget=budget, deadline=deadline, tools=tools)
+    settings = settings_or_fail(alpha=alpha, budget=budget, deadline=deadline, planner=planner, tools=tools)
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=False)
 
@@ -61,7 +63,10 @@ def task(
 
         emit_text(to_mermaid(planned.best.compiled))
     elif json_:
-        document = {"exact": planned.exact, "notes": list(planned.notes)}
+        document = {
+            "exact": planned.exact, "notes": list(planned.notes),
+            "planning": None if planned.planning is None else planned.planning.to_json(),
+        }  # fmt: skip
         emit_json("catp.plans/1", {**document, "candidates": [quote_json(q) for q in planned.candidates]})
     else:
         _print(planned)

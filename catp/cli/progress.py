@@ -1,14 +1,15 @@
 """Live progress of a run on stderr: a table that updates in place on a terminal, one line per step elsewhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catp.cli.output import console_err, dollars, milliseconds, printable
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.planlang.render.labels import clip
 from catp.runtime.events import RunEvent
+from catp.runtime.planning import PLANNING_STEP
 from catp.spending import warning_text
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class Progress:
             self._console.print(printable(str(event.data.get("reason", "planned anew"))), markup=False)
         if event.type == "run.budget_warning":
             self._console.print(f"warning: {printable(warning_text(event))}", markup=False)
-        if event.step is None:
+        if event.type == "run.created" and "planning" in event.data:
+            self._planned(event.data["planning"])
+        if event.step is None or event.type.startswith("run."):
             return
         row = self._rows.setdefault(event.step, ["○", "pending", "", "", ""])  # a repair may bring new steps
         if event.type == "node.settled":
@@ -96,6 +99,16 @@ class Progress:
             self._started.setdefault(event.step, event.at_ns)
         if event.type in _ENDED:
             self._ended(event, row)
+
+    def _planned(self, planning: Mapping[str, Any]) -> None:
+        """The run begins with what making its plan cost."""
+        amounts = [parse_usd(row["amount"]) for row in planning["rows"] if "amount" in row]
+        if amounts:
+            self._spent[PLANNING_STEP] = sum(amounts)
+        cost = dollars(Money(sum(amounts)) if amounts else None)
+        mark, state = STATES["node.finished"]
+        row = [mark, state, str(planning["planner"]), milliseconds(planning["ms"]), cost]
+        self._rows = {PLANNING_STEP: row, **self._rows}
 
     def _ended(self, event: RunEvent, row: list[str]) -> None:
         started = self._started.get(str(event.step))

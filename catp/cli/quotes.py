@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from catp.planlang.compiled import CompiledPlan, PlanEstimate, StepEstimate
     from catp.planlang.passes.admit import Verdict
     from catp.planlang.registry_view import Latency, PriceRange
+    from catp.runtime.planning import Planning
 
-__all__ = ["estimate_json", "latency_text", "money_json", "price_text", "usd_json"]
+__all__ = ["estimate_json", "latency_text", "money_json", "planning_text", "price_text", "usd_json"]
 
 
 def price_text(estimate: "PlanEstimate") -> str:
@@ -29,6 +30,11 @@ def latency_text(estimate: "PlanEstimate") -> str:
         return known
     unknown = f"unknown for {', '.join(estimate.untimed)}"
     return f"{unknown}; the rest {known}" if latency.p95_ms else unknown
+
+
+def planning_text(planning: "Planning") -> str:
+    """`search, 12 ms, $0.00000003`, or that the price is unpriced."""
+    return f"{planning.planner}, {milliseconds(planning.ms)}, {dollars(planning.price)}"
 
 
 def usd_json(amount: Money | None) -> str | None:

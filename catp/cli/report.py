@@ -16,10 +16,11 @@ from catp.cli.output import (
     milliseconds,
     printable,
 )
-from catp.cli.quotes import estimate_json, latency_text, price_text, usd_json
+from catp.cli.quotes import estimate_json, latency_text, planning_text, price_text, usd_json
 from catp.cli.values import readable
 from catp.planlang.money import Money, format_usd
 from catp.planlang.render.labels import clip
+from catp.runtime.planning import PLANNING_STEP
 
 if TYPE_CHECKING:
     from catp.agent import Agent
@@ -67,6 +68,10 @@ def ledger_lines(result: "RunResult") -> list[str]:
     for row in result.ledger:
         spent.setdefault(row.step, []).append(row)
     table = [("step", "tool", "estimate", "actual", "estimate", "actual", "status")]
+    table += [
+        (row.step, row.tool, "", _amount([row]), "", milliseconds(row.quantity * 1e3), "ok")
+        for row in spent.get(PLANNING_STEP, ())
+    ]
     for name, step in result.steps.items():
         estimate = result.plan.estimate.steps.get(name)  # type: ignore[call-overload]
         rows = spent.get(name, [])
@@ -110,6 +115,7 @@ def quote_json(quote: "Quote") -> dict[str, Any]:
     return {
         "task": quote.task,
         "planner": quote.planner,
+        "planning": None if quote.planning is None else quote.planning.to_json(),
         **estimate_json(quote.compiled, quote.verdict),
         "quality": quote.quality,
         "utility": quote.utility,
@@ -184,6 +190,8 @@ def _quote_lines(quote: "Quote") -> list[str]:
                 f"{quote.quality:.2f} predicted" + (f", alpha {quote.alpha:g}" if quote.alpha is not None else ""),
             )
         )
+    if quote.planning is not None:
+        rows.append(("planning", planning_text(quote.planning)))
     rows += [("limit", d.message) for d in quote.verdict.diagnostics]
     rows += [("note", note) for note in quote.notes]
     return columns(rows)

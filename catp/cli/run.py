@@ -19,6 +19,7 @@ from catp.cli.options import (
     DeadlineOption,
     InputsOption,
     JsonOption,
+    PlannerOption,
     ToolsOption,
     WantOption,
 )
@@ -70,6 +71,7 @@ def run(
     assume_price: Annotated[
         str | None, typer.Option(metavar="USD", help="What an unpriced call is taken to cost under --budget.")
     ] = None,
+    planner: PlannerOption = None,
     tools: ToolsOption = None,
     store: Annotated[str | None, typer.Option(metavar="FILE|URL", help="The store of saved runs.")] = None,
     reserve: Annotated[
@@ -120,6 +122,7 @@ def run(
         alpha=alpha,
         budget=budget,
         deadline=deadline,
+        planner=planner,
         tools=tools,
         store=store,
         assume_price=assume_price,
@@ -248,6 +251,7 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
         fail(str(error), EXIT_USAGE)
     return Agent(
         load_catalogue(settings.tools, settings.profiles),
+        settings.planner,
         budget=settings.budget,
         deadline_s=settings.deadline,
         alpha=settings.alpha,

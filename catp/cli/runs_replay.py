@@ -11,6 +11,7 @@ from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, mil
 from catp.cli.run import agent_from, read_cli_inputs, watched
 from catp.cli.runs_resume import ApproveOption, RunArgument, StoreOption, found, limits_given, print_run
 from catp.planlang.money import Money
+from catp.runtime.planning import PLANNING_STEP
 
 if TYPE_CHECKING:
     from catp.replaying import Replay
@@ -114,6 +115,10 @@ def _lines(replay: "Replay") -> list[str]:
                 about + _ms(step.ms_now), status,
             )
         )  # fmt: skip
+    if replay.planning is not None:
+        planning = replay.planning
+        cost = dollars(planning.price)
+        table.insert(1, (PLANNING_STEP, planning.planner, cost, cost, "-", "-", "ok"))
     then, now = replay.then, replay.now
     status = now.status if now.status == then.status else f"{then.status} > {now.status}"
     table.append(("total", "", dollars(then.cost), dollars(now.cost), _ms(then.ms), _ms(now.ms), status))
@@ -134,6 +139,7 @@ def _replay_json(replay: "Replay") -> dict[str, Any]:
         "exact": replay.exact,
         "then": side("then"),
         "now": side("now"),
+        "planning": None if replay.planning is None else replay.planning.to_json(),
         "steps": [
             {
                 "step": step.name,

@@ -91,13 +91,15 @@ class Proposal:
     """What a planner returns: candidates by falling utility (never empty), and how far to trust the order.
 
     `exact` is True if no valid plan within the search bounds was left out; `notes` say what was assumed or cut.
-    `price` is what planning itself cost.
+    `price` is what planning itself cost, None if nobody knows. `by` names the planner that did it, if that is not the
+    one that was asked.
     """
 
     candidates: tuple[Candidate, ...]
     exact: bool
     notes: tuple[str, ...] = ()
-    price: Money = Money(0)
+    price: Money | None = Money(0)
+    by: str = ""
 
     @property
     def best(self) -> Candidate:
@@ -106,7 +108,12 @@ class Proposal:
 
 
 class PlanningFailed(ValueError):
-    """No valid plan exists or the request was not understood; the message says which, and what would help."""
+    """No valid plan exists or the request was not understood; the message says which, and what would help.
+
+    `price` is what planning cost all the same, None if nobody knows.
+    """
+
+    price: Money | None = Money(0)
 
 
 class NothingFits(PlanningFailed):

@@ -19,12 +19,13 @@ from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
 from catp.planners.front import Front, pareto
+from catp.planners.metered import metered
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
-__all__ = ["AS_GOOD", "CLEARLY", "LITTLE", "SearchPlanner", "SearchStats"]
+__all__ = ["AS_GOOD", "CLEARLY", "LITTLE", "SearchPlanner", "SearchStats", "check_request"]
 
 AS_GOOD = 0.01
 """Plans whose predicted quality differs by less are taken to be equally good when the price scale is chosen."""
@@ -80,15 +81,15 @@ class SearchPlanner:
 
     async def plan(self, request: PlanRequest) -> Proposal:
         """Return the best plans of the front, or raise `PlanningFailed` saying what is missing or would be needed."""
-        return await asyncio.to_thread(self.search, request)
+        return await asyncio.to_thread(metered, self.search, request)
 
     async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
         return await repair_by_search(request, self.plan)
 
     def search(self, request: PlanRequest) -> Proposal:
-        """`plan`, for callers without an event loop."""
-        _validate(request)
+        """`plan`, for callers without an event loop; not metered."""
+        check_request(request)
         found = self._front(request, request.objective)
         if not found.labels:
             raise self._why_not(request, found)
@@ -322,7 +323,8 @@ def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> Noth
     return NothingFits("; ".join(parts), "deadline" if late else "budget")
 
 
-def _validate(request: PlanRequest) -> None:
+def check_request(request: PlanRequest) -> None:
+    """Raise `PlanningFailed` if what is wanted makes no sense for this catalogue and these inputs, with the reason."""
     if not request.wanted:
         raise PlanningFailed("nothing is wanted: name at least one result")
     if request.candidates < 1:

@@ -7,6 +7,7 @@ asked for, because loading torch takes seconds that `catp --help` and runs of a 
 import asyncio
 import importlib
 import threading
+from dataclasses import replace
 
 from catp.planlang.nodes import Plan
 from catp.planners.protocol import Planner, PlanRequest, Proposal
@@ -76,4 +77,4 @@ class _Noted:
 
     async def plan(self, request: PlanRequest) -> Proposal:
         found = await self._planner.plan(request)
-        return Proposal(found.candidates, found.exact, (self._note, *found.notes), found.price)
+        return replace(found, notes=(self._note, *found.notes), by=found.by or self.name)

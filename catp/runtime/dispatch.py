@@ -25,6 +25,7 @@ from catp.runtime.funding import KeptBack, Refusal
 from catp.runtime.hooks import Journal, Understudy
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.limits import BudgetRefused
+from catp.runtime.planning import PLANNING
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import BLOCKED, Failures
 from catp.runtime.restore import LostCall, Restored
@@ -166,7 +167,7 @@ class Dispatcher:
 
     def _count(self, row: LedgerRow, steps: Mapping[str, StepInfo]) -> None:
         """Count a row of an earlier life for its step and in the limits of the plan."""
-        if row.amount is None:
+        if row.amount is None or row.kind == PLANNING:
             return
         self.prices[row.step] = Money(self.prices.get(row.step, 0) + row.amount)
         if row.step in steps:

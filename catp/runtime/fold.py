@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from catp.planlang.money import Money, parse_usd
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
 from catp.runtime.hooks import ValueKind
-from catp.runtime.ledger import LedgerRow
+from catp.runtime.ledger import CallKey, LedgerRow
+from catp.runtime.planning import PLANNING_STEP
 from catp.runtime.repairs import FailedCall
 from catp.runtime.restore import PastCall, Restored, RestoredStep, RestoredUnit, Say
 
@@ -45,15 +46,26 @@ def restore(events: Iterable[RunEvent], values: Mapping[ValueKey, Any]) -> Resto
 def rows_of(event: RunEvent, tool: str) -> list[LedgerRow]:
     """The ledger rows in a `node.settled` event."""
     assert event.step is not None
-    return [
-        LedgerRow(
-            row["seq"], event.run_id, event.step, event.attempt or 0, event.element, tool, row["kind"],
-            row["quantity"], row["unit"], row.get("unit_price"), _money(row.get("amount")), row["source"],
-            row["priced"], _money(row.get("estimate")), bool(row.get("overrun")), row.get("note", ""),
-            _money(row.get("saved")),
-        )
-        for row in event.data.get("rows", ())
-    ]  # fmt: skip
+    key = CallKey(event.run_id, event.step, event.attempt or 0, tool, event.element)
+    return [_row(key, row) for row in event.data.get("rows", ())]
+
+
+def _planning_rows(event: RunEvent) -> list[LedgerRow]:
+    """The ledger rows in a `run.created` event; none if nothing was planned for the run."""
+    planning = event.data.get("planning")
+    if planning is None:
+        return []
+    key = CallKey(event.run_id, PLANNING_STEP, 1, planning["planner"])
+    return [_row(key, row) for row in planning["rows"]]
+
+
+def _row(key: CallKey, row: Mapping[str, Any]) -> LedgerRow:
+    return LedgerRow(
+        row["seq"], key.run_id, key.step, key.attempt, key.element, key.tool, row["kind"],
+        row["quantity"], row["unit"], row.get("unit_price"), _money(row.get("amount")), row["source"],
+        row["priced"], _money(row.get("estimate")), bool(row.get("overrun")), row.get("note", ""),
+        _money(row.get("saved")),
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -145,6 +157,7 @@ class _Fold:
         kind = event.type
         if kind == "run.created":
             self.told, self.lives = dict(event.data), 1
+            self.rows += _planning_rows(event)
         elif kind == "run.started":
             self.begun, self.alive_since = True, event.at_ns
         elif kind == "run.awaiting_approval":

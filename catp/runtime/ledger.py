@@ -20,6 +20,7 @@ from catp.planlang.money import Money
 from catp.planlang.registry_view import PriceRange
 from catp.runtime.ledger_rows import CallKey, LedgerRow, Reservation, RowSource, Settlement
 from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, why_refused
+from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
 from catp.tools.usage import Charge
 
 __all__ = [
@@ -233,12 +234,31 @@ class Ledger:
         self._give_back(reservation.limits, reservation.amount)
         _notify(reservation.limits)
 
-    def charge(self, key: CallKey, charges: Sequence[Charge] | None, *, note: str = "") -> Settlement:
-        """Write rows for what was paid without a reservation, such as a planner's model (step `"plan"`).
+    def plan(self, run_id: str, planning: Planning) -> Settlement:
+        """Write the row of what making the plan cost. Nothing is refused: the money is gone already.
 
-        None means that nobody knows what it cost. Nothing is refused: the money is gone already.
+        A price that nobody knows is taken, where there is a cap, to be what is assumed of unpriced calls.
         """
-        return self.settle(Reservation(key, Money(0), False, None, self._limits), charges, note=note)
+        amount = planning.price
+        if amount is None and self.unpriced != "refuse" and self._capped:
+            amount = self.unpriced
+        known = planning.price is not None
+        with _LOCK:
+            row = LedgerRow(
+                self._seq + 1, run_id, PLANNING_STEP, 1, None, planning.planner, PLANNING, planning.ms / 1e3, "s",
+                None, amount, "measured" if known else "estimated", known,
+                note="" if known else "the planner did not say what it cost",
+            )  # fmt: skip
+            reached = self._book((row,), amount or Money(0), self._limits, Money(0))
+        if self._shared is not None and amount:
+            reached += self._shared.settle(CallKey(run_id, PLANNING_STEP, 1, planning.planner), amount)
+        _notify(self._limits)
+        return Settlement((row,), amount, Money(0), reached)
+
+    @property
+    def _capped(self) -> bool:
+        shared = self._shared is not None and self._shared.capped
+        return shared or any(limit.cap is not None for limit in self._limits)
 
     def reuse(self, key: CallKey, saved: Money | None, *, estimate: Money | None = None) -> Settlement:
         """Write the row of a call whose result was there already: it costs nothing, even if nothing is left.

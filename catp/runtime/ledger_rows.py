@@ -31,6 +31,7 @@ class LedgerRow(NamedTuple):
     `priced` is False for them.
     `estimate` is the expected price of the whole call and stands on its first row only, so that columns add up.
     `saved` is what a result from the cache would have cost; it is not part of any total of amounts.
+    `kind` is that of a charge, `cache` (a result used again), `estimate` (nobody knows what was used) or `planning`.
     """
 
     seq: int

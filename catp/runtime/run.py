@@ -39,6 +39,7 @@ from catp.runtime.commands import (
     SetTimer,
     StartCall,
     StopTimer,
+    Warned,
 )
 from catp.runtime.dispatch import Dispatcher
 from catp.runtime.events import RunEvent, RunStatus
@@ -47,8 +48,10 @@ from catp.runtime.funding import KeptBack
 from catp.runtime.hooks import Journal, Understudy, ValueKind
 from catp.runtime.ids import new_run_id
 from catp.runtime.ledger import Ledger, Limit
+from catp.runtime.limits import LevelReached
 from catp.runtime.mending import Mending
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
+from catp.runtime.planning import PLANNING_STEP, Planning
 from catp.runtime.program import build_program
 from catp.runtime.rebind import charge_lost, new_values, rebind, rebind_elements, resumed_data
 from catp.runtime.reducer import new_state, reduce
@@ -121,6 +124,7 @@ class Run:
         restored: An earlier life of this run that it goes on from, or the steps of another run that it takes over.
         stop: Why nothing more is to be done: the run only ends, as cancelled.
         understudy: Plays all tools, in a replay.
+        planning: What making the plan took; booked first, unless another run has done so.
 
     Raises:
         ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
@@ -151,6 +155,7 @@ class Run:
         restored: Restored | None = None,
         stop: str = "",
         understudy: Understudy | None = None,
+        planning: Planning | None = None,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -174,6 +179,7 @@ class Run:
         self._pools = dict(pools or {})
         self._mending = Mending(repair, done=self._mended, failed=self._observed_wrong)
         self._restored = restored
+        self._planning = planning
         self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
         check_pools(program.steps.values(), tools, pools or {})
@@ -227,7 +233,21 @@ class Run:
                 self._keep("step", name, element, value)
             self.events += past.events
             lost = charge_lost(self._dispatcher, past, self._state.program.steps)
+        reached = () if resumed else self._book_planning(data)
         self._post(RunStarted(now, self._deadline_s, data, past, lost, self._stop))
+        for level in reached:
+            self._post(Warned(now, PLANNING_STEP, None, level.to_json()))
+
+    def _book_planning(self, data: dict[str, Any]) -> tuple[LevelReached, ...]:
+        """Write the row of planning into the ledger and into the event that creates the run: both or neither."""
+        planning = self._planning
+        if planning is None or not planning.claim():
+            return ()
+        settlement = self.ledger.plan(self.run_id, planning)
+        self._dispatcher.rows.extend(settlement.rows)
+        rows = [row.to_json() for row in settlement.rows]
+        data["planning"] = {"planner": planning.planner, "ms": planning.ms, "rows": rows}
+        return settlement.reached
 
     def cancel(self, reason: str = "cancelled by the caller") -> None:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from catp.runtime.periods import period_start
+from catp.runtime.planning import PLANNING
 from catp.store.statements import query
 
 __all__ = ["Discrepancy", "audit"]
@@ -54,13 +55,14 @@ def audit(connection: Connection) -> list[Discrepancy]:
 def _days(connection: Connection) -> list[Discrepancy]:
     """Roll-ups of kept runs by day, project and tool, and their sums by policy, against the rows."""
     rows: dict[tuple[str, str, str, str], int] = {}
-    for ts_ns, project, policy, tool, amount in query(
+    for ts_ns, project, policy, charge, tool, amount in query(
         connection,
-        "SELECT c.ts_ns, r.project, r.policy, c.tool, c.amount_nano FROM costs c JOIN runs r ON r.id = c.run_id "
-        "WHERE c.amount_nano IS NOT NULL",
+        "SELECT c.ts_ns, r.project, r.policy, c.kind, c.tool, c.amount_nano FROM costs c "
+        "JOIN runs r ON r.id = c.run_id WHERE c.amount_nano IS NOT NULL",
     ):
         day = period_start("day", ts_ns)
-        for kind, name in (("tool", tool), ("policy", policy)):
+        belongs = [("policy", policy)] if charge == PLANNING else [("tool", tool), ("policy", policy)]
+        for kind, name in belongs:
             key = (day, project, kind, name)
             rows[key] = rows.get(key, 0) + amount
     shown = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from catp.planlang.money import parse_usd
 from catp.runtime.events import RunEvent
+from catp.runtime.planning import PLANNING_STEP
 from catp.store.budget_spend import Spend
 from catp.store.rollups import Roll, Rolls
 from catp.store.statements import clean
@@ -97,6 +98,23 @@ def _on_created(changes: Changes, event: RunEvent) -> None:
             data.get("quality"), data.get("parent"), data.get("fork_step"),
         )
     )  # fmt: skip
+    if "planning" in data:
+        _on_planned(changes, event, data["planning"])
+
+
+def _on_planned(changes: Changes, event: RunEvent, planning: Mapping[str, Any]) -> None:
+    """Planning belongs to the run and its policy: it is no call of a tool."""
+    run, call = _run(changes, event.run_id), CallId(event.run_id, PLANNING_STEP, NO_ELEMENT, 1)
+    roll = changes.rolls.plan(event.run_id, event.at_ns)
+    for row in planning["rows"]:
+        amount = _money(row.get("amount"))
+        changes.costs.append(_cost_row(call, str(planning["planner"]), event.at_ns, row, amount, None))
+        run.unpriced += amount is None
+        run.cost += amount or 0
+        roll.unpriced += amount is None
+        roll.cost += amount or 0
+        if amount is not None:
+            changes.spends.append(Spend(call, event.at_ns, amount))
 
 
 def _run(changes: Changes, run_id: str) -> _Run:
@@ -196,7 +214,7 @@ def _on_settled(changes: Changes, event: RunEvent) -> None:
         else:
             total = (total or 0) + amount
         saved += kept or 0
-        changes.costs.append(_cost_row(event, call, began, row, amount, kept))
+        changes.costs.append(_cost_row(call, str(data["tool"]), began, row, amount, kept))
     if total is None and not data.get("rows"):
         total = _money(data.get("amount"))  # a call that cost nothing has no rows
     if total is not None:
@@ -228,13 +246,14 @@ def _roll(roll: Roll, data: Mapping[str, Any], cost: int, saved: int, unpriced: 
 
 
 def _cost_row(
-    event: RunEvent, call: CallId, began: int, row: Mapping[str, Any], amount: int | None, saved: int | None
+    call: CallId, tool: str, began: int, row: Mapping[str, Any], amount: int | None, saved: int | None
 ) -> tuple[Any, ...]:
     quantity = row.get("quantity")
     if quantity is not None and not math.isfinite(quantity):
         quantity = None
     return (
-        event.run_id, row["seq"], began, call.step, call.attempt, event.element, event.data["tool"], row["kind"],
+        call.run_id, row["seq"], began, call.step, call.attempt,
+        None if call.element == NO_ELEMENT else call.element, clean(tool), row["kind"],
         quantity, row["unit"], row.get("unit_price"), amount, row["source"], bool(row["priced"]),
         _money(row.get("estimate")), bool(row.get("overrun")), saved, clean(row.get("note") or ""),
     )  # fmt: skip

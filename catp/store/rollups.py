@@ -62,9 +62,11 @@ class Roll:
 
 @dataclass(slots=True)
 class Rolls:
-    """What a batch of events adds to the sums; `calls` by run, day and tool, `created` and `ended` by run."""
+    """What a batch of events adds to the sums; `calls` by run, day and tool, `planned` by run and day, `created` and
+    `ended` by run."""
 
     calls: dict[tuple[str, str, str], Roll] = field(default_factory=dict)
+    planned: dict[tuple[str, str], Roll] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     ended: list[tuple[str, bool, float]] = field(default_factory=list)
 
@@ -75,6 +77,10 @@ class Rolls:
         if found is None:
             found = self.calls[key] = Roll()
         return found
+
+    def plan(self, run_id: str, began_ns: int) -> Roll:
+        """The sums to which the planning of a run belongs: those of its policy, and of no tool."""
+        return self.planned.setdefault((run_id, period_start("day", began_ns)), Roll())
 
 
 class _About(NamedTuple):
@@ -146,6 +152,9 @@ def _by_key(rolls: Rolls, about: Mapping[str, _About]) -> dict[_Key, Roll]:
         of_policy.cost += roll.cost
         of_policy.saved += roll.saved
         of_policy.unpriced += roll.unpriced
+    for (run, day), roll in rolls.planned.items():
+        project, policy, _ = about[run]
+        at(day, project, "policy", policy).add(roll)
     for run in rolls.created:
         project, policy, day = about[run]
         at(day, project, "policy", policy).n += 1

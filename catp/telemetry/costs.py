@@ -45,6 +45,11 @@ class CallCost:
             _sum(row.get("amount") for row in rows if row.get("unit") == "tokens_out"),
         )
 
+    @classmethod
+    def of_planning(cls, price: Money | None) -> "CallCost":
+        """What a planner said it cost; it is told of in full, by the span of planning alone."""
+        return cls(price, Money(0), ("estimated" if price is None else "measured",), Money(0), Money(0))
+
     def attributes(self, conventions: Conventions, *, model_call: bool) -> dict[str, Any]:
         """Return the attributes of the call's span."""
         found: dict[str, Any] = {}

@@ -37,7 +37,7 @@ class Metrics:
             )
         else:
             self._chat_cost = meter.create_histogram(Metric.CHAT_COST, "USD", "Price of a model call")
-        self._cost = meter.create_counter(Metric.COST, "USD", "Money spent on calls")
+        self._cost = meter.create_counter(Metric.COST, "USD", "Money spent on calls and planning")
         self._saved = meter.create_counter(Metric.SAVED, "USD", "Money that cached results saved")
         self._calls = meter.create_counter(Metric.CALLS, "{call}", "Calls that ended, by outcome")
         self._failures = meter.create_counter(Metric.FAILURES, "{call}", "Calls that failed, by kind of error")
@@ -72,6 +72,11 @@ class Metrics:
             for direction, unit in (("input", "tokens_in"), ("output", "tokens_out")):
                 if unit in units:
                     self._tokens.record(int(units[unit]), {**tool.labels, GenAI.TOKEN_TYPE: direction})
+
+    def planned(self, policy: str, cost: CallCost) -> None:
+        """A planner has answered."""
+        if cost.amount:
+            self._cost.add(dollars(cost.amount), {Catp.POLICY: policy})
 
     def refused(self, kind: str) -> None:
         """Something was refused for want of money or of approval."""

@@ -99,6 +99,8 @@ class RunSpans:
 
     def _begun(self, workflow: Workflow, event: RunEvent) -> None:
         estimate, data = self._compiled.estimate.price.expected, event.data
+        planning = data.get("planning") or {"rows": ()}
+        self._unpriced |= any("amount" not in row for row in planning["rows"])
         # a planner names plans after the task: many values, and the user's words
         policy, plan_name, resumed = data.get("policy"), self._compiled.plan.name, event.type == "run.resumed"
         given = policy == "given" or (policy is None and not resumed)

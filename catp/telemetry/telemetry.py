@@ -30,6 +30,7 @@ from catp.result import Planned, RunRefused
 from catp.runtime.binding import ToolSource
 from catp.runtime.events import RunEvent
 from catp.telemetry.content import WatchedTools
+from catp.telemetry.costs import CallCost
 from catp.telemetry.metrics import Metrics
 from catp.telemetry.names import SCOPE, Catp, Conventions, GenAI, Kind, Operation, Reader, captures_content
 from catp.telemetry.providers import FLUSH_S, OwnExport, application_configured, check_environment, own_export
@@ -190,6 +191,10 @@ class Telemetry:
             )
             if best.quality is not None:
                 span.set_attribute(Catp.QUALITY, best.quality)
+            if planned.planning is not None:
+                cost = CallCost.of_planning(planned.planning.price)
+                span.set_attributes(cost.attributes(self._conventions, model_call=False))
+                self._tools()[1].planned(planned.planning.planner, cost)
             if _WORKFLOW.get() is None:  # planned now, run later: the run will link to this
                 for quote in planned.candidates:
                     self._planned[id(quote.compiled)] = span.get_span_context()

@@ -59,11 +59,15 @@ def admit(
     budget: Money | None = None,
     deadline_ms: float | None = None,
     rooms: Sequence[Room] = (),
+    spent: Money | None = Money(0),
 ) -> Verdict:
     """Compare the estimate of a plan with the caller's limits, the plan's own, and the `rooms` of shared budgets.
 
     An expected price that exceeds what a shared budget has left does not fit; a p95 that exceeds what is free in it now
     only may not: running calls may give money back.
+
+    `spent` is what the run has cost before its first call (planning), None if nobody knows: it counts against `budget`
+    and `rooms`, not against the plan's own limit.
 
     Raises:
         ValueError: if `budget` or `deadline_ms` is not above zero.
@@ -74,17 +78,22 @@ def admit(
     limits, estimate = compiled.plan.limits, compiled.estimate
     own_cost = limits.cost.nano if limits.cost is not None else None
     own_ms = limits.latency.ns / 1e6 if limits.latency is not None else None
-    cost, cost_span = _tighter(budget, own_cost, limits.span)
+    gone = spent or 0
+    left = None if budget is None else budget - gone
+    cost, cost_span = _tighter(left, own_cost, limits.span)
+    after = f" that planning for {_dollars(gone)} left" if gone and cost is not None and cost == left else ""
     time, time_span = _tighter(deadline_ms, own_ms, limits.span)
     found: list[Diagnostic | None] = []
+    if spent is None and (budget is not None or rooms):
+        found.append(_problem("E205", "the price of planning is unknown, so no budget can be promised", None))
     if estimate.unpriced and (cost is not None or rooms):
         names = ", ".join(f"`{name}`" for name in estimate.unpriced)
         found.append(_problem("E205", f"the price of {names} is unknown, so no budget can be promised", cost_span))
     else:
         price = (float(estimate.price.expected or 0), float(estimate.price.p95 or 0))
         if cost is not None:
-            found.append(_compare("E202", "price", price, cost, _dollars, cost_span))
-        found.extend(_in_room(price, room) for room in rooms)
+            found.append(_compare("E202", "price", price, cost, _dollars, cost_span, after))
+        found.extend(_in_room(price, Room(name, Money(left - gone), Money(free - gone))) for name, left, free in rooms)
     if time is not None:
         latency = estimate.latency
         found.append(_compare("E203", "latency", (latency.expected_ms, latency.p95_ms), time, _seconds, time_span))
@@ -93,7 +102,8 @@ def admit(
         calls = (estimate.calls, estimate.max_calls)
         found.append(_compare("E204", "number of calls", calls, limits.calls, _number, limits.span))
     problems = tuple(problem for problem in found if problem is not None)
-    return Verdict(_fit(problems), Money(int(cost)) if cost is not None else None, time, limits.calls, problems)
+    counted = _tighter(budget, own_cost, None)[0]
+    return Verdict(_fit(problems), Money(int(counted)) if counted is not None else None, time, limits.calls, problems)
 
 
 def _fit(problems: tuple[Diagnostic, ...]) -> Fit:
@@ -119,14 +129,16 @@ def _compare(
     limit: float,
     show: Callable[[float], str],
     span: Span | None,
+    after: str = "",
 ) -> Diagnostic | None:
     expected, highest = values
     if expected > limit:
-        message = f"expected {what} {show(expected)} exceeds the limit of {show(limit)}"
+        message = f"expected {what} {show(expected)} exceeds the limit of {show(limit)}{after}"
         return _problem(code, message, span)
     if highest > limit:
         label = "largest" if code == "E204" else "p95"
-        message = f"expected {what} {show(expected)} fits, {label} {show(highest)} exceeds the limit of {show(limit)}"
+        told = f"{label} {show(highest)} exceeds the limit of {show(limit)}{after}"
+        message = f"expected {what} {show(expected)} fits, {told}"
         return Diagnostic(code, message, span, severity="warning", path=None if span else "limits")
     return None
 

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from catp.planlang.registry_view import UNPRICED, PriceRange
 from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, upper_price
 from catp.runtime.limits import crossed, why_refused
 from catp.runtime.periods import period_end_ns, period_start
+from catp.runtime.planning import Planning
 from catp.tools.usage import Charge
 
 KEY = CallKey("run", "step", 1, "tool")
@@ -248,10 +250,30 @@ def test_a_call_in_flight_when_the_process_died_is_charged_as_an_estimate() -> N
 def test_what_planning_cost_is_charged_without_a_reservation() -> None:
     limit = Limit(Money(1000), "agent:me", scope="agent")
     ledger = Ledger(Money(100), within=[limit])
-    settlement = ledger.charge(CallKey("run", "plan", 1, "planner-model"), [charge(120)])
+    settlement = ledger.plan("run", Planning("planner-model", 1500.0, Money(120)))
     assert (settlement.amount, settlement.overrun, settlement.rows[0].step) == (120, 0, "plan")
+    assert settlement.rows[0][6:12] == ("planning", 1.5, "s", None, 120, "measured")
     assert (ledger.spent, limit.spent, ledger.reserved) == (120, 120, 0)
     assert refused(ledger, 1).cause == "spent"
+
+
+@pytest.mark.parametrize("price", [None, -1, 1.5, True, 10**17])
+def test_planning_that_nobody_priced_is_unpriced_or_what_is_assumed_under_a_cap(price: Any) -> None:
+    free = Ledger()
+    assert free.plan("run", Planning("mystery", 1.0, price)).amount is None
+    assert (free.spent, free.unpriced_rows, free.rows[0].priced) == (0, 1, False)
+    uncapped = Ledger(unpriced=Money(40))
+    assert uncapped.plan("run", Planning("mystery", 1.0, price)).amount is None
+    capped = Ledger(Money(100), unpriced=Money(40))
+    row = capped.plan("run", Planning("mystery", 1.0, price)).rows[0]
+    assert (row.amount, row.source, row.priced, capped.available) == (40, "estimated", False, 60)
+
+
+def test_planning_reaches_warn_levels_and_is_claimed_once() -> None:
+    ledger = Ledger(Money(100), warn=(0.5,))
+    planning = Planning("dear", 1.0, Money(60))
+    assert [level.level for level in ledger.plan("run", planning).reached] == [0.5]
+    assert (planning.due, planning.claim(), planning.claim(), planning.due) == (True, True, False, False)
 
 
 @pytest.mark.parametrize(("at_", "amount"), [("expected", 100), ("p95", 200), ("p99", 241)])

@@ -92,7 +92,9 @@ async def test_planning_and_calls_are_one_trace_whose_costs_are_the_ledger(recor
     assert (attributes(plan)["catp.plan.candidates"], attributes(plan)["catp.plan.n_nodes"]) == (1, 1)
     told = attributes(run)
     assert (told["catp.run.id"], told["catp.policy"], told["catp.budget.amount"]) == (result.run_id, "search", "0.50")
-    assert parse_usd(told["catp.cost.amount"]) == result.spent == parse_usd(attributes(call)["catp.cost.amount"])
+    parts = [parse_usd(attributes(span)["catp.cost.amount"]) for span in (plan, call)]
+    assert parse_usd(told["catp.cost.amount"]) == result.spent == sum(parts)
+    assert parts[0] == result.ledger[0].amount
     assert told["catp.plan.hash"] == result.plan.digest
     # a plan that was made here is named after the task: neither few names nor ours to publish
     assert "gen_ai.workflow.name" not in told
