@@ -22,7 +22,7 @@ class Answer:
     key: str | None = None
     plan: Plan | None = None
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
-    price: Money = Money(0)
+    price: Money | None = Money(0)
     failure: str | None = None
 
 

@@ -83,6 +83,12 @@ def evaluate_planner(
     )
 
 
+def _mean_price(answers: Sequence[Answer]) -> float | None:
+    """What a decision cost on average, None if that of any is unknown."""
+    prices = [answer.price for answer in answers if answer.price is not None]
+    return float(np.mean(prices)) if prices and len(prices) == len(answers) else None
+
+
 class _Session:
     def __init__(
         self, planner: Planner, cases: Sequence[Case], alphas: Sequence[float], factor: float, timeout_s: float,
@@ -164,7 +170,7 @@ class _Session:
             coverage=covered / len(valid) if valid else 0.0,
             budget=self._budget(),
             decide_ms=float(np.mean([answer.ms for answer in asked])),
-            planner_usd=float(np.mean([answer.price for answer in valid])) if valid else None,
+            planner_usd=_mean_price(valid),
             price_error=self._price_error(),
             failures=dict(sorted(Counter(answer.failure for answer in asked if answer.failure).items())),
             notes=sweep.notes,
