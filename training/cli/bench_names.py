@@ -2,6 +2,7 @@
 
 cheapest, gbm, ...          a baseline
 search                      the search planner
+cql, bcq, bc, dt, critic    offline RL with d3rlpy, trained before it is measured (minutes); not part of `all`
 policy, policy:MODEL        the learned policy, choosing among measured plans; MODEL is a name or a folder
 policy-free[:MODEL]         the planner that `catp run` uses: the policy writes plans itself
 package.module:attribute    a chooser or planner of one's own
@@ -29,6 +30,9 @@ NEED_TASK = ("table", "fixed", "gbm-known")
 """Baselines that know nothing of a task they were not fitted on; `all` leaves them out where tasks are held out."""
 
 TASKS_HELD_OUT = ("kfold", "split")
+
+CRITICS = ("cql", "bcq", "bc", "dt", "dqn", "critic")
+"""Choosers of `catp.training.critic`."""
 
 POLICIES = ("policy", "policy-free")
 """Names of the learned policy, with or without `:MODEL` behind them."""
@@ -74,11 +78,15 @@ def _contender(name: str) -> Contender:
         from catp.planners.search import SearchPlanner
 
         return Contender(name, planner=SearchPlanner())
+    if name in CRITICS:
+        from catp.training.critic import choosers
+
+        return Contender(name, chooser=choosers.CRITICS[name])
     kind, _, model = name.partition(":")
     if kind in POLICIES:
         return _policy(name, kind, model or None)
     if ":" not in name:
-        known = [*BASELINES, "search", *POLICIES, "all"]
+        known = [*BASELINES, "search", *CRITICS, *POLICIES, "all"]
         close = get_close_matches(name, known, 1)
         guess = f"did you mean {close[0]}? " if close else ""
         fail(

@@ -92,6 +92,9 @@ def steps_at(data: Decisions, config: CriticConfig, step: int) -> Any:
     _, d3rlpy = libraries()
     rng = np.random.default_rng([config.seed, 1, step])
     at = rng.integers(0, len(data.action), config.batch)
+    last = round(config.ends * config.batch)
+    closing = rng.integers(0, len(data.start), last)
+    at[:last] = (data.start + data.length - 1)[closing]
     alpha = rng.choice(config.alphas, config.batch)
     plan = np.searchsorted(data.start, at, side="right") - 1
     end = data.start[plan] + data.length[plan]

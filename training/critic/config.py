@@ -40,6 +40,8 @@ class CriticConfig(BaseModel):
     """BCQ leaves out actions less likely than this share of the likeliest one."""
     n_steps: int = Field(default=3, ge=1)
     """Decisions that a target looks ahead: three are one step of a plan with one link."""
+    ends: float = Field(default=0.25, ge=0, le=1)
+    """Share of the decisions of a batch that are STOP: there the score is seen."""
     target_every: int = Field(default=20, ge=1)
     """Gradient steps between two copies to the target network."""
     layers: int = Field(default=2, ge=1)

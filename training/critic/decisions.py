@@ -177,6 +177,11 @@ class _Walk:
                 self._seen[prefix] = len(self.rows)
                 self.rows.append(self._row(state, made))
             states.append(self._seen[prefix])
+            if action == layout.stop:
+                self.rows[states[-1]][-1] = 1.0  # an optional output may be left out: the mask asks for all of them
+                actions.append(action)
+                costs.append(0.0)
+                break
             try:
                 state.step(action)
             except ValueError:
@@ -247,8 +252,6 @@ def _order(steps: Sequence[StepUse]) -> list[int]:
 
 
 def _why(layout: Layout, action: int) -> str:
-    if action == layout.stop:
-        return "the plan does not give all that was wanted"
     return "a tool that nothing fits" if action < layout.tools else "a link between types that do not fit"
 
 
