@@ -14,7 +14,7 @@ from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.events import Event, Started
 from catp.training.caorl.metrics import figures_of
 
-__all__ = ["MissingTracker", "Tracker", "Trackers", "tracking"]
+__all__ = ["MissingTracker", "Tracker", "Trackers", "check_trackers", "tracking"]
 
 PROJECT = "catp"
 """Under which name runs are filed where a tracker wants one; MLflow files by its own settings (`MLFLOW_*`)."""
@@ -83,6 +83,16 @@ class Trackers:
             self._open.pop(name, None)
             text = f"{name} failed ({type(error).__name__}: {error}); training goes on without it"
             self._warn(f"{text}, metrics.jsonl has everything")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Import the packages of trackers.
+
+    Raises:
+        MissingTracker: one is not installed.
+    """
+    for name in names:
+        _imported(name)
 
 
 @contextmanager

@@ -55,7 +55,11 @@ class TrainProgress:
             self._evaluated(event)
         elif isinstance(event, Saved):
             self.say(f"step {event.step:,}: saved {event.folder} in {milliseconds(event.seconds * 1000)}")
-        elif isinstance(event, Stopped) and event.reason != "finished":
+        else:
+            self._stopped(event)
+
+    def _stopped(self, event: Stopped) -> None:
+        if event.reason != "finished":
             why = {"patience": "no better regret for long enough", "interrupted": "interrupted"}[event.reason]
             self.say(f"stopped after step {event.step:,}: {why}")
 
