@@ -26,12 +26,13 @@ from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.chat_answer import Answer
 from catp.planners.chat_client import OPENAI_URL, ChatEndpoint, ChatError
 from catp.planners.chat_prompt import correction, messages
-from catp.planners.chat_read import Priced, Unusable, read_answer
+from catp.planners.chat_read import Unusable, read_answer
 from catp.planners.chat_schema import plan_schema
 from catp.planners.chat_spec import price_model, read_spec, shown_spec
+from catp.planners.decide import Option, candidate, decide, price_scale
 from catp.planners.protocol import Candidate, NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
-from catp.planners.search import AS_GOOD
+from catp.planners.search import check_request
 from catp.planners.typegraph import TypeGraph
 from catp.tools.price import total
 from catp.tools.usage import PriceModel
@@ -161,8 +162,7 @@ class ChatPlanner:
     async def _ask(self, request: PlanRequest, bill: _Bill) -> Proposal:
         import httpx
 
-        if not request.wanted:
-            raise PlanningFailed("nothing is wanted: name at least one result")
+        check_request(request)
         tools, left_out = await asyncio.to_thread(_shown_tools, request)
         if not tools:
             raise PlanningFailed("the catalogue has no tool that a plan may call: add tools")
@@ -172,12 +172,12 @@ class ChatPlanner:
         async with httpx.AsyncClient(timeout=None, verify=_certificates()) as client:
             talks = [_Talk(self, client, request, schema, until, bill) for _ in range(self.samples)]
             found = await asyncio.gather(*(talk.run(asked) for talk in talks))
-        plans = {one.digest: one for one in found if isinstance(one, Priced)}
+        plans = list({one.key: one for one in found if isinstance(one, Option)}.values())
         failed = [one for one in found if isinstance(one, PlanningFailed)]
         if not plans:
             raise next((error for error in failed if isinstance(error, NothingFits)), failed[-1])
-        notes = self._notes(request, list(plans.values()), failed, left_out, bill)
-        return Proposal(_candidates(request, list(plans.values())), exact=False, notes=notes, price=bill.total)
+        notes = self._notes(request, plans, failed, left_out, bill)
+        return Proposal(_ranked(request, plans), exact=False, notes=notes, price=bill.total)
 
     async def _instead(self, fallback: Planner, request: PlanRequest, error: PlanningFailed, bill: _Bill) -> Proposal:
         try:
@@ -190,7 +190,7 @@ class ChatPlanner:
         return replace(found, notes=(note, *found.notes), price=price, by=found.by or fallback.name)
 
     def _notes(
-        self, request: PlanRequest, plans: Sequence[Priced], failed: Sequence[PlanningFailed], left_out: int,
+        self, request: PlanRequest, plans: Sequence[Option], failed: Sequence[PlanningFailed], left_out: int,
         bill: _Bill,
     ) -> tuple[str, ...]:  # fmt: skip
         notes = [f"written by {self.endpoint.title}, not searched for: a better plan may exist"]
@@ -198,11 +198,11 @@ class ChatPlanner:
             notes.append(f"the model was shown {MAX_TOOLS} tools; {left_out} were left out")
         if failed:
             notes.append(f"{len(failed)} of {self.samples} answers could not be used; the last: {failed[-1]}")
-        if any(not one.price.priced for one in plans):
+        if any(not one.priced.price.priced for one in plans):
             notes.append("some plans use tools of unknown price: they come last and are rated as the dearest")
-        if any(not one.quality.known for one in plans):
+        if any(not one.known for one in plans):
             notes.append("the quality of some plans is unknown: they were ranked by a guess")
-        missing = [w.name for w in request.wanted if all(w.name not in _outputs(one.plan) for one in plans)]
+        missing = [w.name for w in request.wanted if all(w.name not in _outputs(one.priced.plan) for one in plans)]
         if missing:
             notes.append(f"no plan includes the optional {', '.join(missing)}")
         if bill.total is None:
@@ -220,7 +220,7 @@ class _Talk:
         self.planner, self.client, self.request = planner, client, request
         self.schema, self.until, self.bill = schema, until, bill
 
-    async def run(self, asked: Sequence[Mapping[str, str]]) -> Priced | PlanningFailed:
+    async def run(self, asked: Sequence[Mapping[str, str]]) -> Option | PlanningFailed:
         """Return the first usable plan, or why there is none."""
         endpoint, attempts = self.planner.endpoint, self.planner.attempts
         said = [dict(message) for message in asked]
@@ -248,25 +248,12 @@ class _Talk:
         return PlanningFailed(message) if last.limit is None else NothingFits(message, last.limit)
 
 
-def _candidates(request: PlanRequest, plans: Sequence[Priced]) -> tuple[Candidate, ...]:
+def _ranked(request: PlanRequest, plans: Sequence[Option]) -> tuple[Candidate, ...]:
     """Rank plans as the search planner does; without a price scale, over the plans that there are."""
     goal = request.objective
-    scale = goal.price_scale if goal.price_scale is not None else _scale(plans)
-    found = []
-    for one in plans:
-        share = one.price.expected / scale if one.price.expected is not None else 1.0  # unknown is never nothing
-        utility = goal.alpha * one.quality.score - (1 - goal.alpha) * share
-        quality = one.quality.score if one.quality.known else None
-        found.append(Candidate(one.plan, one.price, one.latency, quality, utility))
-    found.sort(key=lambda candidate: (not candidate.price.priced, -candidate.utility))
-    return tuple(found[: request.candidates])
-
-
-def _scale(plans: Sequence[Priced]) -> Money:
-    """The price of the cheapest plan that is about as good as the best one (see docs/adr/0002)."""
-    priced = [(one.price.expected, one.quality.score) for one in plans if one.price.expected is not None]
-    best = max((score for _, score in priced), default=0.0)
-    return Money(min((price for price, score in priced if score >= best - AS_GOOD), default=0) or 1)
+    scale = price_scale(plans, goal)
+    best_first = decide(plans, goal, scale).ranked[: request.candidates]
+    return tuple(candidate(option, goal, scale) for option in best_first)
 
 
 def _shown_tools(request: PlanRequest) -> tuple[list[ToolSig], int]:

@@ -8,24 +8,28 @@ Whatever the text is, the only thing raised is `Unusable`.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from catp.planlang.canonical import canonical_plan
 from catp.planlang.compile import compile_plan
 from catp.planlang.compiled import CompiledPlan
+from catp.planlang.digest import digest
 from catp.planlang.errors import PlanError
 from catp.planlang.jsonform import from_json
 from catp.planlang.money import Money, format_usd
 from catp.planlang.nodes import Input, Limits, Plan, step_refs
-from catp.planlang.registry_view import Latency, PriceRange
 from catp.planners.accuracy import AccuracyModel
 from catp.planners.build import plan_name
+from catp.planners.decide import Option
 from catp.planners.delivery import undelivered
+from catp.planners.pricing import Priced
 from catp.planners.protocol import PlanRequest
-from catp.planners.quality import PlanQuality, quality_of
+from catp.planners.quality import quality_of
 from catp.planners.serves import serves
+from catp.planners.writer import Rating
 
-__all__ = ["Priced", "Unusable", "read_answer"]
+__all__ = ["Unusable", "read_answer"]
 
 _MAX_CHARS = 200_000
 _MAX_STEPS = 64
@@ -46,19 +50,8 @@ class Unusable(Exception):
         self.limit: Literal["budget", "deadline"] | None = limit
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """A usable plan with its predictions; plans that mean the same share a digest."""
-
-    plan: Plan
-    digest: str
-    price: PriceRange
-    latency: Latency
-    quality: PlanQuality
-
-
-def read_answer(text: str, request: PlanRequest, accuracy: AccuracyModel) -> Priced:
-    """Read, check, compile and price the plan in a model's answer.
+def read_answer(text: str, request: PlanRequest, accuracy: AccuracyModel) -> Option:
+    """Read, check, compile, price and rate the plan in a model's answer.
 
     Raises:
         Unusable: there is none, or it is invalid, does not deliver what is wanted, or breaks a hard constraint.
@@ -81,7 +74,9 @@ def read_answer(text: str, request: PlanRequest, accuracy: AccuracyModel) -> Pri
         raise Unusable(problems)
     _affordable(compiled, request)
     quality = quality_of(compiled, request.wanted, request.estimator, request.inputs, accuracy=accuracy)
-    return Priced(plan, compiled.digest, compiled.estimate.price, compiled.estimate.latency, quality)
+    fitting = Priced(plan, compiled.estimate.price, compiled.estimate.latency)
+    key = digest(canonical_plan(plan, request.registry))
+    return Option(key, fitting, Rating(quality.score, 0.0), quality.known, rated=False)
 
 
 def _json_in(text: str) -> str:
