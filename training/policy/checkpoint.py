@@ -8,15 +8,26 @@
 that names the file and the fix. Weights are safetensors only: a pickle can run code, and is refused.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.config import TrainConfig
+from catp.training.policy.base import adapt, add_rows, base_ref, find_base, load_base
 from catp.training.policy.errors import CheckpointError, needs
+from catp.training.policy.llama import (
+    CONFIG,
+    WEIGHTS,
+    check_rows,
+    load_llama,
+    load_tokenizer,
+    model_config,
+    model_state,
+    quiet,
+)
 from catp.training.policy.manifest import MANIFEST, Manifest, TokensRef, read_manifest
 from catp.training.policy.tokenizer import train_tokenizer
 from catp.training.policy.weights import (
@@ -28,16 +39,17 @@ from catp.training.policy.weights import (
     replaced_folder,
     torch_dtype,
     weight_files,
+    write_json,
     write_weights,
 )
 from catp.training.prompt.tokens import PolicyTokens
 
-__all__ = ["MAX_POSITION", "Policy", "load", "new", "save", "save_model"]
+__all__ = ["MAX_POSITION", "Policy", "from_base", "load", "new", "save", "save_model"]
 
 MAX_POSITION = 4096
 """Positions of a new network."""
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,28 @@ def new(config: TrainConfig, texts: Iterable[str]) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = LlamaForCausalLM(llama)
-    return Policy(model.to(torch_dtype(shape.dtype)), tokens, Manifest.begin(config, tokens))
+    return Policy(model.to(dtype=torch_dtype(shape.dtype)), tokens, Manifest.begin(config, tokens))
+
+
+def from_base(config: TrainConfig) -> Policy:
+    """Make a policy from the pretrained model `config.model.base`: our tokens added, and LoRA if `config.lora` says so.
+
+    Raises:
+        CheckpointError: the base is not there, is damaged or no Llama, or cannot be quantised here.
+        ImportError: a package is not installed.
+        ValueError: `config.model.base` is not set, or no layer is named in `config.lora.targets`.
+    """
+    if config.model.base is None:
+        raise ValueError("model.base is not set; name a folder, a .gguf file, or 'smollm2'")
+    path = find_base(config.model.base)
+    model, tokenizer = load_base(
+        path, dtype=config.model.dtype, attention=config.model.attention, quantise=config.lora.quantise
+    )
+    tokens = PolicyTokens.extend(tokenizer, Vocabulary(config.model.tool_slots))
+    add_rows(model, tokens, config.seed)
+    if config.lora.rank:
+        model = adapt(model, tokens, config.lora, config.seed)
+    return Policy(model, tokens, Manifest.begin(config, tokens, base_ref(config.model.base, path)))
 
 
 def save(policy: Policy, folder: Path, *, dtype: str | None = None) -> Manifest:
@@ -101,7 +134,7 @@ def save(policy: Policy, folder: Path, *, dtype: str | None = None) -> Manifest:
 def save_model(
     model: Any, folder: Path, tokens: PolicyTokens, manifest: Manifest, *, dtype: str | None = None
 ) -> Manifest:
-    """Write a model (bare, or in a `PeftModel`: then only its adapter) with tokenizer and manifest to a folder.
+    """Write a model with its tokenizer and manifest to a folder; of a `PeftModel` only the adapter.
 
     What was in the folder is replaced. The same weights give the same bytes.
 
@@ -117,11 +150,15 @@ def save_model(
         OSError: no room, or no right, to write there; what was in the folder before is still there then.
     """
     folder = Path(folder)
-    check_finite(model.named_parameters(), folder)
     check_rows(model.get_input_embeddings().weight.shape[0], tokens, folder)
-    kind = None if dtype is None else torch_dtype(dtype)
+    name, state = _state(model)
+    check_finite(state.items(), folder)
     with replaced_folder(folder) as filling:
-        _write_model(model, filling, kind)
+        write_weights(filling / name, state, None if dtype is None else torch_dtype(dtype))
+        if name == ADAPTER_WEIGHTS:
+            write_json(filling / ADAPTER_CONFIG, _adapter_config(model, manifest))
+        else:
+            write_json(filling / CONFIG, model_config(model, dtype))
         tokens.tokenizer.save_pretrained(str(filling))
         digests = {path.name: file_digest(path) for path in weight_files(filling)}
         written = manifest.updated(weights=digests, tokens=TokensRef.of(tokens))
@@ -129,46 +166,65 @@ def save_model(
     return written
 
 
-def _write_model(model: Any, folder: Path, dtype: Any) -> None:
-    state = model.state_dict()
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    write_weights(folder / WEIGHTS, state, dtype)
-    stored = model.config.to_dict()
-    stored["dtype"] = str(dtype or model.dtype).removeprefix("torch.")
-    stored["architectures"] = [type(model).__name__]
-    stored.pop("_name_or_path", None)
-    (folder / CONFIG).write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _state(model: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of the file and the tensors that go into it."""
+    if hasattr(model, "peft_config"):
+        from peft import get_peft_model_state_dict
+
+        return ADAPTER_WEIGHTS, get_peft_model_state_dict(model, save_embedding_layers=False)
+    return WEIGHTS, model_state(model)
 
 
-def load(folder: Path, *, device: str = "cpu", dtype: str | None = "float32", verify: bool = True) -> Policy:
-    """Read a policy, ready to use (`eval` mode).
+def _adapter_config(model: Any, manifest: Manifest) -> dict[str, Any]:
+    """Return peft's description of the adapter; peft itself writes sets in an order that changes from run to run."""
+    stored: dict[str, Any] = model.active_peft_config.to_dict()
+    base = manifest.base.name if manifest.base is not None else None
+    stored |= {"base_model_name_or_path": base, "inference_mode": True}
+    return {key: _plain(value) for key, value in stored.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set):
+        return sorted(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+def load(
+    folder: Path, *, device: str = "cpu", dtype: str | None = "float32", base: str | None = None,
+    trainable: bool = False, verify: bool = True,
+) -> Policy:  # fmt: skip
+    """Read a policy, in `eval` mode.
 
     Args:
         folder: where `save` wrote it.
         device: where its weights go: `cpu`, `cuda`, ...
         dtype: what they become; None leaves them as they are stored.
-        verify: compare the SHA-256 of weights with the manifest; a pass over the files.
+        base: where the base of an adapter lies, if not where the manifest says.
+        trainable: keep an adapter apart, to go on training it; otherwise it is merged into its base, which is faster.
+        verify: compare the SHA-256 of weights, the base's too, with the manifest; a pass over the files.
 
     Raises:
         CheckpointError: something is missing, damaged, foreign or does not fit together.
-        ImportError: torch or transformers is not installed.
+        ImportError: torch, transformers or peft is not installed.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     refuse_pickles(folder)
     _check_files(folder, manifest, verify=verify)
     tokens = _load_tokens(folder, manifest)
-    model = load_llama(folder, dtype=dtype)
+    if ADAPTER_WEIGHTS in manifest.weights:
+        model = _load_adapter(folder, manifest, tokens, dtype, base, trainable=trainable, verify=verify)
+    else:
+        model = load_llama(folder, dtype=dtype, attention=manifest.config.model.attention)
     check_rows(model.get_input_embeddings().weight.shape[0], tokens, folder)
     check_finite(model.named_parameters(), folder)
     return Policy(model.to(device).eval(), tokens, manifest, folder)
 
 
 def _check_files(folder: Path, manifest: Manifest, *, verify: bool) -> None:
-    for name, digest in manifest.weights.items():
+    for name in manifest.weights or {WEIGHTS: ""}:
         check_weights(folder / name)
-        if verify and file_digest(folder / name) != digest:
+        if verify and file_digest(folder / name) != manifest.weights.get(name):
             raise CheckpointError(
                 f"{folder / name} is not what {MANIFEST} says (its SHA-256 differs): damaged, or changed after it was "
                 "written; copy the checkpoint again"
@@ -176,74 +232,48 @@ def _check_files(folder: Path, manifest: Manifest, *, verify: bool) -> None:
 
 
 def _load_tokens(folder: Path, manifest: Manifest) -> PolicyTokens:
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing; copy the checkpoint again")
+    path = folder / "tokenizer.json"
+    tokenizer = load_tokenizer(folder)
     try:
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         tokens = PolicyTokens(tokenizer, Vocabulary(manifest.tokens.tool_slots))
-    except ImportError as error:
-        raise needs("torch and transformers", "a policy") from error
-    except Exception as error:  # the tokenizers library raises bare Exceptions on a damaged file
-        raise CheckpointError(f"{folder / 'tokenizer.json'}: {error}; copy the checkpoint again") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     if tokens.digest != manifest.tokens.sha256:
         raise CheckpointError(
-            f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with (its digest differs from "
-            f"the one in {MANIFEST}); copy the tokenizer files from the original checkpoint"
+            f"{path} is not the tokenizer this model was trained with (its digest differs from the one in {MANIFEST}); "
+            "copy the tokenizer files from the original checkpoint"
         )
     return tokens
 
 
-def load_llama(folder: Path, *, dtype: str | None) -> Any:
-    """Read the model of a Hugging Face folder on this machine.
-
-    Raises:
-        CheckpointError: it is of another architecture, has no safetensors weights, or lacks some.
-    """
-    found = read_json(folder / CONFIG)
-    if found.get("model_type") != "llama":
-        raise CheckpointError(
-            f"{folder / CONFIG} is of a {found.get('model_type')!r} model; a policy is a Llama (model_type 'llama')"
-        )
-    refuse_pickles(folder)
-    if not weight_files(folder):
-        raise CheckpointError(f"{folder / WEIGHTS} is missing; copy the checkpoint again")
-    for path in weight_files(folder):
-        check_weights(path)
+def _load_adapter(
+    folder: Path, manifest: Manifest, tokens: PolicyTokens, dtype: str | None, base: str | None,
+    *, trainable: bool, verify: bool,
+) -> Any:  # fmt: skip
+    """Read the base, give it our rows, and put the adapter on it."""
+    read_json(folder / ADAPTER_CONFIG)
+    if manifest.base is None:
+        raise CheckpointError(f"{folder / MANIFEST} names no base, which an adapter needs; copy the checkpoint again")
     try:
-        from transformers import LlamaForCausalLM
+        from peft import PeftModel
     except ImportError as error:
-        raise needs("torch and transformers", "a policy") from error
+        raise needs("peft", f"the adapter {folder}") from error
     try:
-        model, report = LlamaForCausalLM.from_pretrained(
-            str(folder),
-            dtype="auto" if dtype is None else torch_dtype(dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (RuntimeError, OSError) as error:
+        path = find_base(base or manifest.base.name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder} is an adapter, and its base cannot be used: {error}") from error
+    if verify and base_ref(manifest.base.name, path).sha256 != manifest.base.sha256:
         raise CheckpointError(
-            f"{folder}: {WEIGHTS} does not fit {CONFIG}: {error}; copy the checkpoint again"
+            f"{path} is not the base that the adapter {folder} was trained on (the SHA-256 of its weights differs from "
+            f"the one in {MANIFEST}); put the original {manifest.base.name!r} there"
+        )
+    model, _ = load_base(path, dtype=dtype, attention=manifest.config.model.attention)
+    add_rows(model, tokens, manifest.seed)
+    try:
+        with quiet():
+            model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder / ADAPTER_WEIGHTS} does not fit {ADAPTER_CONFIG} or its base ({error}); copy the checkpoint again"
         ) from error
-    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    if lacking:
-        raise CheckpointError(
-            f"{folder}: the weights lack {len(lacking)} tensors that {CONFIG} asks for, first {lacking[0]}; "
-            "copy the checkpoint again"
-        )
-    return model
-
-
-def check_rows(rows: int, tokens: PolicyTokens, where: Path) -> None:
-    """Check that the embedding has a row for every token.
-
-    Raises:
-        CheckpointError: it has fewer.
-    """
-    if rows < len(tokens):
-        raise CheckpointError(
-            f"{where}: the model has {rows} embedding rows and the tokenizer {len(tokens)} tokens; the two belong to "
-            "different checkpoints: copy both from one, or resize the embeddings"
-        )
+    return model if trainable else model.merge_and_unload()

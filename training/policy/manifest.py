@@ -56,7 +56,7 @@ class TokensRef(_Part):
 class Manifest(_Part):
     """What stands in `catp.json`."""
 
-    schema_: Literal["catp.policy/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["catp.policy/1"] = Field(default="catp.policy/1", alias="schema")
     name: str
     base: BaseRef | None = None
     tokens: TokensRef

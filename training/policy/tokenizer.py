@@ -1,8 +1,8 @@
 """The text tokenizer of a new network: byte-level BPE over lower-cased words, trained on the texts it will read.
 
-Names of tools and parameters are words too: `_`, a `.` between letters and a change of case inside a name separate words
-as a space does, so that `ocr_rapid`, `ocr.rapid`, `OcrRapid` and "ocr rapid" are the same tokens. Every digit is a token of its own.
-Spaces are not kept: the policy reads text and never writes it.
+Names of tools and parameters are words too: `_`, a `.` between letters and a change of case inside a name separate
+words as a space does, so that `ocr_rapid`, `ocr.rapid`, `OcrRapid` and "ocr rapid" are the same tokens. Every digit is
+a token of its own. Spaces are not kept: the policy reads text and never writes it.
 """
 
 from collections.abc import Iterable

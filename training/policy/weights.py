@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "check_finite", "check_weights", "file_digest", "refuse_pickles", "replaced_folder", "torch_dtype", "weight_files",
-    "write_weights",
+    "check_finite", "check_weights", "file_digest", "read_json", "refuse_pickles", "replaced_folder", "torch_dtype",
+    "weight_files", "write_json", "write_weights",
 ]  # fmt: skip
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -95,6 +95,7 @@ def write_weights(path: Path, tensors: "Mapping[str, torch.Tensor]", dtype: "tor
         return tensor.detach().to(device="cpu", dtype=kept).contiguous().clone()
 
     save_file({name: stored(tensor) for name, tensor in sorted(tensors.items())}, str(path), metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors makes files that nobody else can read, which an installed model must not be
 
 
 def check_finite(tensors: "Iterable[tuple[str, torch.Tensor]]", where: Path) -> None:
@@ -165,3 +166,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is not a JSON object; copy the checkpoint again")
     return found
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, the same bytes for the same content."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
