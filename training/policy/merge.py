@@ -30,7 +30,7 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.jso
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written where. `difference` is that of logits, a share of the greatest; None where nothing was changed."""
+    """What was written where. `difference` is that of logits, a share of the greatest; None for a plain copy."""
 
     folder: Path
     mode: Literal["merge", "adapter"]

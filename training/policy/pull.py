@@ -4,10 +4,12 @@ Nothing of a stranger's archive is trusted: names that lead out of the folder, l
 unpack to more than the limit are refused, and what was unpacked is checked as a checkpoint before it gets its name.
 """
 
+import gzip
 import re
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -85,10 +87,10 @@ def _write(members: Iterator[Member], folder: Path, source: str, limit: int) -> 
     tops: set[str] = set()
     for count, (name, opened) in enumerate(members, 1):
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-            raise CheckpointError(f"{source}: {name!r} leads out of the folder; this archive is not safe to unpack")
+        if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+            raise CheckpointError(f"{source}: {name!r} leads out of the folder: not safe to unpack")
         tops.add(path.parts[0] if len(path.parts) > 1 else "")
-        if len(path.parts) > 2 or len(tops) > 1 or count > _MAX_FILES:
+        if len(path.parts) > 2 or len(tops) > 1 or count > _MAX_FILES or (folder / path.name).exists():
             raise CheckpointError(f"{source}: {name!r}: a policy is the files of one folder; pack that folder alone")
         with opened() as incoming, (folder / path.name).open("xb") as outgoing:
             while chunk := incoming.read(_CHUNK):
@@ -128,7 +130,7 @@ def _members(
                 yield _of_zip(archive, source)
         else:
             raise CheckpointError(f"{path} is neither a folder nor a .tar.gz, .tgz or .zip file")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise CheckpointError(f"{source} is a damaged archive ({error}); fetch it again") from error
 
 
@@ -145,9 +147,7 @@ def _of_tar(tar: tarfile.TarFile, source: str) -> Iterator[Member]:
         if member.isdir():
             continue
         if not member.isreg():
-            raise CheckpointError(
-                f"{source}: {member.name!r} is a link or a device; this archive is not safe to unpack"
-            )
+            raise CheckpointError(f"{source}: {member.name!r} is a link or a device: not safe to unpack")
         opened = tar.extractfile(member)
         assert opened is not None  # it is a regular file
         yield member.name, lambda opened=opened: opened  # type: ignore[misc]
@@ -158,7 +158,7 @@ def _of_zip(archive: zipfile.ZipFile, source: str) -> Iterator[Member]:
         if member.is_dir():
             continue
         if (member.external_attr >> 16) & 0o170000 == 0o120000:
-            raise CheckpointError(f"{source}: {member.filename!r} is a link; this archive is not safe to unpack")
+            raise CheckpointError(f"{source}: {member.filename!r} is a link: not safe to unpack")
         yield member.filename, lambda member=member: archive.open(member)  # type: ignore[misc]
 
 
