@@ -1,15 +1,9 @@
-"""The chat planner against a real HTTP server on the loopback interface that plays a scripted model."""
+"""The chat planner against a real HTTP server that plays a scripted model: plans, corrections, money, fallbacks."""
 
 import asyncio
 import json
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jsonschema
@@ -19,139 +13,26 @@ from hypothesis import strategies as st
 
 from catp.planlang.jsonform import from_json, json_schema, to_json
 from catp.planlang.money import Money
-from catp.planlang.nodes import Plan
 from catp.planlang.printer import to_text
-from catp.planlang.registry_view import Size, ToolSig, ValueFacts
-from catp.planlang.types import Type
-from catp.planners.chat import MAX_TOOLS, ChatPlanner
+from catp.planlang.registry_view import ToolSig
+from catp.planners.chat import MAX_TOOLS
 from catp.planners.chat_prompt import EXAMPLE
-from catp.planners.protocol import NothingFits, Objective, PlanningFailed, PlanRequest, Proposal, Wanted
+from catp.planners.protocol import NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
 from catp.planners.search import SearchPlanner
-from catp.planners.testing import page_catalogue
-
-KEY = "sk-very-secret-0123456789"
-IMAGE, TEXT = Type("image"), Type("text")
-
-
-def request(objective: Objective | None = None, tools: int = 24, **changes: Any) -> PlanRequest:
-    registry, estimator = page_catalogue(tools)
-    inputs = {"page": ValueFacts(IMAGE, Size(500_000), "noisy")}
-    wanted = (Wanted("text", TEXT, capability=("ocr",)), Wanted("language", Type("Language")))
-    made = PlanRequest("Read this page", inputs, wanted, objective or Objective(), registry, estimator)
-    return replace(made, **changes)
-
-
-def step(name: str, tool: str, param: str, ref: str) -> dict[str, Any]:
-    value = {"name": param, "each": False, "value": {"ref": ref}}
-    return {"name": name, "try": [{"tool": tool, "args": [value]}]}
-
-
-def out(name: str, ref: str) -> dict[str, Any]:
-    return {"name": name, "ref": ref}
-
-
-GOOD: dict[str, Any] = {
-    "planlang": 1,
-    "steps": [step("reading", "ocr_0", "image", "page"), step("lang", "language_0", "text", "reading.text")],
-    "outputs": [out("language", "lang"), out("text", "reading.text")],
-}
-UNKNOWN_TOOL = {**GOOD, "steps": [step("reading", "ocr_9", "image", "page"), GOOD["steps"][1]]}
-NO_LANGUAGE = {**GOOD, "steps": GOOD["steps"][:1], "outputs": GOOD["outputs"][1:]}
-
-
-def says(plan: object, *, usage: object = None, finish: str = "stop", **members: Any) -> dict[str, Any]:
-    content = plan if isinstance(plan, str) or plan is None else json.dumps(plan)
-    used = {"prompt_tokens": 1000, "completion_tokens": 200} if usage is None else usage
-    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish, **members}
-    return {"id": "x", "object": "chat.completion", "choices": [choice], "usage": used}
-
-
-def status(code: int, text: str = "", **headers: str) -> Callable[["Handler"], None]:
-    return lambda handler: handler.reply(code, text.encode(), **headers)
-
-
-class Handler(BaseHTTPRequestHandler):
-    script: "list[Any]"
-    seen: "list[dict[str, Any]]"
-    leave: threading.Event
-    asked: threading.Event
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def reply(self, code: int, body: bytes, **headers: str) -> None:
-        self.send_response(code)
-        self.send_header("content-length", str(len(body)))
-        for key, value in headers.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.seen.append({"path": self.path, "headers": dict(self.headers), "body": body, "at": time.monotonic()})
-        self.asked.set()
-        turn = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if callable(turn):
-            turn(self)
-        else:
-            self.reply(200, turn if isinstance(turn, bytes) else json.dumps(turn).encode())
-
-
-class Server:
-    """The scripted model: its last turn is repeated. A turn is a body, or a function of the handler."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/v1"
-
-    def play(self, *turns: Any) -> None:
-        Handler.script, Handler.seen, Handler.asked = list(turns), [], threading.Event()
-
-    @property
-    def seen(self) -> list[dict[str, Any]]:
-        return Handler.seen
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [one["body"] for one in Handler.seen]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    Handler.leave = threading.Event()
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.daemon_threads = True
-    made.handle_error = lambda *args: None  # type: ignore[method-assign]  # clients hang up on purpose here
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield Server(made.server_port)
-    Handler.leave.set()
-    made.shutdown()
-    made.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setenv("CATP_CHAT_API_KEY", KEY)
-    monkeypatch.setattr("catp.planners.chat_client._BACKOFF_S", 0.01)
-    running.play(says(GOOD))
-    return running
-
-
-def planner(server: Server, **options: Any) -> ChatPlanner:
-    return ChatPlanner("tiny", base_url=server.url, **{"timeout_s": 10.0, **options})
-
-
-async def failure(made: ChatPlanner, asked: PlanRequest | None = None) -> PlanningFailed:
-    with pytest.raises(PlanningFailed) as caught:
-        await made.plan(asked or request())
-    assert KEY not in str(caught.value)
-    return caught.value
-
-
-def tools_of(plan: Plan) -> list[str]:
-    return [str(attempt.tool) for one in plan.steps for attempt in one.attempts]
-
+from tests.planners.scripted_model import (
+    GOOD,
+    KEY,
+    NO_LANGUAGE,
+    UNKNOWN_TOOL,
+    Server,
+    failure,
+    out,
+    planner,
+    request,
+    says,
+    step,
+    tools_of,
+)
 
 # A plan, and what is said of it
 
@@ -376,204 +257,6 @@ async def test_several_samples_are_ranked_and_paid_for(server: Server) -> None:
     assert len((await made.plan(request(tools=60, candidates=1))).candidates) == 1
 
 
-# Servers that understand less
-
-
-def refusing(*words: str) -> Callable[[Handler], None]:
-    """A server that refuses bodies with any of the words, and answers others."""
-
-    def turn(handler: Handler) -> None:
-        body = json.dumps(handler.seen[-1]["body"])
-        bad = next((word for word in words if f'"{word}"' in body), None)
-        if bad is None:
-            handler.reply(200, json.dumps(says(GOOD)).encode())
-        else:
-            handler.reply(400, json.dumps({"error": {"message": f"unsupported: {bad}; see the manual"}}).encode())
-
-    return turn
-
-
-@pytest.mark.parametrize(
-    ("words", "asked", "form"),
-    [
-        (("json_schema",), 2, {"type": "json_object"}),
-        (("response_format",), 3, None),
-        (("json_schema", "temperature"), 3, {"type": "json_object"}),
-    ],
-)
-async def test_it_asks_more_simply_where_the_server_refuses_and_remembers(
-    server: Server, words: tuple[str, ...], asked: int, form: object
-) -> None:
-    server.play(refusing(*words))
-    made = planner(server)
-    await made.plan(request())
-    assert len(server.seen) == asked
-    assert server.bodies()[-1].get("response_format") == form
-    await made.plan(request())
-    assert len(server.seen) == asked + 1, "the second request starts with what was understood"
-    assert server.bodies()[-1].get("response_format") == form
-
-
-async def test_newer_models_count_their_answer_differently(server: Server) -> None:
-    def turn(handler: Handler) -> None:
-        if "max_tokens" in handler.seen[-1]["body"]:
-            handler.reply(400, b"Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
-        else:
-            handler.reply(200, json.dumps(says(GOOD)).encode())
-
-    server.play(turn)
-    await planner(server).plan(request())
-    assert server.bodies()[-1]["max_completion_tokens"] == 4096
-    assert server.bodies()[-1]["response_format"]["type"] == "json_schema"
-
-
-async def test_a_request_that_is_refused_in_any_form_quotes_the_server(server: Server) -> None:
-    server.play(status(400, f"context length exceeded for {KEY}\x1b[31m"))
-    made = planner(server)
-    error = await failure(made)
-    assert "HTTP 400" in str(error)
-    assert "context length exceeded for ***" in str(error)
-    assert "\x1b" not in str(error)
-    assert made.endpoint.dialect.form == "json_schema", "nothing was learned"
-    assert error.price == 0
-
-
-# Faults
-
-
-@pytest.mark.parametrize(
-    ("turn", "told", "price"),
-    [
-        (status(401, f"Incorrect API key provided: {KEY}"), "CATP_CHAT_API_KEY holds no key that is valid", 0),
-        (status(404, "model not found"), "check the model's name", 0),
-        (status(302, location="https://elsewhere.example/"), "moved to 'https://elsewhere.example/'", 0),
-        (status(500, "boom"), "the server failed", None),
-        (b"<html>Welcome to nginx</html>", "no JSON but '<html>Welcome", None),
-        (b"[1, 2]", "no chat completion but a list", None),
-        (b"[" * 100_000, "no JSON", None),
-        (b'{"choices": 1' + b"0" * 5000 + b"}", "no JSON", None),
-        (b" " * (5 << 20), "exceeds 4,194,304 bytes", None),
-        (lambda handler: handler.connection.close(), "look at the server's log", None),
-        (lambda handler: handler.wfile.write(b"garbage\r\n\r\n"), "look at the server's log", None),
-    ],
-)
-async def test_faults_name_the_model_the_address_and_the_fix(
-    server: Server, turn: Any, told: str, price: int | None
-) -> None:
-    server.play(turn)
-    error = await failure(planner(server, input_price="1", output_price="1"))
-    assert told in str(error)
-    assert "'tiny'" in str(error)
-    assert f"{server.url}/chat/completions" in str(error)
-    assert error.price == price
-
-
-async def test_nobody_listens() -> None:
-    error = await failure(ChatPlanner("tiny", base_url="http://127.0.0.1:9/v1"))
-    assert "cannot connect" in str(error)
-    assert "http://127.0.0.1:9/v1" in str(error)
-    assert error.price == 0
-
-
-async def test_without_a_key_none_is_sent_and_a_401_asks_for_one(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CATP_CHAT_API_KEY")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server.play(status(401, "who are you"))
-    error = await failure(planner(server))
-    assert "set the environment variable CATP_CHAT_API_KEY to a key" in str(error)
-    assert "Authorization" not in server.seen[0]["headers"], "OpenAI's key goes to OpenAI only"
-    await failure(planner(server, api_key_env="OPENAI_API_KEY"))
-    assert server.seen[-1]["headers"]["Authorization"] == f"Bearer {KEY}"
-
-
-@pytest.mark.parametrize("key", ["sk-two lines\nof it", "sk-grün", "sk\x00zero"])
-async def test_a_key_that_no_header_can_hold_is_not_shown(server: Server, key: str) -> None:
-    error = await failure(planner(server, api_key=key))
-    assert "api_key holds characters that no API key has" in str(error)
-    assert key not in str(error)
-    assert not server.seen
-
-
-async def test_the_key_appears_nowhere(
-    server: Server, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    made = planner(server, api_key=KEY, attempts=1)
-    named = json.loads(json.dumps(GOOD).replace("reading", KEY))  # a server that echoes the key in the plan
-    server.play(says(named))
-    texts = [repr(made), str(made), str(await failure(made))]
-    server.play(says(GOOD))
-    texts += [repr(await made.plan(request())), caplog.text, "".join(capfd.readouterr())]
-    assert not [text for text in texts if KEY in text]
-
-
-async def test_a_busy_server_is_asked_again_when_it_says(server: Server) -> None:
-    server.play(status(429, retry_after="0.2"), status(503), says(GOOD))
-    assert (await planner(server).plan(request())).candidates
-    first, second, _ = server.seen
-    assert second["at"] - first["at"] >= 0.19
-    date = format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)
-    server.play(status(429, retry_after=date), status(429, retry_after="soon"), says(GOOD))
-    assert (await planner(server).plan(request())).candidates
-
-
-async def test_a_wait_beyond_the_timeout_is_not_waited_for(server: Server) -> None:
-    server.play(status(429, "slow down", retry_after="3600"))
-    began = time.monotonic()
-    error = await failure(planner(server, timeout_s=5))
-    assert time.monotonic() - began < 3
-    assert len(server.seen) == 1
-    assert "asks to wait for 3600" in str(error)
-    assert "slow down" in str(error)
-    server.play(status(429, retry_after="0"))
-    await failure(planner(server))
-    assert len(server.seen) == 3, "it gives up"
-
-
-def hang(handler: Handler) -> None:
-    handler.leave.wait(20)
-
-
-def drip(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("content-length", "1000")
-    handler.end_headers()
-    while not handler.leave.wait(0.05):
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
-
-
-@pytest.mark.parametrize("turn", [hang, drip])
-async def test_a_hanging_server_is_left_in_time_and_its_charge_is_unknown(server: Server, turn: Any) -> None:
-    server.play(says(UNKNOWN_TOOL), turn)
-    began = time.monotonic()
-    error = await failure(planner(server, timeout_s=0.6, input_price="1", output_price="1"))
-    assert time.monotonic() - began < 3
-    assert "no complete answer in time" in str(error)
-    assert "raise timeout_s" in str(error)
-    assert "its last answer could not be used" in str(error)
-    assert "ocr_9" in str(error)
-    assert error.price is None
-
-
-async def test_a_cancelled_plan_stops_at_once_and_leaves_nothing_behind(server: Server) -> None:
-    server.play(hang)
-    before = asyncio.all_tasks()
-    task = asyncio.create_task(planner(server, samples=2, temperature=1.0).plan(request()))
-    await asyncio.to_thread(Handler.asked.wait, 10)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 2)
-    assert asyncio.all_tasks() <= before | {task}
-
-
-def test_one_planner_serves_one_event_loop_after_another(server: Server) -> None:
-    made = planner(server)
-    assert [len(asyncio.run(made.plan(request())).candidates) for _ in range(2)] == [1, 1]
-
-
 # Falling back
 
 
@@ -674,68 +357,6 @@ def test_no_body_raises_anything_but_planning_failed(server: Server, body: Any) 
     server.play(json.dumps(body).encode())
     with pytest.raises(PlanningFailed):
         asyncio.run(planner(server, attempts=1, timeout_s=20, input_price="1", output_price="1").plan(request()))
-
-
-# Making one
-
-
-@pytest.mark.parametrize(
-    ("spec", "model", "url", "key"),
-    [
-        ("openai:gpt-4o-mini", "gpt-4o-mini", "https://api.openai.com/v1/chat/completions", "OPENAI_API_KEY"),
-        ("openai:llama3.1:8b@http://localhost:11434/v1/", "llama3.1:8b", "http://localhost:11434/v1/chat/completions",
-         "CATP_CHAT_API_KEY"),
-        ("openai:@cf/meta/llama@https://gateway.example/v1#key=GATE,in=0.1,out=0.2,timeout=5", "@cf/meta/llama",
-         "https://gateway.example/v1/chat/completions", "GATE"),
-    ],
-)  # fmt: skip
-def test_specs(spec: str, model: str, url: str, key: str) -> None:
-    made = ChatPlanner.from_spec(spec)
-    assert (made.name, made.endpoint.shown) == (f"openai:{model}", url)
-    assert made.endpoint.key_env == key
-    if "#" in spec:
-        assert made.timeout_s == 5.0
-        assert "$0.0001 per 1k tokens in + $0.0002 per 1k" in repr(made)
-
-
-@pytest.mark.parametrize(
-    ("spec", "told"),
-    [
-        ("openai:", "write openai:MODEL"),
-        ("gpt-4o", "write openai:MODEL"),
-        ("openai:x@http://", "base_url must be an address"),
-        ("openai:x@http://h:99999/v1", "base_url must be an address"),
-        ("openai:x#pric=1", "no option 'pric'"),
-        ("openai:x#timeout=soon", "timeout=soon: give seconds"),
-        ("openai:x#in=1", "give both"),
-        ("openai:x#in=1,out=cheap", "output_price must be US dollars per million tokens such as '0.15', got 'cheap'"),
-        (f"openai:x@https://me:{KEY}@h/v1", "must not hold a user or password"),
-    ],
-)
-def test_specs_that_are_none(spec: str, told: str) -> None:
-    with pytest.raises(ValueError, match="planner ") as caught:
-        ChatPlanner.from_spec(spec)
-    assert told in str(caught.value)
-    assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"model": " "}, "no name"),
-        ({"timeout_s": 0}, "timeout_s"),
-        ({"timeout_s": float("nan")}, "timeout_s"),
-        ({"attempts": 0}, "attempts must be at least 1"),
-        ({"samples": 2}, "raise temperature"),
-        ({"temperature": -1}, "temperature"),
-        ({"base_url": "localhost:8000/v1"}, "base_url"),
-        ({"input_price": "-1", "output_price": "1"}, "input_price"),
-        ({"input_price": "inf", "output_price": "1"}, "input_price"),
-    ],
-)
-def test_arguments_that_cannot_be(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        ChatPlanner(**{"model": "m", **options})
 
 
 async def test_nothing_wanted_and_no_tools_fail_before_anything_is_asked(server: Server) -> None:
