@@ -8,14 +8,21 @@
 that names the file and the fix. Weights are safetensors only: a pickle can run code, and is refused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.config import TrainConfig
+from catp.training.policy.adapter import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_config,
+    adapter_state,
+    is_adapted,
+    load_adapter,
+)
 from catp.training.policy.base import adapt, add_rows, base_ref, find_base, load_base
 from catp.training.policy.errors import CheckpointError, needs
 from catp.training.policy.llama import (
@@ -26,7 +33,6 @@ from catp.training.policy.llama import (
     load_tokenizer,
     model_config,
     model_state,
-    quiet,
 )
 from catp.training.policy.manifest import MANIFEST, Manifest, TokensRef, read_manifest
 from catp.training.policy.tokenizer import train_tokenizer
@@ -34,7 +40,6 @@ from catp.training.policy.weights import (
     check_finite,
     check_weights,
     file_digest,
-    read_json,
     refuse_pickles,
     replaced_folder,
     torch_dtype,
@@ -48,8 +53,6 @@ __all__ = ["MAX_POSITION", "Policy", "from_base", "load", "new", "save", "save_m
 
 MAX_POSITION = 4096
 """Positions of a new network."""
-
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,13 @@ def save_model(
     """
     folder = Path(folder)
     check_rows(model.get_input_embeddings().weight.shape[0], tokens, folder)
-    name, state = _state(model)
+    adapted = is_adapted(model)
+    name, state = (ADAPTER_WEIGHTS, adapter_state(model)) if adapted else (WEIGHTS, model_state(model))
     check_finite(state.items(), folder)
     with replaced_folder(folder) as filling:
         write_weights(filling / name, state, None if dtype is None else torch_dtype(dtype))
-        if name == ADAPTER_WEIGHTS:
-            write_json(filling / ADAPTER_CONFIG, _adapter_config(model, manifest))
+        if adapted:
+            write_json(filling / ADAPTER_CONFIG, adapter_config(model, manifest))
         else:
             write_json(filling / CONFIG, model_config(model, dtype))
         tokens.tokenizer.save_pretrained(str(filling))
@@ -164,29 +168,6 @@ def save_model(
         written = manifest.updated(weights=digests, tokens=TokensRef.of(tokens))
         (filling / MANIFEST).write_text(written.text(), encoding="utf-8")
     return written
-
-
-def _state(model: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return the name of the file and the tensors that go into it."""
-    if hasattr(model, "peft_config"):
-        from peft import get_peft_model_state_dict
-
-        return ADAPTER_WEIGHTS, get_peft_model_state_dict(model, save_embedding_layers=False)
-    return WEIGHTS, model_state(model)
-
-
-def _adapter_config(model: Any, manifest: Manifest) -> dict[str, Any]:
-    """Return peft's description of the adapter; peft itself writes sets in an order that changes from run to run."""
-    stored: dict[str, Any] = model.active_peft_config.to_dict()
-    base = manifest.base.name if manifest.base is not None else None
-    stored |= {"base_model_name_or_path": base, "inference_mode": True}
-    return {key: _plain(value) for key, value in stored.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, set):
-        return sorted(value)
-    return value.value if isinstance(value, Enum) else value
 
 
 def load(
@@ -213,7 +194,7 @@ def load(
     _check_files(folder, manifest, verify=verify)
     tokens = _load_tokens(folder, manifest)
     if ADAPTER_WEIGHTS in manifest.weights:
-        model = _load_adapter(folder, manifest, tokens, dtype, base, trainable=trainable, verify=verify)
+        model = load_adapter(folder, manifest, tokens, dtype, base, trainable=trainable, verify=verify)
     else:
         model = load_llama(folder, dtype=dtype, attention=manifest.config.model.attention)
     check_rows(model.get_input_embeddings().weight.shape[0], tokens, folder)
@@ -244,36 +225,3 @@ def _load_tokens(folder: Path, manifest: Manifest) -> PolicyTokens:
             "copy the tokenizer files from the original checkpoint"
         )
     return tokens
-
-
-def _load_adapter(
-    folder: Path, manifest: Manifest, tokens: PolicyTokens, dtype: str | None, base: str | None,
-    *, trainable: bool, verify: bool,
-) -> Any:  # fmt: skip
-    """Read the base, give it our rows, and put the adapter on it."""
-    read_json(folder / ADAPTER_CONFIG)
-    if manifest.base is None:
-        raise CheckpointError(f"{folder / MANIFEST} names no base, which an adapter needs; copy the checkpoint again")
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise needs("peft", f"the adapter {folder}") from error
-    try:
-        path = find_base(base or manifest.base.name)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder} is an adapter, and its base cannot be used: {error}") from error
-    if verify and base_ref(manifest.base.name, path).sha256 != manifest.base.sha256:
-        raise CheckpointError(
-            f"{path} is not the base that the adapter {folder} was trained on (the SHA-256 of its weights differs from "
-            f"the one in {MANIFEST}); put the original {manifest.base.name!r} there"
-        )
-    model, _ = load_base(path, dtype=dtype, attention=manifest.config.model.attention)
-    add_rows(model, tokens, manifest.seed)
-    try:
-        with quiet():
-            model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder / ADAPTER_WEIGHTS} does not fit {ADAPTER_CONFIG} or its base ({error}); copy the checkpoint again"
-        ) from error
-    return model if trainable else model.merge_and_unload()

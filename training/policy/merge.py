@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from catp.training.policy.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load, save_model
+from catp.training.policy.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapted
+from catp.training.policy.checkpoint import load, save_model
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.llama import quiet
 from catp.training.policy.manifest import MANIFEST, read_manifest
@@ -88,7 +89,7 @@ def _merged(policy: Path, out: Path, dtype: str, base: str | None) -> float:
     found = load(policy, base=base, trainable=True)
     probes = _probes(len(found.tokens))
     before = _logits(found.model, probes)
-    model = found.model.merge_and_unload() if hasattr(found.model, "peft_config") else found.model
+    model = found.model.merge_and_unload() if is_adapted(found.model) else found.model
     with replaced_folder(out) as filling:
         save_model(model, filling, found.tokens, found.manifest, dtype=dtype)
         after = _logits(_plain_model(filling), probes)
