@@ -220,7 +220,11 @@ async def hello(name: str) -> str:
 def python(code: str, *args: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
     import os
 
-    known = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "CATP_"))}
+    known = {
+        key: value
+        for key, value in os.environ.items()
+        if key == "CATP_PLANNER" or not key.startswith(("OTEL_", "CATP_"))
+    }
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *args],
         capture_output=True, text=True, timeout=100, cwd=cwd, env={**known, **environment}, check=False,

@@ -178,7 +178,11 @@ def shop(tmp_path: Path) -> Path:
 
 
 def start(shop: Path, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    known = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "CATP_"))}
+    known = {
+        key: value
+        for key, value in os.environ.items()
+        if key == "CATP_PLANNER" or not key.startswith(("OTEL_", "CATP_"))
+    }
     home = {"HOME": str(shop), "XDG_DATA_HOME": str(shop), "XDG_CONFIG_HOME": str(shop), "PYTHONPATH": str(shop)}
     return subprocess.run(
         [sys.executable, *command], cwd=shop, env={**known, **home, **environment}, capture_output=True, text=True,

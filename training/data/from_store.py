@@ -7,8 +7,8 @@ Only runs that have ended are exported, one after another, those of equal task a
 candidate set). A run has no score: nobody has said how good its result was, and what the planner predicted is no
 measurement.
 
-    price      every call is charged what its ledger rows say; the sum is that of the run's ledger, to a nano-USD. If
-               one amount is unknown, so is the sum.
+    price      every call is charged what its ledger rows say; the sum is that of the run's ledger without planning, to
+               a nano-USD. If one amount is unknown, so is the sum.
     time       milliseconds the run had been driven by a process: between two lives of a resumed run no time passes.
     latency    how long at least one call was running: the critical path without planning, waiting and queueing.
     fork       a step whose result was taken over from another run is one `cached` event, free and at time 0.

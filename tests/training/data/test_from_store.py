@@ -53,11 +53,12 @@ def exported(folder: Path, toolset: Toolset | None = TOOLS, **options: Any) -> l
         assert report.ok, [str(finding) for finding in report.findings]
     for record in records:
         run = store.get(record.trajectory_id)
-        rows = [row["amount_nano"] for row in run.costs]
+        rows = [row["amount_nano"] for row in run.costs if row["kind"] != "planning"]
+        planning = sum(row["amount_nano"] for row in run.costs if row["kind"] == "planning")
         prices = [event.price_usd for event in record.events]
         known = sum((price for price in prices if price is not None), Decimal(0))
         if None not in rows:
-            assert known * NANO_PER_USD == sum(rows) == run.summary.cost
+            assert known * NANO_PER_USD == sum(rows) == run.summary.cost - planning
             assert record.outcome.price_usd == known
         else:
             assert record.outcome.price_usd is None
