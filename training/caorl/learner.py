@@ -55,7 +55,9 @@ class Learner:
         if not getattr(model, "is_quantized", False):  # bitsandbytes has put it on the GPU already
             model.to(team.device)
         if optim.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # What transformers has renamed; the old name warns.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self.parameters = trainable(model)
         if not self.parameters:
             raise TrainError("there is nothing to learn: every parameter of the model is frozen")

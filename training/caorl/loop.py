@@ -159,7 +159,7 @@ class _Run:
                 done.tokens / seconds, seconds, _memory(self._team.device),
             )
         )  # fmt: skip
-        return done.stop
+        return done.stop or (self._team.size == 1 and self._interrupt.came)  # several must first agree
 
     def _evaluate(self) -> bool:
         """Measure the model, keep it if it is the best; return False if a signal broke it off."""
