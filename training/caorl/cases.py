@@ -135,7 +135,8 @@ class CaseMaker:
 
 def _allowed(mask: PlanMask, ids: Sequence[int]) -> Iterator[int]:
     """The mask before each id; `advance` runs over forced ids by itself, which had no alternative."""
-    state, forced = mask.start(), iter(())
+    state = mask.start()
+    forced: Iterator[int] = iter(())
     for number in ids:
         ahead = next(forced, None)
         if ahead is not None:

@@ -52,6 +52,8 @@ class Option:
     propensity: float | None = None
     policy: str | None = None
     score_suspect: bool = False
+    text: str = ""
+    """The plan in the plan language, where the record has it: for choosers that read plans."""
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -162,7 +164,7 @@ def _option(record: Trajectory) -> Option:
     return Option(
         record.trajectory_id, record.plan.canonical_hash or _key(used), used, _number(outcome.score), price,
         _number(outcome.latency_ms), _number(outcome.serial_ms), outcome.status in ("ok", "degraded"),
-        record.policy.propensity, record.policy.name, outcome.score_suspect,
+        record.policy.propensity, record.policy.name, outcome.score_suspect, record.plan.text or "",
     )  # fmt: skip
 
 

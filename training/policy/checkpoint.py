@@ -35,6 +35,7 @@ from catp.training.policy.llama import (
     model_state,
 )
 from catp.training.policy.manifest import MANIFEST, Manifest, TokensRef, read_manifest
+from catp.training.policy.smooth import smooth_rows
 from catp.training.policy.tokenizer import train_tokenizer
 from catp.training.policy.weights import (
     check_finite,
@@ -105,6 +106,7 @@ def new(config: TrainConfig, texts: Iterable[str]) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = LlamaForCausalLM(llama)
+    smooth_rows(model, tokens, config.seed)
     return Policy(model.to(dtype=torch_dtype(shape.dtype)), tokens, Manifest.begin(config, tokens))
 
 

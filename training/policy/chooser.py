@@ -1,0 +1,111 @@
+"""The policy among measured plans: what `catp bench eval --planner policy` measures beside the baselines.
+
+It rates every option and takes the best by `alpha * (quality - kappa * sd) - (1 - alpha) * price / price_scale`, with
+the same price estimates as the baselines; nothing is fitted but those. It sees what a planner sees: the request, the
+tools that have a place in the task, the plans; no outcome.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from catp.planlang.errors import PlanError
+from catp.planlang.parser import parse
+from catp.planners.protocol import PlanRequest
+from catp.tools.catalogue import Catalogue
+from catp.training.baselines.chooser import LISTED, Prices
+from catp.training.baselines.prices import StepPrices
+from catp.training.bench.joins import bench_catalogue
+from catp.training.bench.tasks import Task, load_tasks
+from catp.training.caorl.algorithm import style_of
+from catp.training.caorl.cases import Branch, Case
+from catp.training.caorl.examples import Drawn, as_is
+from catp.training.caorl.rating import Rated, rate
+from catp.training.evaluate.candidates import CandidateSet, Floats
+from catp.training.evaluate.regret import best_of
+from catp.training.policy.checkpoint import Policy, load
+from catp.training.policy.models import find_model
+from catp.training.prompt.ask import Ask
+from catp.training.prompt.render import Renderer
+
+__all__ = ["PolicyChooser", "case_of"]
+
+
+class PolicyChooser:
+    """A `Chooser` around a checkpoint.
+
+    Args:
+        model: name or folder of a policy; the default one if None.
+
+    Raises:
+        OSError, ValueError: there is no such policy, or it cannot be loaded.
+        ImportError: torch or transformers is not installed.
+    """
+
+    name = "policy"
+
+    def __init__(self, model: str | Path | None = None) -> None:
+        self.policy: Policy = load(find_model(model))
+        self.policy.model.eval()
+        self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
+        self._prices = StepPrices()
+        self._latest: tuple[CandidateSet, Prices, Rated] | None = None
+
+    def fit(self, sets: Sequence[CandidateSet]) -> None:
+        """Fit the price estimates; the policy stays as it is."""
+        self._prices.fit(sets)
+        self._latest = None
+
+    def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
+        """Return the best option by rated quality and estimated price."""
+        rated = self._rate(set, prices)
+        quality = rated.quality - self.policy.manifest.kappa * rated.sd
+        return best_of(alpha * quality - (1 - alpha) * self._prices.price(set, prices) / set.price_scale)
+
+    def predict(self, set: CandidateSet) -> Floats | None:
+        """Return the rated quality of each option."""
+        return self._rate(set, LISTED).quality
+
+    def _rate(self, one: CandidateSet, prices: Prices) -> Rated:
+        if self._latest is None or self._latest[0] is not one or self._latest[1] is not prices:
+            drawn = self._drawn(one, prices)
+            (rated,) = rate(self.policy.model, self._renderer, [drawn])
+            self._latest = one, prices, rated
+        return self._latest[2]
+
+    def _drawn(self, one: CandidateSet, prices: Prices) -> Drawn:
+        task = self._tasks.get(one.id)
+        if task is None:
+            raise ValueError(f"{one.id}: the policy is measured on CATP-Bench, which has no such input")
+        request: PlanRequest = task.request(self._catalogue, 0.8, one.price_scale)
+        ask = Ask.of(request, self.policy.tokens.vocabulary)
+        drawn = as_is(case_of(one, ask), 0.8)
+        factors = tuple(prices.factor(tool.name) for tool in ask.view.tools)
+        return replace(drawn, factors=factors)
+
+    @cached_property
+    def _tasks(self) -> Mapping[str, Task]:
+        return load_tasks()
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return bench_catalogue()
+
+
+def case_of(one: CandidateSet, ask: Ask) -> Case:
+    """Return a candidate set as a case, outcomes unknown.
+
+    Raises:
+        ValueError: an option has no plan text, or one that does not fit the request.
+    """
+    branches = []
+    for option in one.options:
+        try:
+            told = ask.tell(parse(option.text))
+        except PlanError as error:
+            raise ValueError(f"{option.id}: the policy cannot read this plan: {error}") from error
+        nothing = (0.0,) * len(told.outputs)
+        paid = tuple(step.price or 0.0 for step in told.steps)
+        branches.append(Branch(option.id, told, (0,) * len(told.ids), nothing, paid, 0.0, sum(paid), 0.0))
+    return Case(one.id, one.group, ask.view, tuple(branches), float(one.price_scale), one.split)
