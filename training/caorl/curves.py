@@ -31,6 +31,7 @@ def curves_picture(events: Sequence[Mapping[str, Any]]) -> bytes:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingPlotter from error
     with drawing():
@@ -42,6 +43,7 @@ def curves_picture(events: Sequence[Mapping[str, Any]]) -> bytes:
             _regrets(axes[1], measured)
         for one in axes:
             one.set_xlabel("optimiser step")
+            one.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             one.grid(color="#e8eaed", lw=0.6)
             one.set_axisbelow(True)
         return rendered(figure, "png")

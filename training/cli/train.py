@@ -102,8 +102,7 @@ def _ready(config: "TrainConfig", progress: "TrainProgress") -> "Ready":
     _check_device(config.device)
     check_trackers(config.track)
     progress.say(f"reading {', '.join(config.data.paths)}")
-    ready: Ready = prepare(config)
-    return ready
+    return prepare(config, progress.doing)
 
 
 def _check_device(device: str) -> None:

@@ -45,6 +45,16 @@ class TrainProgress:
         """Print a line, above the bar if there is one."""
         self._console.print(printable(text), markup=False)
 
+    def doing(self, text: str) -> None:
+        """Tell what is being done before the run starts; now and then, where lines cannot be written over."""
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=None, told="")
+            self._bar.update(self._task, description=printable(text))
+        elif time.monotonic() - self._spoke >= _PLAIN_EVERY_S:
+            self._spoke = time.monotonic()
+            self.say(text)
+
     def on_event(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, Started):
@@ -71,7 +81,10 @@ class TrainProgress:
             f"{goes_on} {event.steps:,} steps on {event.device}{processes}: {event.examples:,} inputs, "
             f"{event.parameters:,} parameters, {event.trainable:,} of them trained"
         )
+        self._spoke = -_PLAIN_EVERY_S
         if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
             self._task = self._bar.add_task("train", total=event.steps, completed=event.step, told="")
 
     def _step(self, event: Step) -> None:

@@ -62,22 +62,22 @@ def _front(manifest: Manifest) -> Iterator[str]:
     yield f"license: {(manifest.license or 'other').lower()}"
     if manifest.base is not None:
         yield f"base_model: {manifest.base.name}"
-    yield f"library_name: {'peft' if manifest.config.lora.rank else 'transformers'}"
+    yield f"library_name: {'peft' if _is_adapter(manifest) else 'transformers'}"
     yield "tags: [tool-use, planning, cost-aware, offline-reinforcement-learning]"
     yield "---"
 
 
 def _what(manifest: Manifest, events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    base, lora = manifest.base, manifest.config.lora
+    base, rank = manifest.base, manifest.config.lora.rank
     if base is None:
-        kind = "A Llama that was trained from random weights"
-    elif lora.rank:
-        kind = f"A LoRA adapter of rank {lora.rank} on {base.name}"
+        yield "A Llama that was trained from random weights."
+    elif _is_adapter(manifest):
+        yield f"A LoRA adapter of rank {rank} on {base.name}."
     else:
-        kind = f"All weights of {base.name}, trained further"
-    yield f"{kind}. It plans paid tool calls: it reads a catalogue of tools with their prices, a request and an"
-    yield "objective, writes plans of catp, and predicts their quality. The planner of catp adds the cheapest plans,"
-    yield "prices all of them, and decides."
+        yield f"{base.name} with a LoRA of rank {rank} merged in." if rank else f"{base.name}, trained further."
+    yield "It plans paid tool calls: it reads a catalogue of tools with their prices, a request and an objective;"
+    yield "it writes plans and predicts their quality. The planner of catp adds the cheapest plans, prices all of them,"
+    yield "and decides."
     yield ""
     started = next((event for event in reversed(events) if event["event"] == "started"), None)
     if started is not None:
@@ -125,8 +125,7 @@ def _training(manifest: Manifest, events: Sequence[Mapping[str, Any]], command: 
     yield f"- steps: {manifest.step:,} of {config.optim.steps:,}, {config.optim.batch} inputs each"
     yield f"- seed: {manifest.seed}"
     alphas = ", ".join(f"{alpha:g}" for alpha in config.method.alphas)
-    yield f"- alpha (weight of quality): one half of the examples from {alphas}; the others evenly between the least "
-    yield "  and the greatest possible"
+    yield f"- alpha, the weight of quality against price: half of the examples have one of {alphas}, the others any"
     steps = [event for event in events if event["event"] == "step"]
     started = next((event for event in reversed(events) if event["event"] == "started"), None)
     if steps:
@@ -155,14 +154,13 @@ def _figures(manifest: Manifest, events: Sequence[Mapping[str, Any]]) -> Iterato
     yield f"On at most {config.limit:,} inputs of the validation side, at alpha {alphas}."
     yield "Regret is normalised: none is the best measured plan of every input, one the worst."
     yield ""
-    yield "| figure | value | interval |"
-    yield "|---|---:|---:|"
+    yield "| figure | value |"
+    yield "|---|---:|"
     for name, value in sorted(manifest.figures.items()):
-        if name.endswith(("_low", "_high")):
-            continue
-        low, high = (manifest.figures.get(f"{name}_{end}") for end in ("low", "high"))
-        interval = "" if low is None or high is None else f"{_number(low)} to {_number(high)}"
-        yield f"| {name} | {_number(value)} | {interval} |"
+        if not name.endswith(("_low", "_high")):
+            low, high = (manifest.figures.get(f"{name}_{end}") for end in ("low", "high"))
+            interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
+            yield f"| {name} | {_number(value)}{interval} |"
     measured = [event for event in events if event["event"] == "evaluated"]
     if len(measured) > 1:
         yield ""
@@ -181,6 +179,10 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     yield "  it on the test sides."
     if manifest.data and any("sim" in name for name in manifest.data):
         yield "- A part of the data is simulated."
+
+
+def _is_adapter(manifest: Manifest) -> bool:
+    return any(name.startswith("adapter_") for name in manifest.weights)
 
 
 def _number(value: float | None) -> str:

@@ -45,7 +45,7 @@ class Echo:
         return {"regret": found, "regret@0.8": found / 2}
 
 
-def prepare(config: TrainConfig, examples: int = 12) -> Ready:
+def prepare(config: TrainConfig, progress: object = None, examples: int = 12) -> Ready:
     return Ready(Echo(examples), new(config, TEXTS), {"echo": "e" * 64})
 
 

@@ -145,7 +145,7 @@ class Impatient(Echo):
 
 
 def test_an_interrupt_saves_and_says_how_to_go_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, lambda config: replace(prepare(config), algorithm=Impatient()))
+    use(monkeypatch, lambda config, progress: replace(prepare(config), algorithm=Impatient()))
     done = catp("--config", "echo.toml")
     assert done.exit_code == 130
     assert "stopped after step 4: interrupted" in done.stderr
@@ -155,7 +155,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(project: Path, monkeypatch: py
 
 
 def failing(error: Exception) -> Any:
-    def prepare(config: TrainConfig) -> Any:
+    def prepare(config: TrainConfig, progress: object) -> Any:
         raise error
 
     return prepare

@@ -92,8 +92,8 @@ def manifest(**more: Any) -> Manifest:
 
 def test_intervals_and_what_nobody_measured() -> None:
     card = model_card(manifest(figures={"regret": 0.25, "regret_low": 0.125, "regret_high": 0.5, "hit": None}, step=3))
-    assert "| regret | 0.25 | 0.125 to 0.5 |" in card
-    assert "| hit | not known |  |" in card
+    assert "| regret | 0.25 [0.125, 0.5] |" in card
+    assert "| hit | not known |" in card
     assert "regret_low" not in card
     bare = model_card(manifest())
     assert "Not measured." in bare
@@ -104,13 +104,17 @@ def test_intervals_and_what_nobody_measured() -> None:
 def test_adapters_name_their_base() -> None:
     base = BaseRef(name="smollm2", sha256="c" * 64, license="Apache-2.0")
     lora = {"lora": {"rank": 16}, "model": {"base": "smollm2"}, "data": {"without_tools": ["ocr"], "limit": 5}}
-    card = model_card(manifest(base=base, config=lora, license=None, data={"catp-sim": "d" * 64}))
+    weights = {"adapter_model.safetensors": "f" * 64}
+    card = model_card(manifest(base=base, config=lora, license=None, data={"catp-sim": "d" * 64}, weights=weights))
     for fact in (
         "A LoRA adapter of rank 16 on smollm2", "base_model: smollm2", "library_name: peft", f"`{'c' * 64}`",
         "license: other", "tools held out: ocr", "at most 5 inputs", "A part of the data is simulated",
     ):  # fmt: skip
         assert fact in card
-    assert "All weights of smollm2" in model_card(manifest(base=base))
+    merged = model_card(manifest(base=base, config=lora))
+    assert "smollm2 with a LoRA of rank 16 merged in" in merged
+    assert "library_name: transformers" in merged
+    assert "smollm2, trained further" in model_card(manifest(base=base))
 
 
 def test_later_events_are_not_told() -> None:
