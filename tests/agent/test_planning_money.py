@@ -110,10 +110,9 @@ async def test_projections_made_anew_and_pruned_sums_still_add_up(store: RunStor
 
         def figures() -> list[Any]:
             found: list[Any] = [store.get(result.run_id).costs]
-            for kind in ("tool", "policy"):
-                rows = store.database.read(lambda c, kind=kind: leaderboard(c, kind))
-                found.append([(row.name, row.n, row.cost) for row in rows])
-            return found
+            tools = store.database.read(lambda c: leaderboard(c, "tool"))
+            policies = store.database.read(lambda c: leaderboard(c, "policy"))
+            return [*found, *([(row.name, row.n, row.cost) for row in rows] for rows in (tools, policies))]
 
         before = figures()
         assert before[1:] == [[("plain", 2, usd("0.02"))], [("paid", 2, usd("0.06"))]]  # a planner is no tool
