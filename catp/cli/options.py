@@ -26,7 +26,8 @@ DeadlineOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="TIME", help="Most the run may take: 20, 20s, 500ms, 2m.")
 ]
 PlannerOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="search|policy|PATH", help="Who plans; the shipped policy if not set.")
+    str | None,
+    typer.Option(metavar="search|policy|PATH|openai:MODEL@URL", help="Who plans; the shipped policy if not set."),
 ]
 ToolsOption: TypeAlias = Annotated[str | None, typer.Option(help="zoo, or package.module:attribute.")]
 JsonOption: TypeAlias = Annotated[

@@ -243,15 +243,17 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
     """Build the agent the settings describe."""
     from catp.agent import Agent
     from catp.cli.catalogues import load_catalogue
+    from catp.planners.chosen import planner_for
     from catp.telemetry import TelemetryError, telemetry_for
 
     try:
         telemetry = telemetry_for(settings.telemetry)
-    except TelemetryError as error:
+        planner = planner_for(settings.planner)
+    except (TelemetryError, ValueError) as error:
         fail(str(error), EXIT_USAGE)
     return Agent(
         load_catalogue(settings.tools, settings.profiles),
-        settings.planner,
+        planner,
         budget=settings.budget,
         deadline_s=settings.deadline,
         alpha=settings.alpha,

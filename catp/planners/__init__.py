@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from catp.planners.accuracy import AccuracyModel, ConditionModel
+    from catp.planners.chat import ChatPlanner
     from catp.planners.intent import Intent, IntentError, read_intent
     from catp.planners.intent_rules import IntentRule
     from catp.planners.protocol import (
@@ -23,6 +24,7 @@ __all__ = [
     "AccuracyModel",
     "Bounds",
     "Candidate",
+    "ChatPlanner",
     "ConditionModel",
     "Intent",
     "IntentError",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "accuracy": ("AccuracyModel", "ConditionModel"),
+    "chat": ("ChatPlanner",),
     "intent": ("Intent", "IntentError", "read_intent"),
     "intent_rules": ("IntentRule",),
     "protocol": ("Candidate", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal", "Wanted"),

@@ -3,6 +3,7 @@
 None        what `CATP_PLANNER` says; else the learned policy, or search where there is none
 "search"    exact search, without a model
 "policy"    the learned policy that is shipped
+"openai:MODEL@URL"  a chat model, see `catp.planners.chat`
 other text  the learned policy of that name or in that folder
 """
 
@@ -17,7 +18,7 @@ def planner_for(wanted: Planner | str | None) -> Planner:
     """Return the planner; a policy is loaded when it is first asked.
 
     Raises:
-        ValueError: the name is empty.
+        ValueError: the name is empty, or begins with `openai:` and names no chat model.
     """
     if wanted is None:
         wanted = os.environ.get("CATP_PLANNER") or "policy"

@@ -20,7 +20,17 @@ _WRITERS = "catp.training.policy.writer"
 
 
 def default_planner(model: str | None = None) -> Planner:
-    """Return the planner for `model` (name or folder of a policy; None: the shipped one). Loads nothing yet."""
+    """Return the planner for `model` (name or folder of a policy; None: the shipped one). Loads nothing yet.
+
+    `openai:MODEL@URL` is a chat model (`ChatPlanner.from_spec`), with search where it fails.
+
+    Raises:
+        ValueError: it begins with `openai:` and is no such spec.
+    """
+    if model is not None and model.startswith("openai:"):
+        from catp.planners.chat import ChatPlanner
+
+        return ChatPlanner.from_spec(model, fallback=SearchPlanner())
     return DeferredPolicy(model)
 
 
