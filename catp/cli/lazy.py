@@ -19,12 +19,16 @@ _LAZY = {
     "cache": ("catp.cli.cache", "Show and forget kept results of calls."),
     "data": ("catp.training.cli.data", "Check, show, split and convert files of trajectories."),
     "bench": ("catp.training.cli.bench", "Build CATP-Bench, and measure planners on it."),
+    "train": ("catp.training.cli.train", "Train a policy from logged plans, with live progress; resumable."),
+    "eval": ("catp.training.cli.eval", "Measure a policy on held-out inputs."),
+    "export": ("catp.training.cli.export", "Write a policy as a Hugging Face folder, merged or as an adapter."),
+    "models": ("catp.training.cli.models", "List, show and fetch policies."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """Knows the names and help lines of the lazy groups, and imports them on use."""
+    """Knows the names and help lines of the lazy commands and groups, and imports them on use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All command names, in the order a newcomer meets them."""
@@ -38,6 +42,10 @@ class LazyGroup(TyperGroup):
             "db",
             "data",
             "bench",
+            "train",
+            "eval",
+            "export",
+            "models",
             "config",
             "doctor",
             "version",
@@ -48,7 +56,12 @@ class LazyGroup(TyperGroup):
         if cmd_name not in _LAZY:
             return super().get_command(ctx, cmd_name)
         module, help_line = _LAZY[cmd_name]
-        group = typer.main.get_group(import_module(module).app)
+        app = import_module(module).app
+        if len(app.registered_commands) == 1 and app.registered_callback is None:  # one command, not a group of them
+            command = typer.main.get_command(app)
+            command.name = cmd_name
+            return command
+        group = typer.main.get_group(app)
         group.name, group.help = cmd_name, help_line
         return group
 
