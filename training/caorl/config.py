@@ -34,7 +34,7 @@ class DataConfig(_Part):
     phrasing_split: tuple[str, ...] = ("train",)
     without_tools: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
-    """Most inputs to learn from."""
+    """Most inputs of each side."""
     cache: Path | None = None
     """Where prepared examples are kept between runs."""
 

@@ -8,6 +8,7 @@ import hashlib
 import importlib.resources
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -41,9 +42,8 @@ def load_cases(
         files = _files(name)
         digests |= {f"{name}/{file.parent.name}/{file.name}": _digest(file) for file in files}
         records = (record for file in files for record in read(file) if on_side(record.split, config, side))
-        cases += _bench(records, config, vocabulary, progress)
-    if config.limit is not None and side == "train":
-        cases = cases[: config.limit]
+        room = None if config.limit is None else max(0, config.limit - len(cases))
+        cases += islice(_bench(records, config, vocabulary, progress), room)
     if not cases:
         raise ValueError(
             f"nothing to learn from on the side {side!r} of {', '.join(config.paths)}: no record has "
