@@ -1,0 +1,10 @@
+"""One thread, as everywhere that torch is tested."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
