@@ -11,7 +11,6 @@ from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, mil
 from catp.cli.run import agent_from, read_cli_inputs, watched
 from catp.cli.runs_resume import ApproveOption, RunArgument, StoreOption, found, limits_given, print_run
 from catp.planlang.money import Money
-from catp.runtime.planning import PLANNING_STEP
 
 if TYPE_CHECKING:
     from catp.replaying import Replay
@@ -101,6 +100,7 @@ def _pairs(options: list[str]) -> dict[str, str]:
 
 def _lines(replay: "Replay") -> list[str]:
     from catp.cli.report import columns
+    from catp.runtime.planning import PLANNING_STEP
 
     table = [("step", "tool", "cost then", "now", "time then", "now", "status")]
     for step in replay.steps:
