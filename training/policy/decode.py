@@ -1,0 +1,278 @@
+"""Writing plans under the decode mask: greedy, sampled and beam-searched plans of one request, all at once.
+
+    prompt + <plan> ── place ── place ── place    a place is where something is to choose: a plan token, and behind it
+                          └──── place ── end      all that follows without a choice, forced tokens and what is known
+
+Writers that choose the same token at the same place go on from the same new place, which is computed once; plans that
+are shown are followed through the same places. So every step is one forward pass over what is new, however many plans
+are under way. The log-probability of a plan and its rating are those of `catp.training.caorl.losses.heads_of`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catp.planlang.errors import PlanError
+from catp.planlang.mask.automaton import PlanMask, State
+from catp.planlang.nodes import Plan
+from catp.planlang.token_ids import decode_ids
+from catp.planners.writer import Rating
+from catp.training.policy.tree import Run, TokenTree
+from catp.training.prompt.ask import Ask, goal_weights
+from catp.training.prompt.buckets import QUALITY_LEVELS
+from catp.training.prompt.form import Narrator
+from catp.training.prompt.known import KnownStep
+from catp.training.prompt.tokens import PolicyTokens
+
+__all__ = ["MAX_TOKENS", "Cancelled", "Place", "Places", "Search", "Walk", "run_searches"]
+
+MAX_TOKENS = 1024
+"""Most tokens of a plan, forced ones included; the mask's own bounds are reached long before."""
+
+Floats = NDArray[np.float64]
+
+
+class Cancelled(Exception):
+    """Nobody waits for the plans any more."""
+
+
+@dataclass(eq=False)
+class Place:
+    """Where a plan goes on, or ends.
+
+    `ids` are its plan tokens so far, `choices` those that may come next (ascending) and `logp` their log-probabilities,
+    both empty until the place is computed. `told` are the positions among the wanted of a finished plan's outputs.
+    """
+
+    before: "Place | None"
+    token: int
+    """What was chosen at `before`."""
+    run: Run
+    state: State
+    ids: tuple[int, ...]
+    steps: tuple[KnownStep, ...]
+    plan: Plan | None = None
+    told: tuple[int, ...] = ()
+    choices: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    logp: Floats = field(default_factory=lambda: np.empty(0))
+    next: dict[int, "Place"] = field(default_factory=dict)
+    lost: bool = False
+    """Its plan is longer than a plan may be."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether something can be chosen here."""
+        return len(self.choices) > 0
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """The log-probability of every choice on the way here, latest first; tokens that were forced are no choice."""
+        found, place = [], self
+        while place.before is not None:
+            above = place.before
+            found.append(float(above.logp[np.searchsorted(above.choices, place.token)]))
+            place = above
+        return tuple(found)
+
+
+class Places:
+    """The places of one request.
+
+    Args:
+        ask: the request.
+        mask: its decode mask.
+        narrator: tells what is known between plan tokens.
+        tokens: of the model.
+        tree: computes; its rows are those of the plan tokens, and after them those of the quality levels.
+        prompt: the prompt's tokens.
+        room: most tokens of a plan.
+    """
+
+    def __init__(
+        self, ask: Ask, mask: PlanMask, narrator: Narrator, tokens: PolicyTokens, tree: TokenTree,
+        prompt: Sequence[int], room: int = MAX_TOKENS,
+    ) -> None:  # fmt: skip
+        self.ask, self.tree, self.prompt = ask, tree, prompt
+        self._mask, self._narrator, self._tokens = mask, narrator, tokens
+        self._last = len(prompt) + room
+        self._vocabulary = ask.context.vocabulary
+        self._first_tool = self._vocabulary.span("t").start
+        self._end, self._close = self._vocabulary.id("<end>"), self._vocabulary.id("</plan>")
+        self._goals = {goal.name: position for position, goal in enumerate(ask.context.goals)}
+        self._weights = goal_weights([goal.optional for goal in ask.context.goals])
+        self._trunk = Run(None, prompt, ())
+        self._waiting = [self._trunk]
+        self._fresh: list[Place] = []
+        self.root = self._made(None, mask.start(), self._vocabulary.id("<plan>"))
+
+    def after(self, place: Place, token: int) -> Place:
+        """Return where `token` leads from a place, new or known.
+
+        Raises:
+            ValueError: the mask does not allow it.
+        """
+        found = place.next.get(token)
+        if found is None:
+            found = place.next[token] = self._made(place, place.state, token)
+        return found
+
+    def follow(self, ids: Sequence[int]) -> Place | None:
+        """Return the place at which a whole plan ends; None if the mask does not allow it, or it is too long."""
+        place = self.root
+        while place.ids == tuple(ids[: len(place.ids)]) and not place.lost:
+            if place.plan is not None:
+                return place
+            try:
+                place = self.after(place, ids[len(place.ids)])
+            except ValueError:
+                return None
+        return None
+
+    def beside(self, plan: Plan) -> tuple[Run, tuple[int, ...]] | None:
+        """Return a run with a plan that the mask does not allow, and its outputs; None if it cannot be spelled."""
+        try:
+            told = self.ask.tell(plan)
+        except (PlanError, KeyError, ValueError):
+            return None
+        spelled = self._narrator.spell(told.ids, told.steps, told.outputs, range(len(self.ask.request.registry)))
+        run = Run(self._trunk, spelled.ids, spelled.read)
+        if run.end > self._last:
+            return None
+        self._waiting.append(run)
+        return run, tuple(goal for goal, _ in told.outputs)
+
+    def compute(self) -> bool:
+        """Compute every new place in one forward pass; False if there is none.
+
+        Raises:
+            WriterFailed: the model is broken.
+        """
+        if not self._waiting:
+            return False
+        self.tree.compute(self._waiting)
+        for place in self._fresh:
+            if place.plan is None:
+                self._open(place)
+        self._waiting, self._fresh = [], []
+        return True
+
+    def rating(self, run: Run, outputs: Sequence[int]) -> Rating:
+        """Return what the model read at the outputs of a plan, weighed as the score is; `outputs` in plan order."""
+        assert run.logits is not None
+        logits = run.logits[:, len(self._vocabulary) :]
+        share = np.array([self._weights[goal] for goal in outputs])
+        levels = np.exp(logits - logits.max(axis=1, keepdims=True))
+        levels /= levels.sum(axis=1, keepdims=True)
+        mean = levels @ _LEVELS
+        variance = np.maximum(levels @ _LEVELS**2 - mean**2, 0.0)
+        return Rating(float(np.clip(share @ mean, 0.0, 1.0)), math.sqrt(share**2 @ variance))
+
+    def _made(self, before: Place | None, state: State, token: int) -> Place:
+        """The place after `token` and all that is forced behind it."""
+        state, forced = self._mask.advance(state, token)
+        chosen = (token, *forced)
+        ids = chosen if before is None else before.ids + chosen
+        steps = () if before is None else before.steps
+        if self._end in chosen:
+            # outputs say nothing of steps, so the plan is closed without any
+            cut = len(ids) - tuple(reversed(ids)).index(self._end)
+            steps = self.ask.composer.steps(decode_ids((*ids[:cut], self._close), self.ask.context))
+        spelled = self._spelled(chosen, 0 if before is None else len(before.steps), steps)
+        plan, told, read = None, (), [len(spelled) - 1]
+        if self._mask.finished(state):
+            plan = decode_ids(ids, self.ask.context)
+            scores = self.ask.composer.outputs(plan)
+            outputs = [(self._goals[out.name], score) for out, score in zip(plan.outputs, scores, strict=True)]
+            tail, read = self._narrator.after_plan(outputs)
+            told, read = tuple(goal for goal, _ in outputs), [len(spelled) + place for place in read]
+            spelled += tail
+        run = Run(self._trunk if before is None else before.run, spelled, read)
+        place = Place(before, token, run, state, ids, steps, plan, told)
+        if run.end > self._last:
+            place.lost = True
+        else:
+            self._waiting.append(run)
+            self._fresh.append(place)
+        return place
+
+    def _spelled(self, chosen: Iterable[int], closed: int, steps: Sequence[KnownStep]) -> list[int]:
+        """Plan tokens in the model's ids, with what is told after tools and steps."""
+        found: list[int] = []
+        for token in chosen:
+            found.append(self._tokens.plan_ids[token])
+            if token >= self._first_tool:
+                found += self._narrator.after_tool(token - self._first_tool)
+            elif token == self._end:
+                closed += 1
+                found += self._narrator.after_step(steps[:closed])
+        return found
+
+    def _open(self, place: Place) -> None:
+        """Fill in what may be chosen at a computed place, and how likely it is."""
+        assert place.run.logits is not None
+        size = len(self._vocabulary)
+        bits = np.frombuffer(place.state.mask.to_bytes((size + 7) // 8, "little"), dtype=np.uint8)
+        place.choices = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+        logits = place.run.logits[0, place.choices]
+        shifted = logits - logits.max()
+        place.logp = shifted - math.log(np.exp(shifted).sum())
+
+
+_LEVELS = np.array(QUALITY_LEVELS)
+
+
+class Search(Protocol):
+    """Decides how plans go on."""
+
+    def advance(self, places: Places) -> None:
+        """Choose as long as everything needed is computed."""
+        ...
+
+    def found(self) -> Sequence[Place]:
+        """The places at which its plans end."""
+        ...
+
+
+class Walk:
+    """One plan, token by token: the likeliest one, or drawn at a temperature by a generator of its own."""
+
+    def __init__(self, root: Place, random: np.random.Generator | None = None, temperature: float = 1.0) -> None:
+        self._place, self._random, self._temperature = root, random, temperature
+
+    def advance(self, places: Places) -> None:
+        """Choose as long as the next place is known."""
+        while self._place.ready:
+            self._place = places.after(self._place, int(self._place.choices[self._choose()]))
+
+    def found(self) -> Sequence[Place]:
+        """The end of the plan."""
+        return (self._place,)
+
+    def _choose(self) -> int:
+        logp = self._place.logp
+        if self._random is None:
+            return int(np.argmax(logp))
+        weights = np.exp((logp - logp.max()) / self._temperature)
+        share = np.cumsum(weights)
+        # below the last bound even if the draw rounds up to it
+        return min(int(np.searchsorted(share, self._random.random() * share[-1], side="right")), len(logp) - 1)
+
+
+def run_searches(places: Places, searches: Sequence[Search], stopped: Callable[[], bool]) -> None:
+    """Run all searches to their ends, a forward pass a step.
+
+    Raises:
+        Cancelled: `stopped` said so, which is asked before each step.
+        WriterFailed: the model is broken.
+    """
+    while True:
+        if stopped():
+            raise Cancelled
+        if not places.compute():
+            return
+        for search in searches:
+            search.advance(places)
