@@ -34,7 +34,7 @@ from catp.planners.protocol import Candidate, NothingFits, Planner, PlanningFail
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import check_request
 from catp.planners.typegraph import TypeGraph
-from catp.tools.price import total
+from catp.tools.price import Reported, total
 from catp.tools.usage import PriceModel
 
 if TYPE_CHECKING:
@@ -159,9 +159,19 @@ class ChatPlanner:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
         return await repair_by_search(request, self.plan)
 
-    async def _ask(self, request: PlanRequest, bill: _Bill) -> Proposal:
+    def _client(self) -> "httpx.AsyncClient":
+        """A client for one planning, so that none outlives its event loop."""
         import httpx
 
+        try:
+            return httpx.AsyncClient(timeout=None, verify=_certificates())
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+            kind = type(error).__name__  # the text may hold a proxy's password
+            raise PlanningFailed(
+                f"{self.endpoint.title}: cannot set up HTTP ({kind}): check the variables *_PROXY and SSL_CERT_FILE"
+            ) from None
+
+    async def _ask(self, request: PlanRequest, bill: _Bill) -> Proposal:
         check_request(request)
         tools, left_out = await asyncio.to_thread(_shown_tools, request)
         if not tools:
@@ -169,7 +179,7 @@ class ChatPlanner:
         asked = await asyncio.to_thread(messages, request, tools)
         schema = plan_schema(request, tools)
         until = asyncio.get_running_loop().time() + self.timeout_s
-        async with httpx.AsyncClient(timeout=None, verify=_certificates()) as client:
+        async with self._client() as client:
             talks = [_Talk(self, client, request, schema, until, bill) for _ in range(self.samples)]
             found = await asyncio.gather(*(talk.run(asked) for talk in talks))
         plans = list({one.key: one for one in found if isinstance(one, Option)}.values())
@@ -206,7 +216,9 @@ class ChatPlanner:
         if missing:
             notes.append(f"no plan includes the optional {', '.join(missing)}")
         if bill.total is None:
-            notes.append("nobody knows what the model charged: give its prices per million tokens")
+            unpriced = isinstance(self._price, Reported)
+            why = "give its prices per million tokens" if unpriced else "an answer came without tokens, or not at all"
+            notes.append(f"nobody knows what the model charged: {why}")
         return tuple(notes)
 
 

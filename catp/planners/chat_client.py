@@ -35,6 +35,8 @@ _SENDS = 3
 _BACKOFF_S = 0.5
 """The wait before the second sending where the server names none; it doubles."""
 _BUSY = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+_DOUBTFUL = (408, 500, 502, 504)
+"""Answers after which the model may have worked, and the provider may charge for it; the others came before that."""
 Form: TypeAlias = Literal["json_schema", "json_object", "text"]
 Message: TypeAlias = dict[str, str]
 
@@ -108,16 +110,19 @@ class ChatEndpoint:
             ChatError: the server cannot be reached, refuses, or answers something else; the message names the fix.
         """
         key = self.key()
-        dialect = self.dialect
+        dialect, doubt = self.dialect, False
         while True:
-            response, body = await self._patiently(client, self._body(messages, schema, dialect), key, until)
+            sending = self._patiently(client, self._body(messages, schema, dialect), key, until)
+            response, body, doubtful = await sending
+            doubt = doubt or doubtful
             if response.is_success:
                 self.dialect = dialect
-                return self._read(body, key)
+                answer = self._read(body, key)
+                return replace(answer, usage=None) if doubt else answer
             words = _excerpt(body, key, 2000)
             next_ = dialect.simpler(words) if _refuses_form(response.status_code, words) else None
             if next_ is None:
-                raise self._refused(response, words[:300], key)
+                raise ChatError(self._refused(response, words[:300], key), sent=doubt)
             dialect = next_
 
     def key(self) -> str | None:
@@ -141,16 +146,21 @@ class ChatEndpoint:
 
     async def _patiently(
         self, client: "httpx.AsyncClient", body: dict[str, Any], key: str | None, until: float
-    ) -> "tuple[httpx.Response, bytes]":
-        """Send until the server is not busy, has been so too often, or asks to wait longer than there is time."""
+    ) -> "tuple[httpx.Response, bytes, bool]":
+        """Send until the server is not busy, has been so too often, or asks to wait longer than there is time.
+
+        The third value is True if some sending may have been charged for in vain.
+        """
         loop = asyncio.get_running_loop()
+        doubt = False
         for number in range(_SENDS):
             response, content = await self._send(client, body, key, until)
+            doubt = doubt or response.status_code in _DOUBTFUL
             wait = _wait_s(response.headers.get("retry-after"), _BACKOFF_S * 2**number)
             if response.status_code not in _BUSY or number == _SENDS - 1 or loop.time() + wait >= until:
                 break
             await asyncio.sleep(wait)
-        return response, content
+        return response, content, doubt
 
     async def _send(
         self, client: "httpx.AsyncClient", body: dict[str, Any], key: str | None, until: float
@@ -185,7 +195,7 @@ class ChatEndpoint:
             message = f"{self.title}: {type(error).__name__}: {reason}: look at the server's log"
             raise ChatError(message, sent=True) from None
 
-    def _refused(self, response: "httpx.Response", words: str, key: str | None) -> ChatError:
+    def _refused(self, response: "httpx.Response", words: str, key: str | None) -> str:
         status = response.status_code
         match status:
             case 401 | 403:
@@ -205,7 +215,7 @@ class ChatEndpoint:
             case _:
                 fix = "it does not take this request"
         said = f" (it says: {words})" if words else ""
-        return ChatError(f"{self.title}: HTTP {status}: {fix}{said}", sent=status >= 500)
+        return f"{self.title}: HTTP {status}: {fix}{said}"
 
     def _read(self, body: bytes, key: str | None) -> Answer:
         try:

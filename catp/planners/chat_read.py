@@ -118,6 +118,8 @@ def _not_ours(plan: Plan, request: PlanRequest) -> Iterator[str]:
             known = ", ".join(request.inputs) or "none"
             yield f"/inputs/{number}: there is no input `{item.name}`; the inputs are: {known}"
     for step in plan.steps:
+        if any(note.name != "retry" for note in step.notes):
+            yield f"step `{step.name}`: leave out its notes; only `retry` may be there"
         for attempt in step.attempts:
             sig = request.registry.get(attempt.tool)
             if sig is not None and sig.effects == "write":

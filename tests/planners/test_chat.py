@@ -125,6 +125,10 @@ async def test_content_may_come_in_parts(server: Server) -> None:
         ({**GOOD, "outputs": [out("text", "page"), GOOD["outputs"][0]]}, "`page` is image, wanted is text"),
         ({**GOOD, "outputs": [out("text", "lang.code"), out("language", "lang")]}, "no field `code`"),
         ({**GOOD, "limits": {"cost": "0.01"}}, "/limits: leave it out"),
+        (
+            {**GOOD, "steps": [{**GOOD["steps"][0], "notes": [["pin", [[None, "x"]]]]}, GOOD["steps"][1]]},
+            "leave out its",
+        ),
         ({**GOOD, "inputs": [{"name": "memo", "type": "text"}]}, "no input `memo`; the inputs are: page"),
         ({**GOOD, "steps": GOOD["steps"] * 40}, "80 steps; at most 64"),
         ('{"planlang": 1, "steps": [], "outputs": NaN}', "NaN"),
@@ -303,7 +307,7 @@ RICH = {
     **GOOD,
     "name": "x", "doc": "y", "approve": False, "inputs": [{"name": "page", "type": "image"}],
     "steps": [
-        {**GOOD["steps"][0], "notes": [["retry", [[None, 2]]], ["timeout", [[None, {"duration": "3s"}]]]]},
+        {**GOOD["steps"][0], "notes": [["retry", [[None, 2]]]]},
         {**GOOD["steps"][1], "when": [["reading.confidence", ">=", 0.5]]},
         {"name": "again", "try": [{"tool": "language_0", "args": [{"value": {"template": "see {reading.text}"}}],
                                    "accept": [["code", "==", "en"]]}], "else": "lang",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from catp.planners.chat import ChatPlanner
+from catp.planners.chat import ChatPlanner, _certificates
 from tests.planners.scripted_model import (
     GOOD,
     KEY,
@@ -166,6 +166,28 @@ async def test_a_busy_server_is_asked_again_when_it_says(server: Server) -> None
     date = format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)
     server.play(status(429, retry_after=date), status(429, retry_after="soon"), says(GOOD))
     assert (await planner(server).plan(request())).candidates
+
+
+async def test_a_question_that_may_have_been_answered_in_vain_has_no_known_price(server: Server) -> None:
+    made = planner(server, input_price="1", output_price="1")
+    server.play(status(503), status(429), says(GOOD))
+    assert (await made.plan(request())).price == 1_200_000
+    server.play(status(504), says(GOOD))
+    found = await made.plan(request())
+    assert found.price is None
+    assert any("an answer came without tokens, or not at all" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("name", "value"), [("HTTP_PROXY", "nonsense://me:pass@x"), ("SSL_CERT_FILE", "/nowhere")])
+async def test_an_environment_that_httpx_refuses(
+    server: Server, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    _certificates.cache_clear()
+    monkeypatch.setenv(name, value)
+    error = await failure(planner(server))
+    _certificates.cache_clear()
+    assert "check the variables *_PROXY and SSL_CERT_FILE" in str(error)
+    assert "pass" not in str(error)
 
 
 async def test_a_wait_beyond_the_timeout_is_not_waited_for(server: Server) -> None:
