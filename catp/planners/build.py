@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from catp.planlang.lexer import KEYWORDS
-from catp.planlang.nodes import Arg, Attempt, Input, Output, Plan, Ref, Step, StepName
+from catp.planlang.nodes import Arg, Attempt, Input, Output, Plan, Ref, Step, StepName, step_refs
 from catp.planlang.passes.rewrite import rename_ref, rename_step
 from catp.planlang.registry_view import RegistryView, ToolSig, ValueFacts
 from catp.planlang.types import BUILTIN_TYPES, Type
@@ -62,7 +62,7 @@ def build_plan(
 def renamed(plan: Plan, registry: RegistryView, task: str) -> Plan:
     """Return a plan that a machine wrote (`n0`, `n1`, ..) with the names that `build_plan` would have chosen.
 
-    The plan must be valid for `registry`.
+    Inputs that nothing reads are left out. The plan must be valid for `registry`.
     """
     whole = {str(output.ref.root): output.name for output in reversed(plan.outputs) if not output.ref.path}
     kinds: dict[str, str] = {}
@@ -73,7 +73,10 @@ def renamed(plan: Plan, registry: RegistryView, task: str) -> Plan:
     names = _distinct(kinds, whole, {item.name for item in plan.inputs})
     steps = tuple(replace(rename_step(step, names), name=StepName(names[step.name])) for step in plan.steps)
     outputs = tuple(replace(output, ref=rename_ref(output.ref, names)) for output in plan.outputs)
-    return replace(plan, steps=steps, outputs=outputs, name=plan_name(task), doc=" ".join(task.split()) or None)
+    read = {ref.root for step in plan.steps for _, ref in step_refs(step)}
+    inputs = tuple(item for item in plan.inputs if item.name in read)
+    doc = " ".join(task.split()) or None
+    return replace(plan, steps=steps, outputs=outputs, inputs=inputs, name=plan_name(task), doc=doc)
 
 
 def plan_name(task: str) -> str | None:

@@ -8,8 +8,8 @@ The plans are those of the search planner (`docs/planner.md`), found by price al
 - Terms are combined best first (A*). What an output still adds at least is the price of its last call, where nothing
   else wanted can need that call; so finished plans come out by rising price.
 
-Exact while neither bound is met, if the price of a call depends on the type and the size of its arguments and not on
-their condition. Beyond the bounds the plans are cheap ones, and valid, but cheaper ones may exist.
+Exact while neither bound is met, if the price of a call depends on the type and the size of its arguments, not on their
+condition, and does not fall as they grow. Beyond the bounds the plans are cheap and valid, but cheaper ones may exist.
 """
 
 import heapq
@@ -32,7 +32,10 @@ QUICK = Bounds(max_terms=400, max_nodes=4_000)
 """Bounds that keep the work to some tens of milliseconds, whatever the catalogue."""
 
 _WIDTH = 64
-"""Partial plans that are still followed once the bound on their number is met."""
+"""Partial plans that are still followed once the bound on their number is met,"""
+
+_BRANCHES = 2
+"""and the ways in which each of them goes on."""
 
 _TRIES = 4
 """Plans built and priced for each one asked for: the compiler may find a little more than the sum of the calls."""
@@ -136,9 +139,11 @@ class _Growth:
     def _spares(self, u: Term, v: Term) -> bool:
         """True if `u` can take the place of `v` in every plan, at no more cost and in no more calls."""
         graph, limits = self._space.graph, self._limits
-        if u.facts.size != v.facts.size or (u.maker is None and graph.joins):
+        if u.facts.size.units > v.facts.size.units or u.facts.size.count != v.facts.size.count:
             return False
-        if not (v.targets <= u.targets and v.passed <= u.passed and u.consumed <= v.consumed and u.chain <= v.chain):
+        if not (v.targets <= u.targets and v.passed <= u.passed and u.consumed <= v.consumed):
+            return False
+        if (u.maker is None and graph.joins) or not self._refined_alike(u, v):
             return False
         if limits.deadline_ms < _UNLIMITED and u.finish > v.finish:
             return False
@@ -147,6 +152,29 @@ class _Growth:
             return False
         price, p95 = self._space.cost(kept)
         return price <= v.price and p95 <= v.p95
+
+    def _refined_alike(self, u: Term, v: Term) -> bool:
+        """True if every refining call that `v` may still get can be had from `u` too.
+
+        One that `u` has had already is matched by `u` itself, if that is wanted for the same and is no smaller for it.
+        """
+        if u.chain <= v.chain:
+            return True
+        if len(u.chain) > len(v.chain):
+            return False
+        graph, left, term = self._space.graph, u.chain - v.chain, u
+        while term.maker is not None and term.maker.refines is not None:
+            before = term.feeds[term.maker.refines].term
+            if term.maker.sig.name in left:
+                could_be = {i for i, want in enumerate(graph.wanted) if graph.could_be(term.maker, v.facts.type, want)}
+                if (
+                    term.facts.size.units < before.facts.size.units
+                    or not could_be <= u.targets
+                    or not graph.passed(term.maker, v.passed) <= u.passed
+                ):
+                    return False
+            term = before
+        return True
 
     def _known_price(self) -> float:
         """The price of the last of `count` plans: the cheapest term for every output, and all plans that differ from
@@ -203,10 +231,10 @@ class _Combination:
             grown = [(longer.price + self._ahead[longer.depth], longer.calls.bit_count(), -longer.depth,
                       next(counter), longer) for longer in self._extended(partial)]  # fmt: skip
             nodes += len(grown)
-            if nodes > self._max_nodes and width > _WIDTH:  # from here on greedily, from the likeliest
+            if nodes > self._max_nodes and width > _WIDTH:  # from here on almost greedily, from the likeliest
                 width = _WIDTH
                 heap = heapq.nsmallest(width, heap)
-            for entry in grown if width > _WIDTH else heapq.nsmallest(1, grown):
+            for entry in grown if width > _WIDTH else heapq.nsmallest(_BRANCHES, grown):
                 heapq.heappush(heap, entry)
 
     def _extended(self, partial: _Partial) -> Iterator[_Partial]:
