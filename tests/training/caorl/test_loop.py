@@ -19,7 +19,7 @@ from tests.training.caorl.loop_making import Counting, config, contents, run, ti
 def load(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    return load_file(path)
+    return dict(load_file(path))
 
 
 def plain_training(steps: int, settings: Any) -> tuple[Any, list[float], list[float]]:

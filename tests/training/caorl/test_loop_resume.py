@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,32 @@ def test_20_steps_are_10_and_10(tmp_path: Path, case: str) -> None:
     assert before.figures + after.figures == all_of_it.figures
     assert second == whole
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def adapted() -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(tiny(), LoraConfig(r=2, lora_dropout=0.1, target_modules=["q_proj", "down_proj"]))
+
+
+# peft asks transformers for what it has renamed.
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
+@pytest.mark.parametrize("make", [adapted, lambda: tiny().bfloat16()], ids=["adapters", "bf16 weights"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_other_models_go_on_as_well(tmp_path: Path, make: Callable[[], Any], checkpointing: bool) -> None:
+    settings = config(optim={"steps": 6, "gradient_checkpointing": checkpointing})
+    before = contents_of(make())
+    model = make()
+    run(tmp_path / "whole", settings, model=model)
+    learned = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name for name, value in contents_of(model).items() if not value.equal(before[name])} == learned
+    run(tmp_path / "parts", settings, model=make(), then=after_step(3, terminate))
+    run(tmp_path / "parts", settings, model=make(), resume="auto")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def contents_of(model: Any) -> dict[str, Any]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def test_any_number_of_stops_anywhere(tmp_path: Path) -> None:
