@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from catp.planlang.errors import PlanError
+from catp.planlang.money import Money
 from catp.planlang.parser import parse
-from catp.planners.protocol import PlanRequest
+from catp.planners.protocol import Objective, PlanRequest
 from catp.tools.catalogue import Catalogue
 from catp.training.baselines.chooser import LISTED, Prices
 from catp.training.baselines.prices import StepPrices
@@ -51,6 +52,7 @@ class PolicyChooser:
         self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
         self._prices = StepPrices()
         self._latest: tuple[CandidateSet, Prices, Rated] | None = None
+        self._families: dict[str, PlanRequest] = {}
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
         """Fit the price estimates; the policy stays as it is."""
@@ -78,11 +80,19 @@ class PolicyChooser:
         task = self._tasks.get(one.id)
         if task is None:
             raise ValueError(f"{one.id}: the policy is measured on CATP-Bench, which has no such input")
-        request: PlanRequest = task.request(self._catalogue, 0.8, one.price_scale)
-        ask = Ask.of(request, self.policy.tokens.vocabulary)
+        ask = Ask.of(self._request(task, one.price_scale), self.policy.tokens.vocabulary)
         drawn = as_is(case_of(one, ask), 0.8)
         factors = tuple(prices.factor(tool.name) for tool in ask.view.tools)
         return replace(drawn, factors=factors)
+
+    def _request(self, task: Task, scale: Money) -> PlanRequest:
+        """What a planner is given; tools and fitted profiles are the same for all inputs of a family."""
+        known = self._families.get(task.family)
+        if known is None:
+            known = self._families[task.family] = task.request(self._catalogue, 0.8, scale)
+        facts = {given.name: given.facts for given in task.inputs}
+        objective = Objective(alpha=0.8, price_scale=scale)
+        return replace(known, task=task.text, inputs=facts, wanted=task.wanted, objective=objective)
 
     @cached_property
     def _tasks(self) -> Mapping[str, Task]:
