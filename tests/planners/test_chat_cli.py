@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from catp.cli.main import app
@@ -71,3 +72,11 @@ def test_bench_eval_takes_one_from_a_module(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (found,) = contenders(["my_chat_model:tiny"], "kfold", with_search=True)
     assert isinstance(found.planner, ChatPlanner)
+
+
+def test_bench_eval_measures_a_chat_model_alone() -> None:
+    (found,) = contenders(["openai:tiny@http://localhost:1/v1"], "kfold", with_search=True)
+    assert isinstance(found.planner, ChatPlanner)
+    assert found.planner.fallback is None
+    with pytest.raises(typer.Exit):
+        contenders(["openai:"], "kfold", with_search=True)

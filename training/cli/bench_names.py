@@ -85,6 +85,8 @@ def _contender(name: str) -> Contender:
     kind, _, model = name.partition(":")
     if kind in POLICIES:
         return _policy(name, kind, model or None)
+    if kind == "openai":
+        return _chat(name)
     if ":" not in name:
         known = [*BASELINES, "search", *CRITICS, *POLICIES, "all"]
         close = get_close_matches(name, known, 1)
@@ -94,6 +96,16 @@ def _contender(name: str) -> Contender:
             help=f"{guess}one of {', '.join(known)}, or package.module:attribute",
         )  # fmt: skip
     return _own(name)
+
+
+def _chat(name: str) -> Contender:
+    """A chat model alone: what it fails at is its result, so nothing plans in its place."""
+    from catp.planners.chat import ChatPlanner
+
+    try:
+        return Contender(name, planner=ChatPlanner.from_spec(name))
+    except ValueError as error:
+        fail(str(error), EXIT_USAGE)
 
 
 def _policy(name: str, kind: str, model: str | None) -> Contender:
