@@ -88,7 +88,7 @@ def _of_use(request: PlanRequest, used: Collection[str], slots: int) -> list[Too
     needed = sum(count <= 0 for count in beaten.values())
     if needed > slots:
         raise Unwritable(
-            f"{needed} of {len(tools)} tools may be of use here, and the policy tells {slots} apart; offer fewer tools, "
+            f"{needed} of {len(tools)} tools may be of use here, and the policy tells {slots} apart; offer fewer, "
             "or train a policy with more slots (catp train --set model.tool_slots=...)"
         )
     kept = sorted(tools, key=lambda sig: beaten[sig.name])[:slots]

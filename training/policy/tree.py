@@ -50,17 +50,17 @@ class TokenTree:
     """Computes runs; what they see of each other is decided by their parents.
 
     Args:
-        model: a `LlamaForCausalLM` of transformers.
+        model: a `LlamaForCausalLM` of transformers, in `eval` mode.
         rows: (rows, hidden) rows of its output layer, in its own number format and on its device.
     """
 
     def __init__(self, model: Any, rows: Any) -> None:
         self._model, self._rows = model.model, rows
-        self._cache = _Cache(model.config.num_hidden_layers)
+        self._cache = [_Columns() for _ in self._model.layers]
 
     def __len__(self) -> int:
         """Tokens computed."""
-        return self._cache.length
+        return self._cache[0].length
 
     def compute(self, runs: Sequence[Run]) -> None:
         """Compute runs in one forward pass; parents must be computed or stand before their children.
@@ -70,18 +70,14 @@ class TokenTree:
         """
         import torch
 
-        before, rows = self._cache.length, self._rows
-        ids = torch.tensor([[token for run in runs for token in run.ids]], device=rows.device)
-        positions = torch.tensor([[p for run in runs for p in range(run.begin, run.end)]], device=rows.device)
-        mask = torch.from_numpy(_mask(runs, before, ids.shape[1]))[None, None]
+        before, rows = len(self), self._rows
+        ids = [token for run in runs for token in run.ids]
+        positions = [place for run in runs for place in range(run.begin, run.end)]
+        mask = _mask(runs, before, len(ids))
+        reads = [run.spans[-1][1] - len(run.ids) - before + place for run in runs for place in run.reads]
         with torch.inference_mode():
-            hidden = self._model(
-                input_ids=ids, position_ids=positions, attention_mask=_additive(mask.to(rows.device), rows.dtype),
-                past_key_values=self._cache, use_cache=True,
-            ).last_hidden_state[0]  # fmt: skip
-            places = [run.spans[-1][1] - len(run.ids) - before + place for run in runs for place in run.reads]
-            logits = (hidden[places] @ rows.T).double().cpu().numpy()
-        self._cache.length = before + ids.shape[1]
+            hidden = self._hidden(*(torch.tensor(part, device=rows.device) for part in (ids, positions, mask, reads)))
+            logits = (hidden @ rows.T).double().cpu().numpy()
         if not np.isfinite(logits).all():
             raise WriterFailed(
                 "the model computed logits that are NaN or infinite: its weights are damaged, or too large for "
@@ -91,6 +87,44 @@ class TokenTree:
         for run in runs:
             run.logits = logits[at : at + len(run.reads)]
             at += len(run.reads)
+
+    def _hidden(self, ids: Any, positions: Any, mask: Any, reads: Any) -> Any:
+        """The forward pass of `LlamaModel` (RMSNorm, rotary positions, attention, gated MLP) by its own layers.
+
+        Returns (reads, hidden). Unlike `LlamaModel.forward`, the last layer goes on with the tokens that are read only:
+        of the others its keys and values are needed and no more, which saves most of a layer.
+
+        Args:
+            ids, positions: (N,).
+            mask: (N, columns) bool.
+            reads: (R,) places among the N.
+        """
+        import torch.nn.functional as F
+        from transformers.models.llama.modeling_llama import rotate_half
+
+        model = self._model
+        x = model.embed_tokens(ids)
+        cos, sin = (part[0] for part in model.rotary_emb(x, positions[None]))
+        for layer, columns in zip(model.layers, self._cache, strict=True):
+            attention = layer.self_attn
+            normed = _norm(layer.input_layernorm, x)
+            keys, values = (
+                project(normed).view(len(normed), -1, attention.head_dim).transpose(0, 1)
+                for project in (attention.k_proj, attention.v_proj)
+            )
+            keys, values = columns.extended(keys * cos + rotate_half(keys) * sin, values)
+            if columns is self._cache[-1]:
+                x, normed, mask, cos, sin = (part[reads] for part in (x, normed, mask, cos, sin))
+            queries = attention.q_proj(normed).view(len(normed), -1, attention.head_dim).transpose(0, 1)
+            queries = queries * cos + rotate_half(queries) * sin
+            if attention.num_key_value_groups > 1:
+                keys, values = (part.repeat_interleave(attention.num_key_value_groups, 0) for part in (keys, values))
+            seen = F.scaled_dot_product_attention(
+                queries[None], keys[None], values[None], attn_mask=mask, scale=attention.scaling
+            )
+            x = x + attention.o_proj(seen[0].transpose(0, 1).reshape(len(normed), -1))
+            x = x + layer.mlp(_norm(layer.post_attention_layernorm, x))
+        return _norm(model.norm, x)
 
 
 def _mask(runs: Sequence[Run], before: int, count: int) -> NDArray[np.bool_]:
@@ -108,39 +142,29 @@ def _mask(runs: Sequence[Run], before: int, count: int) -> NDArray[np.bool_]:
     return shown
 
 
-def _additive(mask: Any, dtype: Any) -> Any:
-    """The mask as what is added to attention scores, as in training."""
-    import torch
+def _norm(module: Any, x: Any) -> Any:
+    """`LlamaRMSNorm` in one operation; as there, in single precision whatever the model's."""
+    import torch.nn.functional as F
 
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+    return F.rms_norm(x.float(), (x.shape[-1],), module.weight.float(), module.variance_epsilon).to(x.dtype)
 
 
-class _Cache:
-    """Keys and values of all layers (1, heads, columns, head size), in buffers that grow by doubling.
+class _Columns:
+    """Keys and values of one layer, (heads, columns, head size), in buffers that grow by doubling."""
 
-    Has as much of transformers' `Cache` as a Llama asks for when it is given positions and a mask; its `DynamicCache`
-    copies everything at every step.
-    """
-
-    def __init__(self, layers: int) -> None:
+    def __init__(self) -> None:
         self.length = 0
-        self._buffers: list[tuple[Any, Any] | None] = [None] * layers
+        self._held: list[Any] = []
 
-    def update(self, keys: Any, values: Any, layer_idx: int, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Add columns behind the first `length`, and return all."""
-        end = self.length + keys.shape[2]
-        held = self._buffers[layer_idx]
-        if held is None or held[0].shape[2] < end:
-            held = self._buffers[layer_idx] = self._grown(held, keys, values, end)
-        for buffer, added in zip(held, (keys, values), strict=True):
-            buffer[:, :, self.length : end] = added
-        return held[0][:, :, :end], held[1][:, :, :end]
-
-    def _grown(self, held: tuple[Any, Any] | None, keys: Any, values: Any, end: int) -> tuple[Any, Any]:
-        made = []
-        for place, like in enumerate((keys, values)):
-            buffer = like.new_empty((like.shape[0], like.shape[1], 2 * end, like.shape[3]))
-            if held is not None:
-                buffer[:, :, : self.length] = held[place][:, :, : self.length]
-            made.append(buffer)
-        return made[0], made[1]
+    def extended(self, keys: Any, values: Any) -> list[Any]:
+        """Add columns and return all of them."""
+        end = self.length + keys.shape[1]
+        if not self._held or self._held[0].shape[1] < end:
+            grown = [new.new_empty((new.shape[0], 2 * end, new.shape[2])) for new in (keys, values)]
+            for buffer, old in zip(grown, self._held, strict=False):
+                buffer[:, : self.length] = old[:, : self.length]
+            self._held = grown
+        for buffer, new in zip(self._held, (keys, values), strict=True):
+            buffer[:, self.length : end] = new
+        self.length = end
+        return [buffer[:, :end] for buffer in self._held]
