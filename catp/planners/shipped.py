@@ -37,13 +37,16 @@ def default_planner(model: str | None = None) -> Planner:
 def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> Planner:
     """Load a policy and return the planner that asks it; takes seconds.
 
+    A writer may have `kappa` and `margin`, the decision rule that it was tuned with.
+
     Raises:
         ImportError, OSError, ValueError: the policy cannot be loaded; the message names the fix.
     """
     from catp.planners.policy import PolicyPlanner
 
-    writers = importlib.import_module(_WRITERS)
-    return PolicyPlanner(writers.load_writer(model, device=device, threads=threads))
+    writer = importlib.import_module(_WRITERS).load_writer(model, device=device, threads=threads)
+    rule = {name: getattr(writer, name, 0.0) for name in ("kappa", "margin")}
+    return PolicyPlanner(writer, **rule)
 
 
 class DeferredPolicy:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from catp.planners.policy import PolicyPlanner
 from catp.planners.protocol import Objective
 from catp.planners.repair import RepairingPlanner
 from catp.planners.search import SearchPlanner
@@ -29,6 +30,7 @@ class Loader:
     """A module of writers that counts what it is asked to load."""
 
     error: Exception | None = None
+    rule: dict[str, float] = field(default_factory=dict)
     asked: list[tuple[str | None, str, int | None]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
 
@@ -37,7 +39,10 @@ class Loader:
         self.threads.add(threading.get_ident())
         if self.error is not None:
             raise self.error
-        return RandomWriter()
+        writer = RandomWriter()
+        for name, value in self.rule.items():
+            setattr(writer, name, value)
+        return writer
 
 
 @pytest.fixture
@@ -95,6 +100,19 @@ def test_a_defect_in_loading_is_not_hidden(loader: Loader) -> None:
 def test_load_policy_passes_on_where_it_shall_run(loader: Loader) -> None:
     assert load_policy("x", device="cuda", threads=1).name == "policy"
     assert loader.asked == [("x", "cuda", 1)]
+
+
+def test_load_policy_takes_the_rule_that_the_policy_was_tuned_with(loader: Loader) -> None:
+    plain = load_policy()
+    assert isinstance(plain, PolicyPlanner)
+    assert (plain.kappa, plain.margin) == (0.0, 0.0)
+    loader.rule = {"kappa": 1.5, "margin": 0.02}
+    tuned = load_policy()
+    assert isinstance(tuned, PolicyPlanner)
+    assert (tuned.kappa, tuned.margin) == (1.5, 0.02)
+
+
+def test_load_policy_raises_what_loading_raises(loader: Loader) -> None:
     loader.error = Missing("no torch")
     with pytest.raises(ImportError, match="no torch"):
         load_policy()

@@ -112,6 +112,7 @@ class LocalWriter:
             raise ValueError(f"threads must be at least 1, got {threads!r}")
         prompt = policy.manifest.prompt
         self.policy, self.name = policy, name or policy.manifest.name
+        self.kappa, self.margin = policy.manifest.kappa, policy.manifest.margin
         self._model, self._tokens = policy.model, policy.tokens
         self._renderer = Renderer(
             policy.tokens, PromptStyle(prompt.max_description, prompt.max_name, prompt.max_request)
