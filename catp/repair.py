@@ -5,7 +5,9 @@ agent = Agent(repair=Repair(rounds=3, budget="0.02"))      # and at most two cen
 """
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from catp.planlang.compile import compile_plan
@@ -18,6 +20,7 @@ from catp.planlang.types import ANY, Type
 from catp.planners.protocol import Objective, Planner, Wanted
 from catp.planners.repair import Failure, RepairingPlanner, RepairRequest, merge_suffix
 from catp.quoting import money_of
+from catp.runtime.planning import Planning
 from catp.runtime.repairs import Broken, FailedCall, Repaired
 from catp.tools.builtin.facts import describe
 
@@ -70,10 +73,16 @@ class Repairs:
         if left is not None and left <= 0:
             return None
         request = await asyncio.to_thread(self._request, broken, left)
-        for suffix in await self._planner.repair(request):
+        began = time.perf_counter()
+        suffixes = await self._planner.repair(request)
+        ms = (time.perf_counter() - began) * 1e3
+        planning = Planning(self._planner.name, ms, None if None in request.paid else _sum(request.paid))
+        if left is not None and planning.price is not None:
+            left = Money(left - planning.price)
+        for suffix in suffixes:
             compiled = self._compiled(request, suffix)
             if compiled is not None and _fits(compiled, request, left):
-                return Repaired(compiled, self._reason(request, compiled))
+                return Repaired(compiled, self._reason(request, compiled), planning)
         return None
 
     def _money_left(self, broken: Broken) -> Money | None:
@@ -110,6 +119,10 @@ class Repairs:
         failed = ", ".join(f"`{failure.step}` ({failure.tool}: {failure.error})" for failure in request.failures)
         instead = ", ".join(f"`{s.name}` = {' | '.join(a.tool for a in s.attempts)}" for s in new)
         return f"repair {self._round} of {self._repair.rounds}: {failed} failed; now {instead}"
+
+
+def _sum(amounts: Iterable[Money | None]) -> Money:
+    return Money(sum(amount or 0 for amount in amounts))
 
 
 def _counted(calls: tuple[FailedCall, ...]) -> tuple[Failure, ...]:

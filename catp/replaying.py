@@ -62,7 +62,7 @@ class ReplayedStep:
 class Replay:
     """A recorded run beside the same run played again; `outcome` is everything about the latter.
 
-    Both begin with the same `planning`: the plan is not made again.
+    `planning` is part of both, first that of the first plan: plans are not made again.
     """
 
     run_id: str
@@ -70,7 +70,7 @@ class Replay:
     now: Side
     steps: tuple[ReplayedStep, ...]
     outcome: RunOutcome
-    planning: Planning | None = None
+    planning: tuple[Planning, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -118,11 +118,12 @@ async def _play(
 ) -> tuple[RunOutcome, frozenset[str]]:  # fmt: skip
     clock = VirtualClock()
     recording = Recording(recorded.restored.events, recorded.values, clock)
-    further = iter(plans[1:])
+    planned = _planned(recorded)
+    further = iter(zip(plans[1:], planned[1:], strict=True))
 
     async def repair(broken: Broken) -> Repaired | None:
-        compiled = next(further, None)
-        return None if compiled is None else Repaired(compiled, "as recorded")
+        compiled, planning = next(further, (None, None))
+        return None if compiled is None else Repaired(compiled, "as recorded", planning)
 
     run = Run(
         plans[0],
@@ -135,7 +136,7 @@ async def _play(
         approve=recording.approve,
         repair=repair,
         understudy=recording,
-        planning=Planning.recorded(recorded.restored.told),
+        planning=planned[0],
     )
     run.start()
     stopped = _stopped_at(recorded, recording.lives)
@@ -143,6 +144,15 @@ async def _play(
         clock.call_later(stopped / 1e9, lambda: run.cancel(recorded.restored.stopped))
     outcome = await run.wait()
     return outcome, frozenset(recording.estimated)
+
+
+def _planned(run: RecordedRun) -> list[Planning | None]:
+    """What was booked for the first plan and for each that a repair put in its place."""
+    return [
+        Planning.recorded(event.data)
+        for event in run.restored.events
+        if event.type == "run.created" or _is_new_plan(event)
+    ]
 
 
 def _stopped_at(run: RecordedRun, lives: Lives) -> int | None:
@@ -179,5 +189,6 @@ def _beside(run: RecordedRun, outcome: RunOutcome, estimated: frozenset[str]) ->
         )  # fmt: skip
     return Replay(
         run.run_id, Side(status, Money(sum(costs.values())), ms),
-        Side(outcome.status, outcome.spent, outcome.wall_ms), tuple(steps), outcome, Planning.recorded(past.told),
+        Side(outcome.status, outcome.spent, outcome.wall_ms), tuple(steps), outcome,
+        tuple(planning for planning in _planned(run) if planning is not None),
     )  # fmt: skip

@@ -103,6 +103,10 @@ def _lines(replay: "Replay") -> list[str]:
     from catp.runtime.planning import PLANNING_STEP
 
     table = [("step", "tool", "cost then", "now", "time then", "now", "status")]
+    table += [
+        (PLANNING_STEP, planning.planner, cost := dollars(planning.price), cost, "-", "-", "ok")
+        for planning in replay.planning
+    ]
     for step in replay.steps:
         tool = step.tool_now or ""
         if step.tool_then is not None and step.tool_then != step.tool_now:
@@ -115,10 +119,6 @@ def _lines(replay: "Replay") -> list[str]:
                 about + _ms(step.ms_now), status,
             )
         )  # fmt: skip
-    if replay.planning is not None:
-        planning = replay.planning
-        cost = dollars(planning.price)
-        table.insert(1, (PLANNING_STEP, planning.planner, cost, cost, "-", "-", "ok"))
     then, now = replay.then, replay.now
     status = now.status if now.status == then.status else f"{then.status} > {now.status}"
     table.append(("total", "", dollars(then.cost), dollars(now.cost), _ms(then.ms), _ms(now.ms), status))
@@ -139,7 +139,7 @@ def _replay_json(replay: "Replay") -> dict[str, Any]:
         "exact": replay.exact,
         "then": side("then"),
         "now": side("now"),
-        "planning": None if replay.planning is None else replay.planning.to_json(),
+        "planning": [planning.to_json() for planning in replay.planning],
         "steps": [
             {
                 "step": step.name,

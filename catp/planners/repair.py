@@ -10,10 +10,11 @@ output of the suffix takes the place of the output of that name.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol, runtime_checkable
 
+from catp.planlang.money import Money
 from catp.planlang.nodes import Arg, Attempt, Plan, Ref, Step, StepName, ToolName, step_refs
 from catp.planlang.passes.rewrite import rename_ref, rename_step
 from catp.planlang.registry_view import CallEstimate, Estimator, RegistryView, ToolSig, ValueFacts
@@ -50,7 +51,7 @@ class RepairRequest:
 
     `plan` is what ran. `inputs` and `finished` say what is known of the values that are there, by name. `wanted` are
     the outputs without a value. `objective` holds the money and the time that are left, and `failures` what not to do
-    again.
+    again. Whoever repairs adds to `paid` what that cost (None: nobody knows).
     """
 
     task: str
@@ -62,6 +63,7 @@ class RepairRequest:
     objective: Objective
     registry: RegistryView
     estimator: Estimator
+    paid: list[Money | None] = field(default_factory=list, compare=False)
 
     @property
     def failed_tools(self) -> frozenset[ToolName]:
@@ -141,9 +143,12 @@ async def repair_by_search(
         registry = RegistryView(tools, request.registry.types)
         asked = PlanRequest(request.task, there, request.wanted, request.objective, registry, request.estimator)
         try:
-            suffixes += [candidate.plan for candidate in (await plan(asked)).candidates]
-        except PlanningFailed:
-            pass  # the rivals, if any, are all there is
+            proposal = await plan(asked)
+        except PlanningFailed as failed:  # the rivals, if any, are all there is
+            request.paid.append(failed.price)
+        else:
+            request.paid.append(proposal.price)
+            suffixes += [candidate.plan for candidate in proposal.candidates]
     return tuple(suffixes)
 
 

@@ -51,11 +51,11 @@ def rows_of(event: RunEvent, tool: str) -> list[LedgerRow]:
 
 
 def _planning_rows(event: RunEvent) -> list[LedgerRow]:
-    """The ledger rows in a `run.created` event; none if nothing was planned for the run."""
+    """The ledger rows of planning in an event that gives a run its plan; none if nothing was planned for it."""
     planning = event.data.get("planning")
     if planning is None:
         return []
-    key = CallKey(event.run_id, PLANNING_STEP, 1, planning["planner"])
+    key = CallKey(event.run_id, PLANNING_STEP, planning["number"], planning["planner"])
     return [_row(key, row) for row in planning["rows"]]
 
 
@@ -180,6 +180,7 @@ class _Fold:
         elif kind == "run.replanned":
             self._let_go(set(event.data.get("kept", ())))
             self.source = event.data.get("source")
+            self.rows += _planning_rows(event)
         elif kind in ("run.finished", "run.waiting"):
             self.status, self.stopped = event.data["status"], event.data.get("reason", "")
 

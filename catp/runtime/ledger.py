@@ -234,8 +234,8 @@ class Ledger:
         self._give_back(reservation.limits, reservation.amount)
         _notify(reservation.limits)
 
-    def plan(self, run_id: str, planning: Planning) -> Settlement:
-        """Write the row of what making the plan cost. Nothing is refused: the money is gone already.
+    def plan(self, run_id: str, planning: Planning, number: int = 1) -> Settlement:
+        """Write the row of what making a plan cost, the `number`-th of the run. Nothing is refused: the money is gone.
 
         A price that nobody knows is taken, where there is a cap, to be what is assumed of unpriced calls.
         """
@@ -245,13 +245,13 @@ class Ledger:
         known = planning.price is not None
         with _LOCK:
             row = LedgerRow(
-                self._seq + 1, run_id, PLANNING_STEP, 1, None, planning.planner, PLANNING, planning.ms / 1e3, "s",
+                self._seq + 1, run_id, PLANNING_STEP, number, None, planning.planner, PLANNING, planning.ms / 1e3, "s",
                 None, amount, "measured" if known else "estimated", known,
                 note="" if known else "the planner did not say what it cost",
             )  # fmt: skip
             reached = self._book((row,), amount or Money(0), self._limits, Money(0))
         if self._shared is not None and amount:
-            reached += self._shared.settle(CallKey(run_id, PLANNING_STEP, 1, planning.planner), amount)
+            reached += self._shared.settle(CallKey(run_id, PLANNING_STEP, number, planning.planner), amount)
         _notify(self._limits)
         return Settlement((row,), amount, Money(0), reached)
 

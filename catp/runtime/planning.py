@@ -1,6 +1,7 @@
 """What making a plan took: who planned, for how long, for how much. It is the first ledger row of the run it was for.
 
-    plan ──> Planning ──> Quote ──> Run: one row of kind `planning`, in the event that creates the run
+    plan   ──> Planning ──> Quote ──> Run: one row of kind `planning`, in the event that creates the run
+    repair ──> Planning ──> Repaired ──> one more, in the event that gives the run another plan
 
 Whoever planned has been paid by the time a run starts, so nothing is reserved: the run's room is its cap less this. A
 plan may be run several times, or never; the first run of any of its candidates books the planning, and no other does.
@@ -59,7 +60,7 @@ class Planning:
 
     @classmethod
     def recorded(cls, told: Mapping[str, Any]) -> "Planning | None":
-        """Read it back from the data of a `run.created` event; None if nothing was booked there. It is due again."""
+        """Read it back from the data of `run.created` or `run.replanned`, due again; None if nothing was booked."""
         data = told.get("planning")
         if data is None:
             return None

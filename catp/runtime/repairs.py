@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money
+from catp.runtime.planning import Planning
 
 __all__ = ["BLOCKED", "MAX_IDENTICAL", "Broken", "FailedCall", "Failures", "Repaired", "Repairer"]
 
@@ -46,10 +47,14 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """The plan to go on with. Steps of the broken plan that are in it unchanged and have ended stay as they ended."""
+    """The plan to go on with. Steps of the broken plan that are in it unchanged and have ended stay as they ended.
+
+    `planning` is what finding it took, if that is to be booked.
+    """
 
     compiled: CompiledPlan
     reason: str
+    planning: Planning | None = None
 
 
 Repairer: TypeAlias = Callable[[Broken], Awaitable[Repaired | None]]

@@ -37,7 +37,7 @@ def rebuild(events: Iterable[RunEvent]) -> Rebuilt:
     for place, event in enumerate(events, 1):
         if event.seq != place:
             raise ValueError(f"event {place} of run {event.run_id} is missing: found number {event.seq}")
-        if event.type == "run.created" and "planning" in event.data:
+        if event.type in ("run.created", "run.replanned") and "planning" in event.data:
             amounts = [row["amount"] for row in event.data["planning"]["rows"] if "amount" in row]
             run.spent = Money(run.spent + sum(parse_usd(amount) for amount in amounts))
         elif event.type in ("run.finished", "run.waiting"):

@@ -51,7 +51,7 @@ from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.limits import LevelReached
 from catp.runtime.mending import Mending
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
-from catp.runtime.planning import PLANNING_STEP, Planning
+from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
 from catp.runtime.program import build_program
 from catp.runtime.rebind import charge_lost, new_values, rebind, rebind_elements, resumed_data
 from catp.runtime.reducer import new_state, reduce
@@ -233,21 +233,24 @@ class Run:
                 self._keep("step", name, element, value)
             self.events += past.events
             lost = charge_lost(self._dispatcher, past, self._state.program.steps)
-        reached = () if resumed else self._book_planning(data)
+        levels = () if resumed else self._book(self._planning, data)
         self._post(RunStarted(now, self._deadline_s, data, past, lost, self._stop))
-        for level in reached:
-            self._post(Warned(now, PLANNING_STEP, None, level.to_json()))
+        self._warn(levels)
 
-    def _book_planning(self, data: dict[str, Any]) -> tuple[LevelReached, ...]:
-        """Write the row of planning into the ledger and into the event that creates the run: both or neither."""
-        planning = self._planning
+    def _book(self, planning: Planning | None, data: dict[str, Any]) -> tuple[LevelReached, ...]:
+        """Write the row of planning into the ledger and into the event of the plan it gave: both or neither."""
         if planning is None or not planning.claim():
             return ()
-        settlement = self.ledger.plan(self.run_id, planning)
+        number = 1 + sum(row.kind == PLANNING for row in self._dispatcher.rows)
+        settlement = self.ledger.plan(self.run_id, planning, number)
         self._dispatcher.rows.extend(settlement.rows)
         rows = [row.to_json() for row in settlement.rows]
-        data["planning"] = {"planner": planning.planner, "ms": planning.ms, "rows": rows}
+        data["planning"] = {"planner": planning.planner, "ms": planning.ms, "number": number, "rows": rows}
         return settlement.reached
+
+    def _warn(self, levels: tuple[LevelReached, ...]) -> None:
+        for level in levels:
+            self._post(Warned(self.clock.now_ns(), PLANNING_STEP, None, level.to_json()))
 
     def cancel(self, reason: str = "cancelled by the caller") -> None:
         """Stop all work; the run then ends as `cancelled` once every call has been released."""
@@ -434,11 +437,13 @@ class Run:
         self._dispatcher.extend(look_up(program.steps.values(), self._catalogue))
         self._kept_back.plan(repaired.compiled, again=program.steps.keys() - kept)
         self._compiled = repaired.compiled
-        data = {
+        data: dict[str, Any] = {
             "plan": repaired.compiled.digest, "source": to_text(repaired.compiled.source), "reason": repaired.reason,
             "kept": sorted(kept),
         }  # fmt: skip
+        levels = self._book(repaired.planning, data)
         self._post(Replanned(now, program, kept, left_s, data))
+        self._warn(levels)
 
     def _end(self, outputs: dict[str, OutputResult]) -> None:
         for name, reason in self._given_up.items():

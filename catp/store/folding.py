@@ -104,7 +104,7 @@ def _on_created(changes: Changes, event: RunEvent) -> None:
 
 def _on_planned(changes: Changes, event: RunEvent, planning: Mapping[str, Any]) -> None:
     """Planning belongs to the run and its policy: it is no call of a tool."""
-    run, call = _run(changes, event.run_id), CallId(event.run_id, PLANNING_STEP, NO_ELEMENT, 1)
+    run, call = _run(changes, event.run_id), CallId(event.run_id, PLANNING_STEP, NO_ELEMENT, planning["number"])
     roll = changes.rolls.plan(event.run_id, event.at_ns)
     for row in planning["rows"]:
         amount = _money(row.get("amount"))
@@ -140,6 +140,8 @@ def _on_run_over(changes: Changes, event: RunEvent) -> None:
 
 def _on_replanned(changes: Changes, event: RunEvent) -> None:
     changes.replanned.append((event.run_id, event.data["plan"], event.data["source"], event.at_ns))
+    if "planning" in event.data:
+        _on_planned(changes, event, event.data["planning"])
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------

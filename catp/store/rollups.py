@@ -129,7 +129,7 @@ def _counted(vector: bytes, times: Mapping[int, int], sign: int) -> bytes:
 
 
 def _about(connection: Connection, rolls: Rolls) -> Mapping[str, _About]:
-    runs = {run for run, _, _ in rolls.calls} | {run for run, _, _ in rolls.ended} | {*rolls.created}
+    runs = {run for run, _, _ in (*rolls.calls, *rolls.ended)} | {run for run, _ in rolls.planned} | {*rolls.created}
     found = {}
     for run in runs:
         for project, policy, created_ns in query(

@@ -99,8 +99,7 @@ class RunSpans:
 
     def _begun(self, workflow: Workflow, event: RunEvent) -> None:
         estimate, data = self._compiled.estimate.price.expected, event.data
-        planning = data.get("planning") or {"rows": ()}
-        self._unpriced |= any("amount" not in row for row in planning["rows"])
+        self._unpriced |= _unpriced_planning(event)
         # a planner names plans after the task: many values, and the user's words
         policy, plan_name, resumed = data.get("policy"), self._compiled.plan.name, event.type == "run.resumed"
         given = policy == "given" or (policy is None and not resumed)
@@ -151,6 +150,7 @@ class RunSpans:
     def _replanned(self, workflow: Workflow, event: RunEvent) -> None:
         """The run goes on with another plan, of which the event holds the text."""
         self._noted(workflow, event)
+        self._unpriced |= _unpriced_planning(event)
         source = event.data.get("source")
         if source is not None:
             self._edges.replan(source)
@@ -244,6 +244,10 @@ class RunSpans:
         if name not in self._known:
             self._known[name] = called_tool(name, self._tools)
         return self._known[name]
+
+
+def _unpriced_planning(event: RunEvent) -> bool:
+    return any("amount" not in row for row in event.data.get("planning", {}).get("rows", ()))
 
 
 def _unit(event: RunEvent) -> str:

@@ -251,8 +251,7 @@ async def test_replay_begins_with_the_same_planning_and_a_fork_with_none(store: 
         replay = await one.replay(result.run_id)
         assert replay.exact
         assert (replay.then.cost, replay.now.cost) == (usd("0.03"), usd("0.03"))
-        assert replay.planning is not None
-        assert (replay.planning.planner, replay.planning.ms) == ("paid", result.quote.planning.ms)
+        assert [(one.planner, one.ms) for one in replay.planning] == [("paid", result.quote.planning.ms)]
         dearer = await one.replay(result.run_id, set={"said": "fine"})
         assert dearer.now.cost == usd("0.05")
         short = await one.replay(result.run_id, budget=usd("0.025"))  # planning left 0.005 of it
@@ -266,9 +265,38 @@ async def test_replay_begins_with_the_same_planning_and_a_fork_with_none(store: 
 async def test_unpriced_planning_is_unpriced_in_a_replay(store: RunStore) -> None:
     async with agent(None, store=store) as one:
         replay = await one.replay((await run(one)).run_id)
-        assert replay.planning is not None
-        assert replay.planning.price is None
+        assert [one.price for one in replay.planning] == [None]
         assert [row.amount for row in replay.outcome.rows] == [None, usd("0.01")]
+
+
+@tool(price=PerCall("0.001"), accuracy=0.99)
+async def broken(text: str) -> str:
+    """Say it, but never."""
+    raise RuntimeError("no")
+
+
+async def test_planning_anew_in_a_repair_is_another_row(store: RunStore) -> None:
+    given = parse("in text: text\nsaid = broken(text)\nout said")
+    options: dict[str, Any] = {"store": store, "repair": 1, "budget": "0.1"}
+    async with Agent(Catalogue([plain, broken]), Paid(), **options) as one:
+        for task in (given, "say it"):
+            result = await one.run(task, TEXT, wanted=None if task is given else WANT, alpha=0.9)
+            kinds = [(row.kind, row.attempt) for row in result.ledger]
+            first = [] if task is given else [("planning", 1)]
+            assert kinds == [*first, ("call", 1), ("planning", len(first) + 1), ("call", 2)]
+            assert result.spent == sum(row.amount or 0 for row in result.ledger) == rebuild(result.trace).spent
+            assert store.get(result.run_id).summary.cost == result.spent
+            replay = await one.replay(result.run_id)
+            assert (replay.then.cost, replay.now.cost) == (result.spent, result.spent)
+            assert [planning.price for planning in replay.planning] == [PRICE] * (len(first) + 1)
+        balanced(store)
+        before = store.get(result.run_id).costs
+        store.database.write(project_anew)
+        assert store.get(result.run_id).costs == before
+        balanced(store)
+    async with Agent(Catalogue([plain, broken]), Paid(), repair=1, budget="0.025") as one:
+        result = await one.run(given, TEXT)  # 0.001 for the call and 0.02 for the plan leave too little for the other
+        assert (result.status, result.outputs) == ("failed", {})
 
 
 def life(folder: Path, on_event: Any = None, resume: bool = False) -> Any:

@@ -59,7 +59,7 @@ def test_reports_and_documents_tell_of_planning(project: Path) -> None:
     assert ["plan", "1", "search", "planning"] in [line[:4] for line in lines]
 
     replay = json.loads(catp("runs", "replay", run["run"], "--json").stdout)
-    assert (replay["now"]["cost_usd"], replay["planning"]) == (run["spent_usd"], planning)
+    assert (replay["now"]["cost_usd"], replay["planning"]) == (run["spent_usd"], [planning])
     table = catp("runs", "replay", run["run"]).stdout.splitlines()
     assert table[2].split()[:2] == ["plan", "search"]
     catp("db", "check")
