@@ -44,7 +44,8 @@ def batch_of(examples: Sequence[Packed], pad: int) -> Mapping[str, Any]:
         for name, values in (
             ("at", one.at + row * length), ("read", one.read + row * length),
             ("owner", one.owner + plans), ("reader", one.reader + plans),
-            ("label", one.label), ("allowed", one.allowed), ("share", one.share), ("part", one.part),
+            ("label", one.label), ("allowed", one.allowed), ("share", one.share), ("prior", one.prior),
+            ("part", one.part),
             ("score", one.score), ("price", one.price), ("fits", one.fits),
             ("of", np.full(len(one.score), row, dtype=np.int64)),
         ):  # fmt: skip
@@ -61,4 +62,18 @@ def batch_of(examples: Sequence[Packed], pad: int) -> Mapping[str, Any]:
     }
 
 
-_JOINED = ("at", "label", "owner", "allowed", "read", "reader", "share", "part", "score", "price", "fits", "of")
+_JOINED = (
+    "at",
+    "label",
+    "owner",
+    "allowed",
+    "read",
+    "reader",
+    "share",
+    "prior",
+    "part",
+    "score",
+    "price",
+    "fits",
+    "of",
+)

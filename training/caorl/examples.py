@@ -52,7 +52,8 @@ class Packed:
 
     ids, positions, branch (L,): token ids, their positions, which plan they belong to (-1: the prompt).
     at, label, owner (M,): where a plan token is predicted from, its plan-token id, its plan; allowed (M, plan tokens).
-    read, reader, share, part (R,): where quality is read, of which plan, the output's share, its measured score.
+    read, reader, share, prior, part (R,): where quality is read, of which plan, the output's share, its composed and its
+    measured score.
     score, price, fits (B,): measured score, price over the scale, and whether the plan meets what the prompt demands.
     """
 
@@ -66,6 +67,7 @@ class Packed:
     read: Ints
     reader: Ints
     share: Floats32
+    prior: Floats32
     part: Floats32
     score: Floats32
     price: Floats32
@@ -186,7 +188,7 @@ def _arrays(
 ) -> Packed:  # fmt: skip
     ids, positions, branch_of = list(prompt), list(range(len(prompt))), [-1] * len(prompt)
     at, label, owner, masks = [], [], [], []
-    read, reader, share, part = [], [], [], []
+    read, reader, share, prior, part = [], [], [], [], []
     weights = drawn.case.weights
     for number, (branch, one) in enumerate(zip(drawn.branches, spelled, strict=True)):
         begin = len(ids)
@@ -200,16 +202,18 @@ def _arrays(
                 label.append(token if token < first_tool else first_tool + slots[token - first_tool])
                 owner.append(number)
                 masks.append(shown)
-        for (goal, _), measured, place in zip(branch.told.outputs, branch.parts, one.read, strict=True):
+        for (goal, composed), measured, place in zip(branch.told.outputs, branch.parts, one.read, strict=True):
             read.append(begin + place)
             reader.append(number)
             share.append(weights[goal])
+            prior.append(composed)
             part.append(branch.score if math.isnan(measured) else measured)
     prices = _prices(drawn)
     return Packed(
         np.array(ids), np.array(positions), np.array(branch_of), np.array(at, dtype=np.int64),
         np.array(label, dtype=np.int64), np.array(owner, dtype=np.int64), _bits(masks, plan_tokens),
         np.array(read, dtype=np.int64), np.array(reader, dtype=np.int64), np.array(share, dtype=np.float32),
+        np.array(prior, dtype=np.float32),
         np.array(part, dtype=np.float32), np.array([b.score for b in drawn.branches], dtype=np.float32),
         (prices / drawn.objectives.scale).astype(np.float32), _fits(drawn, prices), drawn.objectives.alpha,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
     policy     -sum_b w_b log pi(b) / sum_b w_b n_b    w_b = clip(exp(A_b / beta)), A_b = U_b - mean U (AWR, Peng 2019)
     listwise   cross-entropy of softmax(U / tau) against softmax(log pi) over the plans of an input
-    quality    cross-entropy of the score, spread over its two neighbouring levels, at every output (Farebrother 2024)
+    quality    at every output: cross-entropy of the difference between the score and what profiles compose to, spread
+               over its two neighbouring levels (Farebrother 2024)
     decision   cross-entropy of softmax(U / tau) against softmax(U^ / tau), U^ = alpha q^ - (1 - alpha) price, for
                several alphas: errors of q^ count where they change the choice
 
@@ -21,15 +22,16 @@ from catp.training.prompt.buckets import QUALITY_LEVELS
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Heads", "awr_losses", "heads_of", "log_probabilities", "segment_log_softmax", "utilities"]
+__all__ = ["Heads", "awr_losses", "differences", "heads_of", "log_probabilities", "segment_log_softmax", "utilities"]
 
 DECISION_ALPHAS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What a forward pass says: log pi of each plan (P,) with its number of choices (P,), quality of each plan (P,),
-    its standard deviation (P,), and log-probabilities over quality levels at each read-out (R, levels)."""
+    """What a forward pass says: log pi of each plan (P,) with its number of choices (P,), quality of each plan (P,):
+    the composed score and the predicted difference from it (not clamped), its standard deviation (P,), and
+    log-probabilities over differences at each read-out (R, levels)."""
 
     logpi: "torch.Tensor"
     choices: "torch.Tensor"
@@ -58,12 +60,19 @@ def heads_of(model: Any, batch: Mapping[str, Any], plan_ids: Sequence[int], qual
     choices = zeros.index_add(0, batch["owner"], torch.ones_like(logp))
     scores = (flat[batch["read"]] @ weight[torch.tensor(quality_ids, device=device)].T.to(flat.dtype)).float()
     levels = torch.log_softmax(scores, dim=-1)
-    at = torch.tensor(QUALITY_LEVELS, device=device)
-    mean = levels.exp() @ at
-    variance = (levels.exp() @ at.square() - mean.square()).clamp_min(0.0)
-    quality = zeros.index_add(0, batch["reader"], batch["share"] * mean)
+    mean, variance = differences(levels)
+    quality = zeros.index_add(0, batch["reader"], batch["share"] * (batch["prior"] + mean))
     sd = zeros.index_add(0, batch["reader"], batch["share"].square() * variance).sqrt()
     return Heads(logpi, choices, quality, sd, levels)
+
+
+def differences(levels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return mean and variance of the predicted difference from the composed score, of log-probabilities (R, levels)."""
+    import torch
+
+    at = torch.tensor(QUALITY_LEVELS, device=levels.device)
+    mean = levels.exp() @ at
+    return mean, (levels.exp() @ at.square() - mean.square()).clamp_min(0.0)
 
 
 def log_probabilities(logits: "torch.Tensor", allowed: "torch.Tensor", label: "torch.Tensor") -> "torch.Tensor":
@@ -125,7 +134,7 @@ def _quality(heads: Heads, batch: Mapping[str, Any]) -> "torch.Tensor":
     import torch
 
     count = heads.levels.shape[-1]
-    place = batch["part"].clamp(0.0, 1.0) * (count - 1)
+    place = ((batch["part"] - batch["prior"]).clamp(-1.0, 1.0) + 1) / 2 * (count - 1)
     low = place.floor().long().clamp(max=count - 2)
     high_share = place - low
     logp = heads.levels

@@ -26,7 +26,7 @@ from catp.training.caorl.rating import Rated, rate
 from catp.training.evaluate.candidates import CandidateSet, Floats
 from catp.training.evaluate.regret import best_of
 from catp.training.policy.checkpoint import Policy, load
-from catp.training.policy.models import find_model
+from catp.training.policy.models import default_model, find_model
 from catp.training.prompt.ask import Ask
 from catp.training.prompt.render import Renderer
 
@@ -47,7 +47,7 @@ class PolicyChooser:
     name = "policy"
 
     def __init__(self, model: str | Path | None = None) -> None:
-        self.policy: Policy = load(find_model(model))
+        self.policy: Policy = load(_folder(model))
         self.policy.model.eval()
         self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
         self._prices = StepPrices()
@@ -101,6 +101,15 @@ class PolicyChooser:
     @cached_property
     def _catalogue(self) -> Catalogue:
         return bench_catalogue()
+
+
+def _folder(model: str | Path | None) -> Path:
+    if model is not None:
+        return find_model(str(model))
+    found = default_model()
+    if found is None:
+        raise FileNotFoundError("no policy is installed; train one with catp train, or name a folder")
+    return found
 
 
 def case_of(one: CandidateSet, ask: Ask) -> Case:

@@ -1,15 +1,15 @@
-"""First weights of bucket tokens: neighbouring levels begin alike, and quality begins as what profiles promise.
+"""First weights of bucket tokens: neighbouring levels begin alike.
 
 A level's row is a smooth random curve over the levels (a Gaussian process with a squared-exponential kernel), so that
-what is learned of one level helps its neighbours. `<accK>` and `<QK>` share a curve: read at a composed score, the
-untrained policy already predicts about that score.
+what is learned of one level helps its neighbours. Rows of `<QK>` begin at zero: all differences are equally likely, so
+that an untrained policy predicts exactly what profiles promise.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catp.training.prompt.buckets import BUCKETS, Kind, spell
+from catp.training.prompt.buckets import BUCKETS, spell
 from catp.training.prompt.tokens import PolicyTokens
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ def smooth_rows(model: Any, tokens: PolicyTokens, seed: int) -> None:
 
     rows = model.get_input_embeddings().weight
     spread = float(rows.detach().std())
-    curves: dict[Kind, NDArray[np.float64]] = {}
     with torch.no_grad():
         for number, (kind, count) in enumerate(BUCKETS.items()):
-            curves[kind] = curves["acc"] if kind == "Q" else _curve(count, rows.shape[1], [seed, 11, number])
+            curve = _curve(count, rows.shape[1], [seed, 11, number])
             for level in range(count):
-                row = torch.from_numpy(curves[kind][level] * spread).to(rows.dtype)
+                row = torch.from_numpy(curve[level] * (0.0 if kind == "Q" else spread)).to(rows.dtype)
                 rows[tokens.mark(spell(kind, level))] = row
 
 

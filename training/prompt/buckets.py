@@ -3,7 +3,9 @@
     <$K>    price over a reference price, half an octave each, from 2**-10 to 2**10
     <msK>   milliseconds, from 0.1 ms, an octave each          <szK>  units of one element, an octave each
     <accK>  accuracy or score, steps of 0.05                   <okK>  share of calls that succeed
-    <alphaK> weight of quality, steps of 0.05                  <QK>   quality: what the policy predicts
+    <alphaK> weight of quality, steps of 0.05
+    <QK>     -1 to 1 in steps of 0.05: by how much a score differs from what profiles promise (what the policy
+             predicts), and the return to be reached
 
 Every kind has a token `<kind?>` for what is not known.
 """
@@ -15,11 +17,11 @@ __all__ = ["BUCKETS", "QUALITY_LEVELS", "Kind", "bucket_tokens", "level", "spell
 
 Kind: TypeAlias = Literal["$", "ms", "sz", "acc", "ok", "alpha", "Q"]
 
-BUCKETS: dict[Kind, int] = {"$": 41, "ms": 24, "sz": 24, "acc": 21, "ok": 8, "alpha": 21, "Q": 21}
+BUCKETS: dict[Kind, int] = {"$": 41, "ms": 24, "sz": 24, "acc": 21, "ok": 8, "alpha": 21, "Q": 41}
 """How many levels each kind has."""
 
-QUALITY_LEVELS: tuple[float, ...] = tuple(k / (BUCKETS["Q"] - 1) for k in range(BUCKETS["Q"]))
-"""What `<QK>` stands for."""
+QUALITY_LEVELS: tuple[float, ...] = tuple(2 * k / (BUCKETS["Q"] - 1) - 1 for k in range(BUCKETS["Q"]))
+"""What `<QK>` stands for: a difference of scores."""
 
 _FAILURES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.005)
 """Shares of failing calls between the levels of `ok`, worst first."""
@@ -28,7 +30,8 @@ _FAILURES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.005)
 def level(kind: Kind, value: float | None) -> int | None:
     """Return the level of a value, None if it is not known (None or NaN); what is off the scale gets its end.
 
-    `$` takes a ratio of prices, `ms` milliseconds, `sz` units, `ok` the share of calls that fail, the others [0, 1].
+    `$` takes a ratio of prices, `ms` milliseconds, `sz` units, `ok` the share of calls that fail, `Q` [-1, 1], the
+    others [0, 1].
     """
     if value is None or math.isnan(value):
         return None
@@ -41,6 +44,8 @@ def level(kind: Kind, value: float | None) -> int | None:
         place = math.log2(value) if value > 0 else 0.0
     elif kind == "ok":
         place = float(sum(value < failure for failure in _FAILURES))
+    elif kind == "Q":
+        place = (value + 1) / 2 * last
     else:
         place = value * last
     return round(min(max(place, 0.0), last))

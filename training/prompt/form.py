@@ -3,7 +3,8 @@
     <tK>     the tool's name                              what was chosen, where it matters
     <end>    <$> of the call's price over the scale, <acc> of the composed score;
              <budget> <$> what is left of it, <return> <Q> what is still to be reached (if the prompt had them)
-    </plan>  <score>, then per output <oK> <acc>          at <acc>: the policy's distribution over <Q0>..<Q20>
+    </plan>  <score>, then per output <oK> <acc>          at <acc>: the policy's distribution over <Q0>..<Q40>, how far
+                                                           the score will be from the composed one
 
 Forced tokens are never sampled and never part of the plan; an engine appends them without a decision.
 """

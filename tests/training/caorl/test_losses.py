@@ -95,7 +95,8 @@ def test_packed_plans_get_what_each_would_get_alone() -> None:
             levels = torch.softmax(
                 logits[new[together.read[together.reader == place]]][:, list(tokens().quality_ids)], -1
             )
-            mean = levels @ torch.linspace(0, 1, levels.shape[1])
+            mean = levels @ torch.linspace(-1, 1, levels.shape[1])
+            mean += torch.from_numpy(together.prior[together.reader == place])
             share = torch.from_numpy(together.share[together.reader == place])
             assert packed.quality[place].item() == pytest.approx((share * mean).sum().item(), abs=1e-4)
 
@@ -119,7 +120,7 @@ def test_a_few_steps_learn_which_plans_are_good() -> None:
     for _ in range(15):
         found = algorithm.loss(model, batch)
         optimiser.zero_grad()
-        found.total.backward()
+        found.total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append({name: float(value) for name, value in found.parts.items()})
     assert all(losses[-1][name] < losses[0][name] for name in ("policy", "quality", "decision"))

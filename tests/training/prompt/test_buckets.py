@@ -12,7 +12,7 @@ from catp.training.prompt.buckets import BUCKETS, QUALITY_LEVELS, Kind, bucket_t
     [
         ("$", 1.0, 20), ("$", 2.0, 22), ("$", 0.5, 18), ("$", 0.0, 0), ("$", 1e9, 40), ("$", 1e-9, 0),
         ("ms", 0.1, 0), ("ms", 0.2, 1), ("ms", 102.4, 10), ("sz", 1, 0), ("sz", 1024, 10),
-        ("acc", 0.0, 0), ("acc", 0.5, 10), ("acc", 1.0, 20), ("Q", 0.97, 19), ("alpha", 0.8, 16),
+        ("acc", 0.0, 0), ("acc", 0.5, 10), ("acc", 1.0, 20), ("Q", 0.97, 39), ("Q", 0.0, 20), ("Q", -1.0, 0), ("alpha", 0.8, 16),
         ("ok", 0.0, 7), ("ok", 0.6, 0), ("ok", 0.15, 3),
     ],
 )  # fmt: skip
@@ -40,8 +40,9 @@ def test_more_is_never_a_lower_level_and_always_on_the_scale(kind: Kind, low: fl
     assert 0 <= first <= second < BUCKETS[kind]
 
 
-def test_spellings_are_distinct_and_quality_spans_zero_to_one() -> None:
+def test_spellings_are_distinct_and_differences_span_both_signs() -> None:
     tokens = bucket_tokens()
     assert len(set(tokens)) == len(tokens) == sum(BUCKETS.values()) + len(BUCKETS)
-    assert QUALITY_LEVELS[0] == 0.0
+    assert QUALITY_LEVELS[0] == -1.0
+    assert QUALITY_LEVELS[20] == 0.0
     assert QUALITY_LEVELS[-1] == 1.0
