@@ -42,7 +42,7 @@ def snapshot(learner: Learner, *, optimiser: bool) -> tuple[dict[str, Any], dict
             state = part.optim.state_dict()
             for number, values in state["state"].items():
                 tensors.update({f"{name}/{number}/{key}": value.clone() for key, value in values.items()})
-            rest[name] = state["param_groups"]
+            rest[name] = json.loads(json.dumps(state["param_groups"]))  # as it will be read
     return tensors, rest
 
 

@@ -151,7 +151,9 @@ def fitted_values(log: Logged, target: Weights, *, steps: int = 1500, seed: int 
         known = [row for row in seen if trees[row].paths[log.chosen[row]] is not None]
         asked = [row for row in mine if trees[row].paths[_favourite(target[row], trees[row])] is not None]
         if not known or not asked:
-            raise ValueError("plans of the log cannot be told as decisions: raise tools and slots, or see Coder.left_out")
+            raise ValueError(
+                "plans of the log cannot be told as decisions: raise tools and slots, or see Coder.left_out"
+            )
         model = fit(_episodes(log, trees, target, known, coder), steps=steps, hidden=(64, 64), seed=seed)
         stop = coder.space.layout.stop
 
@@ -171,9 +173,7 @@ def fitted_values(log: Logged, target: Weights, *, steps: int = 1500, seed: int 
     return values
 
 
-def _estimate(
-    policy: PlanPolicy, log: Logged, steps: int, seed: int
-) -> tuple[Estimate | Refused, float | None, float]:
+def _estimate(policy: PlanPolicy, log: Logged, steps: int, seed: int) -> tuple[Estimate | Refused, float | None, float]:
     """Return the estimate, what the model alone says, and the effective sample size."""
     shown: dict[str, Floats] = {}
     for one in log.sets:

@@ -210,7 +210,12 @@ def _classes() -> SimpleNamespace:
         network: str
 
         def create(self, observation_shape: Sequence[int]) -> Any:
-            kinds = {"slots": SlotEncoder, "flat": FlatEncoder, "slots-dt": ContextEncoder, "flat-dt": ContextFlatEncoder}
+            kinds = {
+                "slots": SlotEncoder,
+                "flat": FlatEncoder,
+                "slots-dt": ContextEncoder,
+                "flat-dt": ContextFlatEncoder,
+            }
             return kinds[self.network](self.space, self.hidden)
 
     @dataclass

@@ -110,9 +110,7 @@ def step_values(critic: Critic, one: CandidateSet, alpha: float, prices: Prices 
     return [None if path is None else values[path.states, path.actions] for path in tree.paths]
 
 
-def _rated(
-    critic: Critic, one: CandidateSet, price: Floats, alpha: float, kappa: float, prices: Prices
-) -> list[Rated]:
+def _rated(critic: Critic, one: CandidateSet, price: Floats, alpha: float, kappa: float, prices: Prices) -> list[Rated]:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     mean, sd = critic.quality(critic.coder.tree(one, prices))
