@@ -52,8 +52,8 @@ class Packed:
 
     ids, positions, branch (L,): token ids, their positions, which plan they belong to (-1: the prompt).
     at, label, owner (M,): where a plan token is predicted from, its plan-token id, its plan; allowed (M, plan tokens).
-    read, reader, share, prior, part (R,): where quality is read, of which plan, the output's share, its composed and its
-    measured score.
+    read, reader, share, prior, part (R,): where quality is read, of which plan, the output's share, composed and
+    measured score of it.
     score, price, fits (B,): measured score, price over the scale, and whether the plan meets what the prompt demands.
     """
 

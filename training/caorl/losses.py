@@ -67,7 +67,7 @@ def heads_of(model: Any, batch: Mapping[str, Any], plan_ids: Sequence[int], qual
 
 
 def differences(levels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return mean and variance of the predicted difference from the composed score, of log-probabilities (R, levels)."""
+    """Return mean and variance of the difference from the composed score, given log-probabilities (R, levels)."""
     import torch
 
     at = torch.tensor(QUALITY_LEVELS, device=levels.device)
