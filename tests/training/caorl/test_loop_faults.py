@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from catp.training.caorl.errors import TrainError
+from catp.training.caorl.faults import Tried, not_finite
+from catp.training.caorl.feed import Prepared
 from catp.training.caorl.folders import recover, replacing_folder
 from catp.training.caorl.source import Losses
 from tests.training.caorl.loop_making import Counting, after_step, config, contents, run, terminate
@@ -80,6 +82,26 @@ def test_no_number_stops_the_run_and_keeps_the_batch(tmp_path: Path, where: str,
     run(out, whole, resume="auto")  # with an algorithm that does not fail: nothing before was lost
     run(tmp_path / "clean", whole)
     assert contents(out / "last") == contents(tmp_path / "clean" / "last")
+
+
+def test_each_process_keeps_only_batches_of_its_own_that_are_to_blame(tmp_path: Path) -> None:
+    import torch
+
+    def tried(loss: float, number: int) -> Tried:
+        return Tried(Prepared(0, (number,), 0.25, {"input_ids": torch.tensor([[number]]), "tokens": 1}), loss, {})
+
+    nan = float("nan")
+    innocent = not_finite(tmp_path, 3, nan, [tried(1.0, 4), tried(2.0, 5)], {}, seed=0, rank=1)
+    assert "another process's batch" in str(innocent)
+    assert not list(tmp_path.iterdir())
+    guilty = not_finite(tmp_path, 3, nan, [tried(1.0, 6), tried(nan, 7)], {}, seed=0, rank=2)
+    assert "the loss is nan for the examples 7." in str(guilty)
+    record = json.loads((tmp_path / "nan-batch-3-process-2.json").read_text())
+    assert [batch["examples"] for batch in record["batches"]] == [[7]]
+    (tmp_path / "file").write_text("")
+    unsaved = not_finite(tmp_path / "file", 3, nan, [tried(nan, 8)], {}, seed=0, rank=0)
+    assert "could not be saved" in str(unsaved)  # and the fault itself is still told
+    assert "the examples 8" in str(unsaved)
 
 
 @contextmanager
