@@ -62,9 +62,11 @@ def export(
     policy, out = Path(policy), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty; name a new folder, or remove it")
-    found = _adapter(policy, out) if mode == "adapter" else _merged(policy, out, dtype, base)
-    size = sum(path.stat().st_size for path in out.iterdir())
-    return Exported(out, mode, size, found, None if found is None else TOLERANCE[dtype])
+    if mode == "adapter":
+        _adapter(policy, out)
+        return Exported(out, mode, _size(out), None, None)
+    difference = _merged(policy, out, dtype, base)
+    return Exported(out, mode, _size(out), difference, TOLERANCE[dtype])
 
 
 def _adapter(policy: Path, out: Path) -> None:
@@ -100,6 +102,10 @@ def _merged(policy: Path, out: Path, dtype: str, base: str | None) -> float:
                 f"{TOLERANCE[dtype]:.2g} for {dtype}; export it as float32, or keep the adapter apart"
             )
     return difference
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _probes(tokens: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -15,7 +15,16 @@ from catp.training.policy.errors import CheckpointError
 from catp.training.policy.manifest import MANIFEST, Manifest, read_manifest
 from catp.training.policy.weights import check_weights, refuse_pickles
 
-__all__ = ["DEFAULT", "ModelInfo", "default_model", "find_model", "list_models", "models_dir", "show_model"]
+__all__ = [
+    "DEFAULT",
+    "ModelInfo",
+    "default_model",
+    "find_model",
+    "list_models",
+    "models_dir",
+    "shipped_dir",
+    "show_model",
+]
 
 DEFAULT = "catp-tiny"
 """Name of the policy that `catp` plans with."""
@@ -59,6 +68,11 @@ def models_dir() -> Path:
     return default_data_dir() / "models"
 
 
+def shipped_dir() -> Path:
+    """Where the policies that ship with catp lie."""
+    return Path(str(importlib.resources.files("catp") / "datasets" / "models"))
+
+
 def list_models() -> tuple[ModelInfo, ...]:
     """Return every policy by name, the user's first where two have one name; damaged ones with their problem."""
     return tuple(_info(name, folder, origin) for name, (folder, origin) in sorted(_known().items()))
@@ -76,22 +90,22 @@ def show_model(name_or_path: str) -> ModelInfo:
     return _info(name, folder, origin)
 
 
-def find_model(name_or_path: str) -> Path:
+def find_model(name_or_path: str | Path) -> Path:
     """Return the folder of a policy, by its name or by a path to it.
 
     Raises:
         CheckpointError: there is none; the nearest name is proposed.
     """
-    known = _known()
-    if name_or_path in known:
-        return known[name_or_path][0]
-    path = Path(name_or_path).expanduser()
+    known, name = _known(), str(name_or_path)
+    if name in known:
+        return known[name][0]
+    path = Path(name).expanduser()
     if path.is_dir():
         return path
     if len(path.parts) != 1:
         raise CheckpointError(f"there is no folder {path}; name the folder of a policy, or one of `catp models list`")
     names = f"known are {', '.join(sorted(known))}" if known else "none are installed: `catp models pull`, `catp train`"
-    raise CheckpointError(f"there is no policy {name_or_path!r}; {nearest(name_or_path, known) or names}")
+    raise CheckpointError(f"there is no policy {name!r}; {nearest(name, known) or names}")
 
 
 def default_model() -> Path | None:
@@ -101,9 +115,8 @@ def default_model() -> Path | None:
 
 
 def _known() -> dict[str, tuple[Path, Origin]]:
-    shipped = Path(str(importlib.resources.files("catp") / "datasets" / "models"))
     found: dict[str, tuple[Path, Origin]] = {}
-    for place, origin in ((shipped, "shipped"), (models_dir(), "yours")):
+    for place, origin in ((shipped_dir(), "shipped"), (models_dir(), "yours")):
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
             if (folder / MANIFEST).is_file() and not folder.name.startswith("."):
                 found[folder.name] = (folder, "shipped" if origin == "shipped" else "yours")

@@ -13,10 +13,10 @@ from tests.training.policy.tiny import lora_config
 @pytest.fixture
 def two(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shipped policy `catp-tiny`, and one of the user's, `mine`."""
-    shipped = tmp_path / "package" / "datasets" / "models"
+    shipped = tmp_path / "package"
     shutil.copytree(saved, shipped / "catp-tiny")
     shutil.copytree(saved, models_dir() / "mine")
-    monkeypatch.setattr(models.importlib.resources, "files", lambda name: tmp_path / "package")
+    monkeypatch.setattr(models, "shipped_dir", lambda: shipped)
     return shipped
 
 
@@ -38,7 +38,7 @@ def test_a_users_policy_hides_a_shipped_one(two: Path, saved: Path) -> None:
 
 
 def test_no_policy_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.importlib.resources, "files", lambda name: tmp_path / "nothing")
+    monkeypatch.setattr(models, "shipped_dir", lambda: tmp_path / "nothing")
     assert default_model() is None
     assert list_models() == ()
     with pytest.raises(CheckpointError, match="none are installed: `catp models pull`"):
