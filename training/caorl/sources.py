@@ -22,7 +22,7 @@ from catp.training.caorl.config import DataConfig
 from catp.training.data.files import data_files, read
 from catp.training.data.trajectory import Split, Trajectory, nano
 
-__all__ = ["Side", "load_cases", "on_side"]
+__all__ = ["Side", "bench_requests", "load_cases", "on_side"]
 
 Side: TypeAlias = Literal["train", "val"]
 
@@ -68,9 +68,8 @@ def on_side(split: Split | None, config: DataConfig, side: Side) -> bool:
     return split.name == "val" or (split.name in config.task_split and split.inputs == "val")
 
 
-def _bench(
-    records: Iterable[Trajectory], config: DataConfig, vocabulary: Vocabulary, progress: Callable[[str], None]
-) -> Iterator[Case]:
+def bench_requests(config: DataConfig) -> Callable[[Trajectory], PlanRequest | None]:
+    """Return what finds the request of a record of CATP-Bench, None if there is none, on the tools that are learned."""
     tasks = load_tasks()
     whole = bench_catalogue()
     catalogue = Catalogue([spec for spec in whole if spec.name not in config.without_tools], whole.profiles)
@@ -82,7 +81,13 @@ def _bench(
             return None
         return replace(task.request(catalogue, 0.8, nano(scale)), registry=view, estimator=estimator)
 
-    maker = CaseMaker(request_of, vocabulary)
+    return request_of
+
+
+def _bench(
+    records: Iterable[Trajectory], config: DataConfig, vocabulary: Vocabulary, progress: Callable[[str], None]
+) -> Iterator[Case]:
+    maker = CaseMaker(bench_requests(config), vocabulary)
     for number, case in enumerate(maker.cases(records)):
         if number % 100 == 0:
             progress(f"preparing examples: {number} inputs")

@@ -14,6 +14,7 @@ from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, console_err, emit_json, emit_text, fail
 from catp.training.cli.counting import counting
 from catp.training.cli.data_card import card
+from catp.training.cli.data_tokens import show_tokens
 
 if TYPE_CHECKING:
     from catp.training.data.trajectory import Trajectory
@@ -70,6 +71,13 @@ def show(
         str | None, typer.Argument(metavar="ID", help="A trajectory_id; the first record if not given.")
     ] = None,
     line: Annotated[int | None, typer.Option(min=1, help="The record on this line (of Parquet: this row).")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Show what the policy reads and learns of it, token by token.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="With --tokens: whose tokens; the shipped policy's if unset.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="With --tokens: weight of quality.")] = 0.8,
     json_: JsonOption = False,
 ) -> None:
     """Show one record: the request, the plan, every call with its price, and the outcome."""
@@ -78,7 +86,9 @@ def show(
     if id is not None and line is not None:
         fail("both an ID and --line", EXIT_USAGE, help="give one of them")
     record = _one(file, id, line)
-    if json_:
+    if tokens:
+        show_tokens(file, record, model, alpha, json_=json_)
+    elif json_:
         data = record.model_dump(mode="json", by_alias=True, exclude_none=True)
         emit_json(data.pop("schema"), data)
     else:
