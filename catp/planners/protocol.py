@@ -88,7 +88,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a planner returns: candidates by falling utility (never empty), and how far to trust the order.
+    """What a planner returns: candidates, best first (never empty), and how far to trust the order.
+
+    Best is highest utility, unless the planner was not sure enough of it to prefer it to the cheapest plan.
 
     `exact` is True if no valid plan within the search bounds was left out; `notes` say what was assumed or cut.
     `price` is what planning itself cost, None if nobody knows. `by` names the planner that did it, if that is not the
@@ -103,7 +105,7 @@ class Proposal:
 
     @property
     def best(self) -> Candidate:
-        """The candidate with the highest utility."""
+        """The first candidate."""
         return self.candidates[0]
 
 

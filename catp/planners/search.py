@@ -20,6 +20,7 @@ from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
 from catp.planners.front import Front, pareto
 from catp.planners.metered import metered
+from catp.planners.pricing import priced
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
@@ -178,25 +179,17 @@ class SearchPlanner:
 
     def _candidate(self, request: PlanRequest, space: TermSpace, label: Label, scale: Money) -> Candidate | None:
         """Build a plan and price it with the compiler, so that a quote of the same plan says exactly the same."""
-        from catp.planlang.compile import compile_plan
-
         plan = build_plan(
             space, label.picks, request.wanted, request.inputs,
             name=plan_name(request.task), doc=" ".join(request.task.split()) or None,
         )  # fmt: skip
-        compiled = compile_plan(plan, request.registry, estimator=request.estimator, facts=request.inputs)
-        price, latency = compiled.estimate.price, compiled.estimate.latency
-        objective = request.objective
-        if objective.budget is not None and (price.p95 is None or price.p95 > objective.budget):
-            return None
-        if objective.deadline_ms is not None and latency.expected_ms > objective.deadline_ms:
+        fitting = priced(plan, request)
+        if fitting is None:
             return None
         quality = self._quality(label)
         known = all(term is None or term.quality.known for term in label.picks)
-        utility = self._utility(
-            objective, scale, quality, price.expected if price.expected is not None else UNPRICED_CALL
-        )
-        return Candidate(plan, price, latency, quality if known else None, utility)
+        utility = self._utility(request.objective, scale, quality, fitting.expected)
+        return Candidate(plan, fitting.price, fitting.latency, quality if known else None, utility)
 
     def _scale(self, found: _Found) -> Money:
         """The price of the cheapest plan that is about as good as the best one (see docs/adr/0002)."""
