@@ -23,6 +23,7 @@ _LAZY = {
     "eval": ("catp.training.cli.eval", "Measure a policy on held-out inputs."),
     "export": ("catp.training.cli.export", "Write a policy as a Hugging Face folder, merged or as an adapter."),
     "models": ("catp.training.cli.models", "List, show and fetch policies."),
+    "critic": ("catp.training.cli.critic:critic_app", "Train critics of plans, and judge policies on logged choices."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -46,6 +47,7 @@ class LazyGroup(TyperGroup):
             "eval",
             "export",
             "models",
+            "critic",
             "config",
             "doctor",
             "version",
@@ -56,7 +58,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in _LAZY:
             return super().get_command(ctx, cmd_name)
         module, help_line = _LAZY[cmd_name]
-        app = import_module(module).app
+        module, _, name = module.partition(":")
+        app = getattr(import_module(module), name or "app")
         if len(app.registered_commands) == 1 and app.registered_callback is None:  # one command, not a group of them
             command = typer.main.get_command(app)
             command.name = cmd_name
