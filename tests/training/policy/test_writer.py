@@ -1,4 +1,4 @@
-"""The plans a policy writes: always valid, within the budget, drawn as likely as the policy says, the same every time."""
+"""The plans a policy writes: valid, within the budget, drawn as likely as the policy says, the same every time."""
 
 import itertools
 import math
@@ -17,9 +17,9 @@ from catp.planners.protocol import NothingFits, Objective, PlanningFailed, PlanR
 from catp.planners.testing import small_request
 from catp.training.policy.writer import LocalWriter
 from catp.training.prompt.ask import Ask
-from tests.training.policy.writing import PAGE, page_request, plans, random_policy, with_objective, write
+from tests.training.policy.writing import page_request, plans, random_policy, with_objective, write
 
-BUDGET = Money(6_000)
+BUDGET = Money(5_000)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def writer() -> LocalWriter:
 def likelihoods(writer: LocalWriter, request: PlanRequest) -> dict[tuple[int, ...], float]:
     """Log pi of every plan the mask allows, by plan-token ids, from beams wider than there are plans."""
     ask = Ask.of(request, writer.policy.tokens.vocabulary)
-    wide = write(writer, request, samples=0, beams=4_000)
+    wide = write(writer, request, samples=0, beams=500)
     return {tuple(encode_ids(w.plan, ask.context)): w.logprob for w in wide.written}
 
 
@@ -51,9 +51,9 @@ def every_plan(request: PlanRequest, writer: LocalWriter) -> set[tuple[int, ...]
     return found
 
 
-def narrow_request(seed: int = 0) -> PlanRequest:
-    """So little money that a few dozen plans fit."""
-    return page_request(tools=12, seed=seed, budget=BUDGET)
+def narrow_request() -> PlanRequest:
+    """So little money that about a hundred plans fit."""
+    return page_request(tools=12, seed=2, budget=BUDGET)
 
 
 def test_ten_thousand_tokens_of_random_plans_are_all_valid_and_within_the_budget() -> None:
@@ -116,7 +116,7 @@ def test_likelihoods_sum_to_one_over_all_plans(writer: LocalWriter) -> None:
     request = narrow_request()
     found = likelihoods(writer, request)
     assert set(found) == every_plan(request, writer)
-    assert len(found) > 20
+    assert 50 < len(found) < 500
     assert sum(map(math.exp, found.values())) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -152,10 +152,10 @@ def test_plans_are_drawn_as_often_as_the_policy_says(writer: LocalWriter, temper
     expected = {token: weight / sum(weights.values()) for token, weight in weights.items()}
     drawing = LocalWriter(writer.policy, threads=1, temperature=temperature)
     ask = Ask.of(request, writer.policy.tokens.vocabulary)
-    count, drawn = 300, Counter[int]()
+    count, drawn = 150, Counter[int]()
     for seed in range(count):
         written = write(drawing, request, samples=1, seed=seed).written
-        drawn[encode_ids(written[-1].plan, ask.context)[1]] += 1
+        drawn[encode_ids(written[-1].plan, ask.context)[1]] += 1  # the sample is the greedy plan if there is no other
     for token, share in expected.items():
         spread = math.sqrt(share * (1 - share) / count)
         assert abs(drawn[token] / count - share) <= 4.5 * spread + 1 / count
@@ -193,8 +193,3 @@ def test_tools_that_write_are_never_used(writer: LocalWriter) -> None:
     used = {step.attempts[0].tool for plan in plans(draft) for step in plan.steps}
     assert used & {"ocr_0b"}
     assert not used & {"ocr_0", "denoise_0"}
-
-
-def test_page_is_the_only_input() -> None:
-    """What the helpers here take for granted."""
-    assert set(page_request().inputs) == set(PAGE)

@@ -43,9 +43,7 @@ def packed_heads(policy: Policy, request: PlanRequest, shown: list[Plan]) -> Hea
 
 @pytest.mark.parametrize("kv_heads", [4, 1])
 @pytest.mark.parametrize(("budget", "deadline"), [(None, None), (Money(40_000), None), (None, 500.0)])
-def test_log_pi_and_quality_are_those_of_training(
-    kv_heads: int, budget: Money | None, deadline: float | None
-) -> None:
+def test_log_pi_and_quality_are_those_of_training(kv_heads: int, budget: Money | None, deadline: float | None) -> None:
     policy = random_policy(kv_heads=kv_heads)
     request = page_request(budget=budget, deadline_ms=deadline)
     draft = write(LocalWriter(policy, threads=1), request, samples=8, beams=3, seed=5)
@@ -56,7 +54,9 @@ def test_log_pi_and_quality_are_those_of_training(
         assert written.rating.quality == pytest.approx(heads.quality[place].item(), abs=1e-4)
         assert written.rating.sd == pytest.approx(heads.sd[place].item(), abs=1e-4)
     # they differ from plan to plan, or nothing would be compared
-    assert max(written.rating.quality for written in draft.written) > min(w.rating.quality for w in draft.written) + 0.01
+    assert (
+        max(written.rating.quality for written in draft.written) > min(w.rating.quality for w in draft.written) + 0.01
+    )
     assert max(written.logprob for written in draft.written) > min(w.logprob for w in draft.written) + 0.5
 
 
@@ -91,7 +91,7 @@ def test_a_plan_that_the_mask_does_not_allow_is_rated_all_the_same() -> None:
     dear = max(plans(write(writer, free, samples=12)), key=lambda plan: len(plan.steps))
     told = Ask.of(free, policy.tokens.vocabulary).tell(dear)
     spent = sum(step.price or 0.0 for step in told.steps)
-    cheap = [c.priced for c in cheapest_plans(free, 1)][0].price.p95
+    cheap = cheapest_plans(free, 1)[0].priced.price.p95
     assert cheap is not None
     assert cheap < spent / 2
     draft = write(writer, with_objective(free, budget=Money(round(spent / 2))), samples=4, shown=[dear])
