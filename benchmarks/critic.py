@@ -67,7 +67,9 @@ def measured(sets: Sequence[CandidateSet], protocol: str, seeds: int, small: boo
         first = runs[0]
         row = {
             "planner": name,
-            "regret": {f"{alpha:g}": round(float(value), 4) for alpha, value in zip(ALPHAS, regrets.mean(0), strict=True)},
+            "regret": {
+                f"{alpha:g}": round(float(value), 4) for alpha, value in zip(ALPHAS, regrets.mean(0), strict=True)
+            },
             "by_seed": np.round(regrets, 4).tolist(),
             "interval": {f"{r.alpha:g}": [round(r.regret.low, 4), round(r.regret.high, 4)] for r in first.rows},
             "hv_ratio": None if first.hv_ratio is None else round(first.hv_ratio, 4),
@@ -93,7 +95,12 @@ def main() -> None:
     parts = {"inputs": (bench, "inputs"), "split": (bench, "split")}
     parts |= {name: (sets, "kfold") for name, sets in pools().items()}
     results: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
-    results |= {"alphas": ALPHAS, "config": CriticConfig().model_dump(mode="json"), "small": SMALL, "machine": machine()}
+    results |= {
+        "alphas": ALPHAS,
+        "config": CriticConfig().model_dump(mode="json"),
+        "small": SMALL,
+        "machine": machine(),
+    }
     for name, (sets, protocol) in parts.items():
         if options.only not in (None, name):
             continue

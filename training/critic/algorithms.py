@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from catp.training.critic.batches import Decisions, plans_at, steps_at
 from catp.training.critic.config import CriticConfig
 from catp.training.critic.decisions import Ints, Space
-from catp.training.critic.libraries import libraries
+from catp.training.critic.libraries import libraries, one_thread
 from catp.training.critic.masked import (
     FORBIDDEN,
     encoder_factory,
@@ -63,7 +63,7 @@ class Learner:
             batch = plans_at(data, self.config, self.step)
         else:
             batch = steps_at(data, self.config, self.step)
-        with torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed * 1_000_003 + self.step + 1)  # dropout: no state to save
             return self.algo.update(batch), batch
 
@@ -105,7 +105,7 @@ class Learner:
         action, returns, timesteps, there = map(torch.from_numpy, columns)
         transformer = self.algo.impl.modules.transformer
         transformer.eval()
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
             _, logits = transformer(
                 torch.from_numpy(x), action[..., None], returns[..., None], timesteps.long(), 1 - there
             )
@@ -115,7 +115,7 @@ class Learner:
     def _forward(self, network: Any, states: Floats32) -> Floats:
         torch, _ = libraries()
         self.algo.impl.modules.set_eval()
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
             parts = [network(torch.from_numpy(states[at : at + _ROWS])).numpy() for at in range(0, len(states), _ROWS)]
         return np.concatenate(parts).astype(np.float64)
 

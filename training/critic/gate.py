@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from catp.training.critic.decisions import Coder, Tree, toolset_of
+from catp.training.critic.libraries import one_thread
 from catp.training.data.trajectory import Trajectory
 from catp.training.evaluate.candidates import CandidateSet, Floats, candidate_sets
 from catp.training.evaluate.flat import Weights, joined
@@ -125,7 +126,9 @@ def promote(
     able = isinstance(estimate, Estimate) and estimate.low is not None and against is not None
     wins = False
     if able:
-        assert isinstance(estimate, Estimate) and estimate.low is not None and against is not None
+        assert isinstance(estimate, Estimate)
+        assert estimate.low is not None
+        assert against is not None
         wins = estimate.low > against
         words = "above" if wins else "not above"
         reasons.append(
@@ -184,7 +187,8 @@ def _estimate(policy: PlanPolicy, log: Logged, steps: int, seed: int) -> tuple[E
     ess = effective_sample_size(_weights(log, target))
     if ess < REFUSE_BELOW:  # before minutes are spent on a model that cannot help
         return corrected(np.zeros(len(log)), log, target), None, ess
-    values = fitted_values(log, target, steps=steps, seed=seed)
+    with one_thread():
+        values = fitted_values(log, target, steps=steps, seed=seed)
     return corrected(values, log, target), float(values.mean()), ess
 
 

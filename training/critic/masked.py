@@ -19,7 +19,7 @@ from typing import Any, Final
 from catp.training.critic.decisions import Space
 from catp.training.critic.libraries import libraries
 
-__all__ = ["FORBIDDEN", "encoder_factory", "masked_policy", "masked_q_factory", "mask_into_transformer"]
+__all__ = ["FORBIDDEN", "encoder_factory", "mask_into_transformer", "masked_policy", "masked_q_factory"]
 
 FORBIDDEN: Final = -20.0
 """The value of an action that the mask forbids."""
@@ -54,9 +54,9 @@ def _head(space: Space, hidden: Sequence[int], network: str) -> Any:
 
 
 @cache
-def _classes() -> SimpleNamespace:
+def _classes() -> SimpleNamespace:  # noqa: C901  # a list of small classes
     """Define the modules; once, because d3rlpy compares classes."""
-    torch, d3rlpy = libraries()
+    torch, _ = libraries()
     from dataclasses import dataclass
 
     from d3rlpy.models.encoders import EncoderFactory as Encoders

@@ -15,9 +15,7 @@ from catp.training.evaluate.regret import best_of, uniform, worst
 from tests.training.evaluate.making import leaning, pool
 
 ALPHA = 0.8
-SETS = [
-    replace(one, sizes=one.sizes, input_types=("text",), conditions=("",), options=one.options) for one in pool(400, 1)
-]
+SETS = [replace(one, input_types=("text",), conditions=("",)) for one in pool(400, 1)]
 LOG = draw_log(SETS, uniform(SETS), ALPHA, np.random.default_rng(5))
 
 
@@ -46,7 +44,7 @@ def test_a_better_policy_is_promoted_and_a_worse_one_is_not() -> None:
     bad = worst(SETS, ALPHA)
     assert true_value(good) > true_value(list(uniform(SETS))) + 0.05 > true_value(bad) + 0.1
     candidate = Told(good)
-    up = promote(candidate, None, LOG, fqe_steps=150)
+    up = promote(candidate, None, LOG, fqe_steps=60)
     assert up.promote
     assert isinstance(up.candidate, Estimate)
     assert up.candidate.low is not None
@@ -56,7 +54,7 @@ def test_a_better_policy_is_promoted_and_a_worse_one_is_not() -> None:
     assert up.ess >= 50
     assert "above the current policy's" in up.reasons[-1]
     assert all(np.isnan(option.score) and np.isnan(option.price) for one in candidate.shown for option in one.options)
-    down = promote(Told(bad), Told(good), LOG, fqe_steps=150)
+    down = promote(Told(bad), Told(good), LOG, fqe_steps=10)
     assert not down.promote
     assert isinstance(down.current, Estimate)
     assert down.current_value == down.current.value
@@ -64,7 +62,7 @@ def test_a_better_policy_is_promoted_and_a_worse_one_is_not() -> None:
 
 
 def test_the_policy_that_was_logged_is_not_better_than_itself() -> None:
-    verdict = promote(lambda one: np.full(len(one), 1 / len(one)), None, LOG, fqe_steps=50)
+    verdict = promote(lambda one: np.full(len(one), 1 / len(one)), None, LOG, fqe_steps=20)
     assert not verdict.promote
     assert verdict.ess == pytest.approx(len(SETS))
     assert "not above" in verdict.reasons[-1]
@@ -89,7 +87,7 @@ def test_too_few_effective_rows_are_refused_before_anything_is_fitted(monkeypatc
 def test_fitted_values_follow_the_policy_and_the_estimate_survives_a_bad_model() -> None:
     """Values of a good and a bad policy differ the right way; with no fitting at all the interval still holds."""
     good, bad = [most_tools(one) for one in SETS], worst(SETS, ALPHA)
-    mine, its = (fitted_values(LOG, weights, steps=300).mean() for weights in (good, bad))
+    mine, its = (fitted_values(LOG, weights, steps=100).mean() for weights in (good, bad))
     assert mine > its
     assert mine == pytest.approx(true_value(good), abs=0.1)
     verdict = promote(Told(good), None, LOG, fqe_steps=1)
@@ -137,8 +135,8 @@ def test_choices_are_joined_with_what_was_on_offer() -> None:
 
 def test_behaviour_that_leans_is_corrected() -> None:
     """A log of long plans overstates them; the estimate of an even choice is still right."""
-    log = draw_log(SETS, leaning(SETS, 0.5, explore=0.5), ALPHA, np.random.default_rng(6))
-    verdict = promote(lambda one: np.full(len(one), 1 / len(one)), None, log, fqe_steps=100)
+    log = draw_log(SETS, leaning(SETS, 1.0, explore=0.3), ALPHA, np.random.default_rng(6))
+    verdict = promote(lambda one: np.full(len(one), 1 / len(one)), None, log, fqe_steps=20)
     assert isinstance(verdict.candidate, Estimate)
     truth = true_value(list(uniform(SETS)))
-    assert abs(verdict.candidate.value - truth) < 0.03 < log.reward.mean() - truth
+    assert abs(verdict.candidate.value - truth) < (log.reward.mean() - truth) / 2

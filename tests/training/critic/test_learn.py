@@ -24,7 +24,9 @@ SETS = pages(40)
 
 def same(one: Learner, other: Learner) -> bool:
     mine, its = snapshot(one, optimiser=True), snapshot(other, optimiser=True)
-    return mine[1] == its[1] and mine[0].keys() == its[0].keys() and all((mine[0][k] == its[0][k]).all() for k in mine[0])
+    return (
+        mine[1] == its[1] and mine[0].keys() == its[0].keys() and all((mine[0][k] == its[0][k]).all() for k in mine[0])
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["cql", "bcq", "bc", "dqn", "dt"])
