@@ -12,8 +12,9 @@ from catp.training.caorl.batch import batch_of
 from catp.training.caorl.cases import Case
 from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.examples import Packed, draw, pack
-from catp.training.caorl.losses import awr_losses, heads_of
-from catp.training.caorl.rating import drawn_as_is, normalised_regret, rate
+from catp.training.caorl.losses import heads_of
+from catp.training.caorl.methods import Returns, asked, decides_by, losses, plans_shown
+from catp.training.caorl.rating import Rated, drawn_as_is, normalised_regret, rate
 from catp.training.caorl.run import Ready
 from catp.training.caorl.source import Losses
 from catp.training.caorl.sources import load_cases
@@ -22,6 +23,9 @@ from catp.training.prompt.render import PromptStyle, Renderer
 from catp.training.prompt.tokens import PolicyTokens
 
 __all__ = ["PlanLearning", "prepare", "style_of", "texts_of"]
+
+_TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the predicted difference that are tried on the validation side; 0 is what profiles promise."""
 
 _MOST_PLANS = 24
 """Most plans of a validation input that are rated."""
@@ -47,6 +51,7 @@ class PlanLearning:
         choices = [case for case in val if len(case.branches) > 1]
         order = np.random.default_rng(0).permutation(len(choices))[: config.eval.limit]
         self.val = [choices[int(place)] for place in sorted(order)]
+        self._returns = Returns.of_cases(train, config.method.name)
 
     def __len__(self) -> int:
         """How many inputs an epoch has."""
@@ -56,7 +61,7 @@ class PlanLearning:
         """Roughly how many tokens an input takes."""
         case = self.train[number]
         plans = sorted((len(branch.told.ids) for branch in case.branches), reverse=True)
-        return 200 + sum(2 * length for length in plans[: self.config.method.plans])
+        return 200 + sum(2 * length for length in plans[: plans_shown(self.config.method)])
 
     def example(self, number: int, random: np.random.Generator) -> Packed:
         """Return an input, augmented."""
@@ -71,33 +76,57 @@ class PlanLearning:
     def loss(self, model: Any, batch: Mapping[str, Any]) -> Losses:
         """Return the losses of a batch."""
         heads = heads_of(model, batch, self.tokens.plan_ids, self.tokens.quality_ids)
-        return awr_losses(heads, batch, self.config.method)
+        return losses(heads, batch, self.config.method)
 
     def evaluate(self, model: Any) -> Mapping[str, float]:
-        """Return normalised regrets on the validation side, choosing by rated quality and by log pi, and rating errors.
+        """Return normalised regrets on the validation side, deciding as the method does.
 
-        `regret` is the mean over `eval.alphas` of choosing by rated quality and predicted price.
+        `regret` is the mean over `eval.alphas`. A method that rates adds the regret of choosing by log pi, and the
+        error of its ratings.
         """
-        alphas = self.config.eval.alphas
+        decide = {"rating": self._by_rating, "likelihood": self._by_likelihood}[decides_by(self.config.method.name)]
+        found = decide(model)
+        regrets = [value for name, value in found.items() if name.startswith("regret@")]
+        return {"regret": float(np.mean(regrets)), **found}
+
+    def _by_rating(self, model: Any) -> dict[str, float]:
+        """By rated quality and predicted price."""
         rated = list(rate(model, self.renderer, (drawn_as_is(case, 0.8, _MOST_PLANS) for case in self.val)))
-        figures: dict[str, float] = {}
-        for alpha in alphas:
-            chosen = [
-                int(np.argmax(alpha * one.quality - (1 - alpha) * predicted_prices(case)))
-                for case, one in zip(self.val, rated, strict=True)
-            ]
-            figures[f"regret@{alpha:g}"] = normalised_regret(self.val, chosen, alpha, most=_MOST_PLANS)
+        trust, figures = min(
+            ((trust, self._regrets(rated, trust)) for trust in _TRUSTS), key=lambda found: sum(found[1].values())
+        )
         likeliest = [int(np.argmax(one.logpi)) for one in rated]
         errors = [
-            np.abs(one.quality - [branch.score for branch in case.branches[:_MOST_PLANS]]).mean()
+            np.abs(one.trusted(trust) - [branch.score for branch in case.branches[:_MOST_PLANS]]).mean()
             for case, one in zip(self.val, rated, strict=True)
         ]
         return {
-            "regret": float(np.mean(list(figures.values()))),
             **figures,
+            "trust": trust,
+            "composed_regret": float(np.mean(list(self._regrets(rated, 0.0).values()))),
             "policy_regret@0.8": normalised_regret(self.val, likeliest, 0.8, most=_MOST_PLANS),
             "quality_error": float(np.mean(errors)),
         }
+
+    def _regrets(self, rated: Sequence[Rated], trust: float) -> dict[str, float]:
+        figures = {}
+        for alpha in self.config.eval.alphas:
+            chosen = [
+                int(np.argmax(alpha * one.trusted(trust) - (1 - alpha) * predicted_prices(case)))
+                for case, one in zip(self.val, rated, strict=True)
+            ]
+            figures[f"regret@{alpha:g}"] = normalised_regret(self.val, chosen, alpha, most=_MOST_PLANS)
+        return figures
+
+    def _by_likelihood(self, model: Any) -> dict[str, float]:
+        """By log pi at each alpha, told the best return of the training data if the method tells returns."""
+        name = self.config.method.name
+        figures: dict[str, float] = {}
+        for alpha in self.config.eval.alphas:
+            shown = (asked(drawn_as_is(case, alpha, _MOST_PLANS), name, self._returns) for case in self.val)
+            chosen = [int(np.argmax(one.logpi)) for one in rate(model, self.renderer, shown)]
+            figures[f"regret@{alpha:g}"] = normalised_regret(self.val, chosen, alpha, most=_MOST_PLANS)
+        return figures
 
 
 def predicted_prices(case: Case) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -151,7 +151,7 @@ def _allowed(mask: PlanMask, ids: Sequence[int]) -> Iterator[int]:
 
 def _parts(record: Trajectory, ask: Ask, told: Told) -> tuple[float, ...]:
     known = record.outcome.quality_parts or {}
-    return tuple(known.get(ask.context.goals[goal].name, math.nan) for goal, _ in told.outputs)
+    return tuple(known.get(ask.context.goals[goal].name, math.nan) for goal in (output.goal for output in told.outputs))
 
 
 def _paid(record: Trajectory, plan: Plan) -> tuple[float, ...]:

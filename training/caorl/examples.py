@@ -11,13 +11,15 @@ multiplied (labels recomputed), alpha drawn, a budget, deadline or return told n
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catp.training.caorl.cases import Branch, Case
 from catp.training.caorl.config import MethodConfig, PromptConfig
-from catp.training.prompt.form import Narrator, Spelled
+from catp.training.caorl.methods import plans_shown, tells_return, with_own_return
+from catp.training.prompt.form import Charge, Narrator, Spelled
 from catp.training.prompt.known import KnownStep
 from catp.training.prompt.render import Renderer
 from catp.training.prompt.view import Objectives, RequestView
@@ -34,7 +36,8 @@ _SYLLABLES = ("ba", "do", "ke", "lu", "mi", "no", "pra", "ri", "so", "ta", "ve",
 class Drawn:
     """A case as one example shows it: kept tools and plans, factors on prices, names, slots, the objective.
 
-    `kept` are positions of tools in the case's view, `slots` the slot of each of them.
+    `kept` are positions of tools in the case's view, `slots` the slot of each of them. `learns_end` is False if outputs
+    and `</plan>` are no targets; `charge` is what steps use up of the return, if not their price (`Narrator`).
     """
 
     case: Case
@@ -44,6 +47,8 @@ class Drawn:
     factors: tuple[float, ...]
     branches: tuple[Branch, ...]
     objectives: Objectives
+    learns_end: bool = True
+    charge: Charge | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def as_is(case: Case, alpha: float, plans: int | None = None) -> Drawn:
 
 def draw(case: Case, prompt: PromptConfig, method: MethodConfig, tool_slots: int, random: np.random.Generator) -> Drawn:
     """Draw an example of a case."""
-    order = random.permutation(len(case.branches))[: method.plans]
+    order = random.permutation(len(case.branches))[: plans_shown(method)]
     branches = tuple(case.branches[int(place)] for place in sorted(order))
     kept = _kept(case, branches, prompt, random)
     slots = random.permutation(tool_slots)[: len(kept)] if prompt.shuffle_slots else np.arange(len(kept))
@@ -104,7 +109,10 @@ def draw(case: Case, prompt: PromptConfig, method: MethodConfig, tool_slots: int
         case, kept, tuple(int(slot) for slot in slots), names, tuple(factors.tolist()), branches,
         Objectives(alpha, case.scale),
     )  # fmt: skip
-    return replace(drawn, objectives=_objectives(drawn, prompt, random))
+    if tells_return(method.name) == "always":
+        return with_own_return(drawn, float(_prices(drawn)[0]), _paid(drawn, branches[0]), method.name)
+    told = prompt.condition_return if tells_return(method.name) == "sometimes" else 0.0
+    return replace(drawn, objectives=_objectives(drawn, prompt, told, random))
 
 
 def _kept(case: Case, branches: Sequence[Branch], prompt: PromptConfig, random: np.random.Generator) -> tuple[int, ...]:
@@ -120,8 +128,8 @@ def _made_up(random: np.random.Generator) -> str:
     return "".join(str(part) for part in random.choice(_SYLLABLES, 3))
 
 
-def _objectives(drawn: Drawn, prompt: PromptConfig, random: np.random.Generator) -> Objectives:
-    """Budgets and deadlines that some plan meets, and returns that some plan reached."""
+def _objectives(drawn: Drawn, prompt: PromptConfig, told: float, random: np.random.Generator) -> Objectives:
+    """Budgets and deadlines that some plan meets, and, in a share `told`, returns that some plan reached."""
     found = drawn.objectives
     prices = _prices(drawn)
     branch = int(random.integers(len(drawn.branches)))
@@ -129,7 +137,7 @@ def _objectives(drawn: Drawn, prompt: PromptConfig, random: np.random.Generator)
         found = replace(found, budget=float(prices[branch]) * float(random.uniform(1.0, 2.0)))
     elif random.random() < prompt.condition_budget and drawn.branches[branch].latency_ms > 0:
         found = replace(found, deadline_ms=drawn.branches[branch].latency_ms * float(random.uniform(1.0, 2.0)))
-    if random.random() < prompt.condition_return:
+    if random.random() < told:
         utility = found.alpha * drawn.branches[branch].score - (1 - found.alpha) * prices[branch] / found.scale
         found = replace(found, target=float(utility))
     return found
@@ -148,6 +156,15 @@ def _prices(drawn: Drawn) -> Floats32:
     return np.array(found, dtype=np.float32)
 
 
+def _paid(drawn: Drawn, branch: Branch) -> list[float]:
+    """Measured prices of a plan's steps under the drawn factors, nano-USD; predicted ones where not measured."""
+    factor = dict(zip(drawn.kept, drawn.factors, strict=True))
+    return [
+        factor.get(step.tool, 1.0) * (paid if paid == paid else step.price or 0.0)
+        for step, paid in zip(branch.told.steps, branch.paid, strict=True)
+    ]
+
+
 def pack(drawn: Drawn, renderer: Renderer) -> Packed:
     """Spell an example out."""
     vocabulary = renderer.tokens.vocabulary
@@ -158,11 +175,18 @@ def pack(drawn: Drawn, renderer: Renderer) -> Packed:
     view = replace(drawn.case.view, tools=tools)
     prompt = renderer.request(view, drawn.slots, drawn.names) + renderer.objective(drawn.objectives, view.reference)
     slots, names = _by_position(drawn, view)
-    narrator = Narrator(renderer, drawn.objectives, names)
+    narrator = Narrator(renderer, drawn.objectives, names, drawn.charge)
     spelled = [
         narrator.spell(branch.told.ids, _steps(branch, drawn), branch.told.outputs, slots) for branch in drawn.branches
     ]
-    return _arrays(drawn, prompt, spelled, vocabulary.span("t").start, len(vocabulary), slots)
+    ends = [_targets(drawn, branch, vocabulary.id("<end>")) for branch in drawn.branches]
+    return _arrays(drawn, prompt, spelled, ends, vocabulary.span("t").start, len(vocabulary), slots)
+
+
+def _targets(drawn: Drawn, branch: Branch, end: int) -> int:
+    """How many of a plan's tokens are targets, from the first."""
+    ids = branch.told.ids
+    return len(ids) if drawn.learns_end else len(ids) - ids[::-1].index(end)
 
 
 def _by_position(drawn: Drawn, view: RequestView) -> tuple[list[int], list[str]]:
@@ -183,8 +207,8 @@ def _steps(branch: Branch, drawn: Drawn) -> tuple[KnownStep, ...]:
 
 
 def _arrays(
-    drawn: Drawn, prompt: Sequence[int], spelled: Sequence[Spelled], first_tool: int, plan_tokens: int,
-    slots: Sequence[int],
+    drawn: Drawn, prompt: Sequence[int], spelled: Sequence[Spelled], targets: Sequence[int], first_tool: int,
+    plan_tokens: int, slots: Sequence[int],
 ) -> Packed:  # fmt: skip
     ids, positions, branch_of = list(prompt), list(range(len(prompt))), [-1] * len(prompt)
     at, label, owner, masks = [], [], [], []
@@ -195,18 +219,19 @@ def _arrays(
         ids += one.ids
         positions += range(len(prompt), len(prompt) + len(one.ids))
         branch_of += [number] * len(one.ids)
-        for place, token, bits in zip(one.chosen, branch.told.ids, branch.allowed, strict=True):
+        triples = zip(one.chosen, branch.told.ids, branch.allowed, strict=True)
+        for place, token, bits in islice(triples, targets[number]):
             shown = _shown(bits, first_tool, drawn)
             if shown & (shown - 1):  # a forced token teaches nothing
                 at.append(begin + place - 1 if place else len(prompt) - 1)
                 label.append(token if token < first_tool else first_tool + slots[token - first_tool])
                 owner.append(number)
                 masks.append(shown)
-        for (goal, composed), measured, place in zip(branch.told.outputs, branch.parts, one.read, strict=True):
+        for output, measured, place in zip(branch.told.outputs, branch.parts, one.read, strict=True):
             read.append(begin + place)
             reader.append(number)
-            share.append(weights[goal])
-            prior.append(composed)
+            share.append(weights[output.goal])
+            prior.append(output.score)
             part.append(branch.score if math.isnan(measured) else measured)
     prices = _prices(drawn)
     return Packed(

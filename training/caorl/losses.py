@@ -30,12 +30,14 @@ DECISION_ALPHAS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 @dataclass(frozen=True)
 class Heads:
     """What a forward pass says: log pi of each plan (P,) with its number of choices (P,), quality of each plan (P,):
-    the composed score and the predicted difference from it (not clamped), its standard deviation (P,), and
+    the composed score and the predicted difference from it (not clamped), the composed score alone (P,), the standard
+    deviation (P,), and
     log-probabilities over differences at each read-out (R, levels)."""
 
     logpi: "torch.Tensor"
     choices: "torch.Tensor"
     quality: "torch.Tensor"
+    composed: "torch.Tensor"
     sd: "torch.Tensor"
     levels: "torch.Tensor"
 
@@ -61,9 +63,10 @@ def heads_of(model: Any, batch: Mapping[str, Any], plan_ids: Sequence[int], qual
     scores = (flat[batch["read"]] @ weight[torch.tensor(quality_ids, device=device)].T.to(flat.dtype)).float()
     levels = torch.log_softmax(scores, dim=-1)
     mean, variance = differences(levels)
-    quality = zeros.index_add(0, batch["reader"], batch["share"] * (batch["prior"] + mean))
+    composed = zeros.index_add(0, batch["reader"], batch["share"] * batch["prior"])
+    quality = composed + zeros.index_add(0, batch["reader"], batch["share"] * mean)
     sd = zeros.index_add(0, batch["reader"], batch["share"].square() * variance).sqrt()
-    return Heads(logpi, choices, quality, sd, levels)
+    return Heads(logpi, choices, quality, composed, sd, levels)
 
 
 def differences(levels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:

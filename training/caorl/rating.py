@@ -22,11 +22,17 @@ _TOOLS = 24
 
 @dataclass(frozen=True)
 class Rated:
-    """What a model says of one case's plans, each (B,): quality and its standard deviation, log pi."""
+    """What a model says of a case's plans, each (B,): quality, the composed score in it, its deviation, log pi."""
 
     quality: NDArray[np.float64]
+    composed: NDArray[np.float64]
     sd: NDArray[np.float64]
     logpi: NDArray[np.float64]
+
+    def trusted(self, trust: float) -> NDArray[np.float64]:
+        """Return the composed score and `trust` times the predicted difference from it."""
+        found: NDArray[np.float64] = self.composed + trust * (self.quality - self.composed)
+        return found
 
 
 def offered(drawn: Drawn, most: int = _TOOLS) -> Drawn:
@@ -67,7 +73,7 @@ def _rate(model: Any, renderer: Renderer, packed: Sequence[Packed], bf16: bool) 
     lower: AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
     with torch.no_grad(), lower:
         heads = heads_of(model, tensors, tokens.plan_ids, tokens.quality_ids)
-    found = [values.double().cpu().numpy() for values in (heads.quality, heads.sd, heads.logpi)]
+    found = [values.double().cpu().numpy() for values in (heads.quality, heads.composed, heads.sd, heads.logpi)]
     begin = 0
     for one in packed:
         end = begin + len(one.score)

@@ -106,7 +106,9 @@ class _Saver:
         figures: dict[str, float | None] = {}
         if measured is not None and measured.step == self._step:
             figures = {name: value if math.isfinite(value) else None for name, value in measured.figures.items()}
-        return self._policy.manifest.updated(step=self._step, figures=figures, data=self._data)
+        trust = figures.get("trust")
+        known = {} if trust is None else {"trust": trust}
+        return self._policy.manifest.updated(step=self._step, figures=figures, data=self._data, **known)
 
 
 def _draw(out: Path, warn: Callable[[str], None]) -> None:

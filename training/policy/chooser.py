@@ -2,7 +2,8 @@
 
 It rates every option and takes the best by `alpha * (quality - kappa * sd) - (1 - alpha) * price / price_scale`, with
 the same price estimates as the baselines; nothing is fitted but those. It sees what a planner sees: the request, the
-tools that have a place in the task, the plans; no outcome.
+tools that have a place in the task, the plans; no outcome. Policies of methods that learn no quality take the likeliest
+option instead, told the best return of the sets they were fitted on if they were trained on returns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from catp.training.bench.tasks import Task, load_tasks
 from catp.training.caorl.algorithm import style_of
 from catp.training.caorl.cases import Branch, Case
 from catp.training.caorl.examples import Drawn, as_is
+from catp.training.caorl.methods import Returns, asked, decides_by
 from catp.training.caorl.rating import Rated, rate
 from catp.training.evaluate.candidates import CandidateSet, Floats
 from catp.training.evaluate.regret import best_of
@@ -51,39 +53,47 @@ class PolicyChooser:
         self.policy.model.eval()
         self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
         self._prices = StepPrices()
-        self._latest: tuple[CandidateSet, Prices, Rated] | None = None
+        self._method = self.policy.manifest.config.method.name
+        self._returns: Returns | None = None
+        self._latest: tuple[CandidateSet, Prices, float, Rated] | None = None
         self._families: dict[str, PlanRequest] = {}
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
-        """Fit the price estimates; the policy stays as it is."""
+        """Fit the price estimates, and note which returns were reached; the policy stays as it is."""
         self._prices.fit(sets)
+        self._returns = Returns.of_sets(sets, self._method)
         self._latest = None
 
     def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
-        """Return the best option by rated quality and estimated price."""
+        """Return the best option, as the policy's method decides."""
+        if decides_by(self._method) == "likelihood":
+            return best_of(self._rate(set, prices, alpha).logpi)
         rated = self._rate(set, prices)
-        quality = rated.quality - self.policy.manifest.kappa * rated.sd
+        quality = rated.trusted(self.policy.manifest.trust) - self.policy.manifest.kappa * rated.sd
         return best_of(alpha * quality - (1 - alpha) * self._prices.price(set, prices) / set.price_scale)
 
     def predict(self, set: CandidateSet) -> Floats | None:
-        """Return the rated quality of each option."""
-        return self._rate(set, LISTED).quality
+        """Return the rated quality of each option; None if the policy's method learns none."""
+        if decides_by(self._method) == "likelihood":
+            return None
+        return self._rate(set, LISTED).trusted(self.policy.manifest.trust)
 
-    def _rate(self, one: CandidateSet, prices: Prices) -> Rated:
-        if self._latest is None or self._latest[0] is not one or self._latest[1] is not prices:
-            drawn = self._drawn(one, prices)
+    def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
+        latest = self._latest
+        if latest is None or latest[0] is not one or latest[1] is not prices or latest[2] != alpha:
+            drawn = self._drawn(one, prices, alpha)
             (rated,) = rate(self.policy.model, self._renderer, [drawn])
-            self._latest = one, prices, rated
-        return self._latest[2]
+            self._latest = latest = one, prices, alpha, rated
+        return latest[3]
 
-    def _drawn(self, one: CandidateSet, prices: Prices) -> Drawn:
+    def _drawn(self, one: CandidateSet, prices: Prices, alpha: float) -> Drawn:
         task = self._tasks.get(one.id)
         if task is None:
             raise ValueError(f"{one.id}: the policy is measured on CATP-Bench, which has no such input")
         ask = Ask.of(self._request(task, one.price_scale), self.policy.tokens.vocabulary)
-        drawn = as_is(case_of(one, ask), 0.8)
         factors = tuple(prices.factor(tool.name) for tool in ask.view.tools)
-        return replace(drawn, factors=factors)
+        drawn = replace(as_is(case_of(one, ask), alpha), factors=factors)
+        return asked(drawn, self._method, self._returns)
 
     def _request(self, task: Task, scale: Money) -> PlanRequest:
         """What a planner is given; tools and fitted profiles are the same for all inputs of a family."""

@@ -25,7 +25,7 @@ from catp.training.policy.tree import Run, TokenTree
 from catp.training.prompt.ask import Ask, goal_weights
 from catp.training.prompt.buckets import QUALITY_LEVELS
 from catp.training.prompt.form import Narrator
-from catp.training.prompt.known import KnownStep
+from catp.training.prompt.known import KnownOutput, KnownStep
 from catp.training.prompt.tokens import PolicyTokens
 
 __all__ = ["MAX_TOKENS", "Cancelled", "Place", "Places", "Search", "Walk", "run_searches"]
@@ -45,7 +45,7 @@ class Place:
     """Where a plan goes on, or ends.
 
     `ids` are its plan tokens so far, `choices` those that may come next (ascending) and `logp` their log-probabilities,
-    both empty until the place is computed. `told` are the positions among the wanted of a finished plan's outputs.
+    both empty until the place is computed. `told` are a finished plan's outputs.
     """
 
     before: "Place | None"
@@ -56,7 +56,7 @@ class Place:
     ids: tuple[int, ...]
     steps: tuple[KnownStep, ...]
     plan: Plan | None = None
-    told: tuple[int, ...] = ()
+    told: tuple[KnownOutput, ...] = ()
     choices: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     logp: Floats = field(default_factory=lambda: np.empty(0))
     next: dict[int, "Place"] = field(default_factory=dict)
@@ -94,9 +94,10 @@ class Places:
 
     def __init__(
         self, ask: Ask, mask: PlanMask, narrator: Narrator, tokens: PolicyTokens, tree: TokenTree,
-        prompt: Sequence[int], room: int = MAX_TOKENS,
+        prompt: Sequence[int], room: int = MAX_TOKENS, trust: float = 1.0,
     ) -> None:  # fmt: skip
         self.ask, self.tree, self.prompt = ask, tree, prompt
+        self._trust = trust
         self._mask, self._narrator, self._tokens = mask, narrator, tokens
         self._last = len(prompt) + room
         self._vocabulary = ask.context.vocabulary
@@ -132,7 +133,7 @@ class Places:
                 return None
         return None
 
-    def beside(self, plan: Plan) -> tuple[Run, tuple[int, ...]] | None:
+    def beside(self, plan: Plan) -> tuple[Run, tuple[KnownOutput, ...]] | None:
         """Return a run with a plan that the mask does not allow, and its outputs; None if it cannot be spelled."""
         try:
             told = self.ask.tell(plan)
@@ -143,7 +144,7 @@ class Places:
         if run.end > self._last:
             return None
         self._waiting.append(run)
-        return run, tuple(goal for goal, _ in told.outputs)
+        return run, told.outputs
 
     def compute(self) -> bool:
         """Compute every new place in one forward pass; False if there is none.
@@ -160,16 +161,18 @@ class Places:
         self._waiting, self._fresh = [], []
         return True
 
-    def rating(self, run: Run, outputs: Sequence[int]) -> Rating:
+    def rating(self, run: Run, outputs: Sequence[KnownOutput]) -> Rating:
         """Return what the model read at the outputs of a plan, weighed as the score is; `outputs` in plan order."""
         assert run.logits is not None
         logits = run.logits[:, len(self._vocabulary) :]
-        share = np.array([self._weights[goal] for goal in outputs])
+        share = np.array([self._weights[output.goal] for output in outputs])
+        composed = np.array([output.score for output in outputs])
         levels = np.exp(logits - logits.max(axis=1, keepdims=True))
         levels /= levels.sum(axis=1, keepdims=True)
         mean = levels @ _LEVELS
         variance = np.maximum(levels @ _LEVELS**2 - mean**2, 0.0)
-        return Rating(float(np.clip(share @ mean, 0.0, 1.0)), math.sqrt(share**2 @ variance))
+        quality = share @ (composed + self._trust * mean)
+        return Rating(float(np.clip(quality, 0.0, 1.0)), math.sqrt(share**2 @ variance))
 
     def _made(self, before: Place | None, state: State, token: int) -> Place:
         """The place after `token` and all that is forced behind it."""
@@ -182,13 +185,13 @@ class Places:
             cut = len(ids) - tuple(reversed(ids)).index(self._end)
             steps = self.ask.composer.steps(decode_ids((*ids[:cut], self._close), self.ask.context))
         spelled = self._spelled(chosen, 0 if before is None else len(before.steps), steps)
-        plan, told, read = None, (), [len(spelled) - 1]
+        plan, read = None, [len(spelled) - 1]
+        told: tuple[KnownOutput, ...] = ()
         if self._mask.finished(state):
             plan = decode_ids(ids, self.ask.context)
-            scores = self.ask.composer.outputs(plan)
-            outputs = [(self._goals[out.name], score) for out, score in zip(plan.outputs, scores, strict=True)]
-            tail, read = self._narrator.after_plan(outputs)
-            told, read = tuple(goal for goal, _ in outputs), [len(spelled) + place for place in read]
+            told = self.ask.composer.outputs(plan, self._goals)
+            tail, read = self._narrator.after_plan(told)
+            read = [len(spelled) + place for place in read]
             spelled += tail
         run = Run(self._trunk if before is None else before.run, spelled, read)
         place = Place(before, token, run, state, ids, steps, plan, told)

@@ -71,8 +71,10 @@ class Manifest(_Part):
     step: int = Field(default=0, ge=0)
     figures: dict[str, float | None] = {}
     """Figures on the validation side."""
-    kappa: float = Field(default=1.0, ge=0)
+    kappa: float = Field(default=0.0, ge=0)
     """Standard deviations that are subtracted from a predicted quality before plans are compared."""
+    trust: float = Field(default=1.0, ge=0, le=1)
+    """Share of the predicted difference from the composed score that counts; chosen on the validation side."""
     margin: float = Field(default=0.0, ge=0)
     """Utility a plan must be ahead of the cheapest one before it is chosen."""
     quality: Literal["parts", "whole"] = "parts"

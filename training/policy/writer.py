@@ -32,6 +32,7 @@ from catp.training.policy.offer import check_spellable, offered
 from catp.training.policy.tree import Run, TokenTree, WriterFailed
 from catp.training.prompt.ask import Ask
 from catp.training.prompt.form import Narrator
+from catp.training.prompt.known import KnownOutput
 from catp.training.prompt.render import PromptStyle, Renderer
 from catp.training.prompt.view import Objectives
 
@@ -203,7 +204,10 @@ class LocalWriter:
                 f"{self._model.config.max_position_embeddings} in all; offer fewer tools"
             )
         narrator = Narrator(self._renderer, objectives, [tool.name for tool in ask.view.tools])
-        return Places(ask, mask, narrator, self._tokens, TokenTree(self._model, self._rows), prompt, room)
+        return Places(
+            ask, mask, narrator, self._tokens, TokenTree(self._model, self._rows), prompt, room,
+            self.policy.manifest.trust,
+        )  # fmt: skip
 
 
 def _mask(ask: Ask) -> PlanMask:
@@ -213,6 +217,8 @@ def _mask(ask: Ask) -> PlanMask:
         if ask.request.objective.budget is not None and "budget" in str(error):
             raise NothingFits(str(error), "budget") from error
         raise PlanningFailed(str(error)) from error
+    except ValueError as error:  # nothing is required
+        raise Unwritable(str(error)) from error
 
 
 def _scale(ask: Ask, shown: Sequence[Plan]) -> float:
@@ -229,7 +235,7 @@ def _scale(ask: Ask, shown: Sequence[Plan]) -> float:
     return _DEAR * min(prices) if prices else ask.view.reference
 
 
-def _shown(places: Places, plan: Plan) -> tuple[Run, tuple[int, ...]] | None:
+def _shown(places: Places, plan: Plan) -> tuple[Run, tuple[KnownOutput, ...]] | None:
     """Have a plan computed that is to be rated; None if the policy cannot spell it."""
     try:
         end = places.follow(places.ask.tell(plan).ids)

@@ -11,7 +11,7 @@ from catp.planlang.token_ids import Goal, TokenContext, encode_ids
 from catp.planlang.tokens import Header
 from catp.planlang.vocabulary import Vocabulary
 from catp.planners.protocol import PlanRequest
-from catp.training.prompt.known import Composer, KnownStep
+from catp.training.prompt.known import Composer, KnownOutput, KnownStep
 from catp.training.prompt.view import RequestView, view_of
 
 __all__ = ["MAX_STEPS", "OPTIONAL_WEIGHT", "Ask", "Told", "goal_weights"]
@@ -27,12 +27,12 @@ OPTIONAL_WEIGHT = 0.5
 class Told:
     """A plan in plan-token ids (tools by position), with what is known of its steps and outputs.
 
-    `outputs` are (position among the wanted, composed score) in plan order.
+    `outputs` are in plan order.
     """
 
     ids: tuple[int, ...]
     steps: tuple[KnownStep, ...]
-    outputs: tuple[tuple[int, float], ...]
+    outputs: tuple[KnownOutput, ...]
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ class Ask:
         goals = {goal.name: place for place, goal in enumerate(self.context.goals)}
         plan = self._as_written(plan, goals)
         ids = tuple(encode_ids(plan, self.context))
-        scores = self.composer.outputs(plan)
-        outputs = tuple((goals[out.name], score) for out, score in zip(plan.outputs, scores, strict=True))
-        return Told(ids, self.composer.steps(plan), outputs)
+        return Told(ids, self.composer.steps(plan), self.composer.outputs(plan, goals))
 
     def _as_written(self, plan: Plan, goals: Mapping[str, int]) -> Plan:
         """The plan as the mask writes it: inputs and outputs in the request's order, defaults left out."""

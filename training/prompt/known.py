@@ -12,7 +12,7 @@ from catp.planlang.passes.facts import element_of, facts_of
 from catp.planlang.registry_view import CallEstimate, Estimator, RegistryView, Size, ValueFacts
 from catp.planners.accuracy import GIVEN, ConditionModel, ValueQuality
 
-__all__ = ["Composer", "KnownStep"]
+__all__ = ["Composer", "KnownOutput", "KnownStep"]
 
 _LIST = 10
 """Elements of a list of unknown length, as the compiler assumes."""
@@ -28,10 +28,25 @@ class KnownStep:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class KnownOutput:
+    """One output as predicted: its position among the wanted ones, composed score, and what it is made by.
+
+    `chain` are the positions of the tools above it in plan order, `conditions` what looks at its inputs say.
+    """
+
+    goal: int
+    score: float
+    chain: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
+
+
 @dataclass
 class _Walk:
     facts: dict[str, ValueFacts]
     quality: dict[str, ValueQuality]
+    above: dict[str, frozenset[str | int]]
+    """Inputs (by name) and steps (by number) that a value is made from."""
     steps: list[KnownStep] = field(default_factory=list)
 
 
@@ -53,10 +68,18 @@ class Composer:
         """Return the figures of every step of a checked plan (first attempts only)."""
         return tuple(self._walk(plan).steps)
 
-    def outputs(self, plan: Plan) -> tuple[float, ...]:
-        """Return the composed score of every output of the plan, in its order."""
+    def outputs(self, plan: Plan, goals: Mapping[str, int]) -> tuple[KnownOutput, ...]:
+        """Return the figures of every output of the plan, in its order; `goals` are positions by name."""
         walk = self._walk(plan)
-        return tuple(walk.quality.get(output.ref.root, GIVEN).score for output in plan.outputs)
+        found = []
+        for output in plan.outputs:
+            above = walk.above.get(output.ref.root, frozenset())
+            chain = tuple(step.tool for number, step in enumerate(walk.steps) if number in above)
+            looks = [facts.condition for name, facts in self._inputs.items() if name in above]
+            conditions = tuple(dict.fromkeys(look for look in looks if look))
+            score = walk.quality.get(output.ref.root, GIVEN).score
+            found.append(KnownOutput(goals[output.name], score, chain, conditions))
+        return tuple(found)
 
     def call(self, tool: str, args: Mapping[str, ValueFacts]) -> CallEstimate:
         """Return the estimate of one call of a running tool."""
@@ -68,7 +91,8 @@ class Composer:
         return found
 
     def _walk(self, plan: Plan) -> _Walk:
-        walk = _Walk(dict(self._inputs), dict.fromkeys(self._inputs, GIVEN))
+        above: dict[str, frozenset[str | int]] = {name: frozenset({name}) for name in self._inputs}
+        walk = _Walk(dict(self._inputs), dict.fromkeys(self._inputs, GIVEN), above)
         for step in plan.steps:
             self._step(step, walk)
         return walk
@@ -85,6 +109,10 @@ class Composer:
         if step.mapped:
             output = ValueFacts(output.type, Size(output.size.units, count), output.condition)
         walk.facts[step.name], walk.quality[step.name] = output, quality
+        roots = [arg.value.root for arg in attempt.args if isinstance(arg.value, Ref)]
+        walk.above[step.name] = frozenset({len(walk.steps) - 1}).union(
+            *(walk.above.get(root, frozenset()) for root in roots)
+        )
 
     def _args(self, attempt: Attempt, walk: _Walk) -> tuple[dict[str, ValueFacts], dict[str, ValueQuality], int]:
         sig = self._registry.tools[self._registry.index(attempt.tool)]

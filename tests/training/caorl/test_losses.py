@@ -63,7 +63,7 @@ def test_weights_follow_the_advantage_and_plans_that_break_a_limit_weigh_nothing
 
 
 def test_weighted_cross_entropy_by_hand() -> None:
-    heads = Heads(*(torch.tensor(v) for v in ([-2.0, -4.0], [2.0, 4.0], [0.0, 0.0], [0.0, 0.0], [[0.0]])))
+    heads = Heads(*(torch.tensor(v) for v in ([-2.0, -4.0], [2.0, 4.0], [0.0], [0.0], [0.0], [[0.0]])))
     found = weighted_cross_entropy(heads, torch.tensor([3.0, 1.0]), torch.tensor([0, 0]), 1)
     assert found.item() == pytest.approx((3 * 2 + 1 * 4) / (3 * 2 + 1 * 4))
 

@@ -50,8 +50,8 @@ def test_an_output_scores_what_profiles_promise_of_its_chain() -> None:
     record = next(r for r in records() if len(r.plan.nodes) > 1)
     ask = ask_of(record)
     told = ask.tell(parse(record.plan.text or ""))
-    assert all(0.0 <= score <= 1.0 for _, score in told.outputs)
-    assert {goal for goal, _ in told.outputs} <= set(range(len(ask.view.goals)))
+    assert all(0.0 <= output.score <= 1.0 for output in told.outputs)
+    assert {output.goal for output in told.outputs} <= set(range(len(ask.view.goals)))
 
 
 def test_the_catalogue_part_does_not_depend_on_the_objective() -> None:
