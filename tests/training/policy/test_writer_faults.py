@@ -60,7 +60,7 @@ def test_of_too_many_rivals_the_beaten_ones_go_and_those_of_plans_shown_stay() -
     request = replace(with_tools(request, rivals), wanted=request.wanted[:1])
     estimates = {sig.name: request.estimator.estimate(sig.name, request.inputs | {}) for sig in rivals}
     cheap = min(estimates, key=lambda name: estimates[name].price.expected or 0)
-    good = max(estimates, key=lambda name: estimates[name].accuracy or 0.0)
+    good = max(estimates, key=lambda name: (estimates[name].accuracy or 0.0, -(estimates[name].price.expected or 0)))
     names = used(request, writer, samples=40, seed=1)
     assert len(names) <= 8
     assert {cheap, good} <= names
@@ -111,6 +111,8 @@ def test_too_many_inputs_and_too_little_context_are_refused(writer: LocalWriter)
     policy.model.config.max_position_embeddings = 400
     with pytest.raises(Unwritable, match=r"takes \d+ tokens, and the policy reads 400 in all; offer fewer tools"):
         write(LocalWriter(policy, threads=1), request)
+    with pytest.raises(Unwritable, match="at least one requested output must be required"):
+        write(writer, replace(request, wanted=request.wanted[1:]))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
