@@ -5,14 +5,15 @@
     verdict.promote, verdict.reasons
 
 A policy is a function from a candidate set (without outcomes) to the probability of choosing each plan: a chooser at
-an alpha, or a language model that scores the plans of the set. Rule: the doubly robust estimate of the candidate has an
-effective sample size of at least 50, and its lower 95 % limit lies above the estimate of the current policy. Otherwise
-the candidate runs in shadow only.
+an alpha, or a language model that scores the plans of the set. Rule: the doubly robust estimate of the candidate has
+an effective sample size of at least 50, and its lower 95 % limit lies above the estimate of the current policy.
+Otherwise the candidate runs in shadow only.
 
 The model part is fitted Q evaluation: what the policy's plan is worth from the first decision on. It is fitted on half
-of the tasks for the rows of the other half, moved by what it misses on the logged plans it was fitted on, weighed as the
-candidate would (calibration), and then corrected by the rows themselves (`catp.training.evaluate.fqe.corrected`): the correction is by whole plans, so
-the estimate is unbiased whatever the model says.
+of the tasks for the rows of the other half, moved by what it misses on the logged plans it was fitted on, weighed as
+the candidate would (calibration), and then corrected by the rows themselves
+(`catp.training.evaluate.fqe.corrected`): the correction is by whole plans, so the estimate is unbiased whatever the
+model says.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +39,7 @@ PlanPolicy: TypeAlias = Callable[[CandidateSet], Floats]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether to promote, and everything that it rests on. Estimates are mean utilities per input at the log's alpha."""
+    """Whether to promote, and what that rests on. Estimates are mean utilities per input at the log's alpha."""
 
     promote: bool
     candidate: Estimate | Refused

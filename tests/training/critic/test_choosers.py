@@ -1,4 +1,4 @@
-"""Critics as choosers: proper weights, blind to outcomes, decoded as the definition says, known to `catp bench eval`."""
+"""Critics as choosers: proper weights, blind to outcomes, decoded by definition, known to `catp bench eval`."""
 
 import subprocess
 import sys
