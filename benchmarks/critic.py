@@ -71,7 +71,7 @@ def measured(sets: Sequence[CandidateSet], protocol: str, seeds: int, small: boo
                 f"{alpha:g}": round(float(value), 4) for alpha, value in zip(ALPHAS, regrets.mean(0), strict=True)
             },
             "by_seed": np.round(regrets, 4).tolist(),
-            "interval": {f"{r.alpha:g}": [round(r.regret.low, 4), round(r.regret.high, 4)] for r in first.rows},
+            "interval": {f"{r.alpha:g}": [r.regret.low, r.regret.high] for r in first.rows},
             "hv_ratio": None if first.hv_ratio is None else round(first.hv_ratio, 4),
             "decide_ms": round(first.decide_ms, 2),
             "cpu_s": round(time.process_time() - begin, 1),

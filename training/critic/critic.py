@@ -45,7 +45,7 @@ class Critic:
         manifest = read_manifest(folder)
         try:
             config = CriticConfig.model_validate(manifest["config"])
-            layout = Layout(**{
+            layout = Layout(**{  # type: ignore[arg-type]  # checked by use
                 name: tuple(value) if isinstance(value, list) else value for name, value in manifest["layout"].items()
             })  # fmt: skip
             toolset = None if manifest["toolset"] is None else Toolset.model_validate(manifest["toolset"])

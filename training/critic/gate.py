@@ -151,7 +151,7 @@ def fitted_values(log: Logged, target: Weights, *, steps: int = 1500, seed: int 
     weights = _weights(log, target)
     values = np.full(len(log), np.nan)
     for half in (0, 1):
-        seen, mine = np.flatnonzero(side != half), np.flatnonzero(side == half)
+        seen, mine = np.flatnonzero(side != half).tolist(), np.flatnonzero(side == half).tolist()
         known = [row for row in seen if trees[row].paths[log.chosen[row]] is not None]
         asked = [row for row in mine if trees[row].paths[_favourite(target[row], trees[row])] is not None]
         if not known or not asked:

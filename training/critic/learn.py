@@ -141,7 +141,7 @@ class _Run:
 
     def go_on(self, out: Path) -> None:
         manifest = read_manifest(out)
-        for what, mine in (("data", self.digest), ("config", self.config.digest)):
+        for what, mine in (("config", self.config.digest), ("data", self.digest)):
             if manifest["digests"][what] != mine:
                 raise CheckpointError(
                     f"{out} was trained on other data: the digest is {mine[:12]}, there it is "

@@ -23,7 +23,8 @@ def record(number: int, tool: str, **policy: Any) -> Trajectory:
     score = {"a": 0.4, "b": 0.9, "c": 0.5}[tool]
     return Trajectory.from_json({
         "schema": "catp.trajectory/1", "trajectory_id": f"{number}-{tool}", "dataset": "made",
-        "group": f"g{number % 8}", "candidate_set": f"s{number:03d}", "request": {"inputs": [{"type": "text", "chars": 10}], "wanted": []},
+        "group": f"g{number % 8}", "candidate_set": f"s{number:03d}",
+        "request": {"inputs": [{"type": "text", "chars": 10}], "wanted": []},
         "toolset": "made", "objective": {"price_scale_usd": "1"}, "policy": policy,
         "plan": {"nodes": [{"id": "n", "tool": tool}], "edges": [["input", "n"]]},
         "events": [{"node": "n", "status": "ok", "start_ms": 0, "end_ms": 1, "price_usd": "0.1"}],

@@ -126,7 +126,7 @@ def test_batches_look_ahead_within_a_plan() -> None:
     data = Decisions.of(map(coder_of(SETS).tree, SETS))
     batch = steps_at(data, config, 4)
     rewards = data.rewards(0.7)
-    expected = {}
+    expected: dict[tuple[bytes, int], list[tuple[float, bool, int]]] = {}
     for start, length in zip(data.start, data.length, strict=True):
         for at in range(start, start + length):
             end = min(at + 3, start + length)

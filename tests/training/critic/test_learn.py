@@ -15,6 +15,7 @@ from catp.training.critic.algorithms import Learner
 from catp.training.critic.checkpoint import CheckpointError, snapshot
 from catp.training.critic.critic import Critic
 from catp.training.critic.learn import NotANumber, data_digest, train_critic
+from catp.training.data.files import replacing
 from catp.training.evaluate.candidates import CandidateSet
 from tests.training.baselines.pages import pages
 from tests.training.critic.making import tiny
@@ -132,7 +133,7 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_save_before(
     class Killed(BaseException):
         pass
 
-    written = learn.save.__globals__["replacing"]
+    written = replacing
 
     def failing(path: Path) -> Any:
         if path.name == "critic.json":
@@ -140,7 +141,7 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_save_before(
         return written(path)
 
     with monkeypatch.context() as patch:
-        patch.setitem(learn.save.__globals__, "replacing", failing)
+        patch.setattr("catp.training.critic.checkpoint.replacing", failing)
         with pytest.raises(Killed):
             train_critic(config, SETS, tmp_path / "killed", resume=True)
     assert Critic.load(tmp_path / "killed").best_step == 10
