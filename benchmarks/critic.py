@@ -65,6 +65,7 @@ def measured(sets: Sequence[CandidateSet], protocol: str, seeds: int, small: boo
             runs.append(evaluate(make, sets, alphas=ALPHAS, protocol=protocol))
         regrets = np.array([[row.regret.regret for row in run.rows] for run in runs])
         first = runs[0]
+        ratio = first.hv_ratio
         row = {
             "planner": name,
             "regret": {
@@ -72,7 +73,7 @@ def measured(sets: Sequence[CandidateSet], protocol: str, seeds: int, small: boo
             },
             "by_seed": np.round(regrets, 4).tolist(),
             "interval": {f"{r.alpha:g}": [r.regret.low, r.regret.high] for r in first.rows},
-            "hv_ratio": None if first.hv_ratio is None else round(first.hv_ratio, 4),
+            "hv_ratio": None if ratio is None else round(ratio, 4),
             "decide_ms": round(first.decide_ms, 2),
             "cpu_s": round(time.process_time() - begin, 1),
         }
