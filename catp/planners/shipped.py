@@ -45,8 +45,7 @@ def load_policy(model: str | None = None, *, device: str = "cpu", threads: int |
     from catp.planners.policy import PolicyPlanner
 
     writer = importlib.import_module(_WRITERS).load_writer(model, device=device, threads=threads)
-    rule = {name: getattr(writer, name, 0.0) for name in ("kappa", "margin")}
-    return PolicyPlanner(writer, **rule)
+    return PolicyPlanner(writer, kappa=getattr(writer, "kappa", 0.0), margin=getattr(writer, "margin", 0.0))
 
 
 class DeferredPolicy:

@@ -58,7 +58,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a writer returns: distinct valid plans, the greedy one first, ratings of the plans it was shown, its work."""
+    """What a writer returns: distinct valid plans, the greedy one first, ratings of plans it was shown, its work."""
 
     written: tuple[Written, ...]
     rated: tuple[Rating | None, ...] = ()

@@ -45,9 +45,10 @@ class Critic:
         manifest = read_manifest(folder)
         try:
             config = CriticConfig.model_validate(manifest["config"])
-            layout = Layout(**{  # type: ignore[arg-type]  # checked by use
+            sizes: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in manifest["layout"].items()
-            })  # fmt: skip
+            }
+            layout = Layout(**sizes)
             toolset = None if manifest["toolset"] is None else Toolset.model_validate(manifest["toolset"])
             lines = {tool: (float(base), float(slope)) for tool, (base, slope) in manifest["prices"].items()}
             targets = {float(alpha): float(target) for alpha, target in manifest["targets"].items()}

@@ -36,7 +36,7 @@ def test_labels_are_always_allowed_and_slots_stand_for_the_tools_of_the_plan() -
 def test_tools_left_out_are_never_allowed() -> None:
     case = max(cases(), key=lambda one: len(one.view.tools))
     drawn = draw(case, PromptConfig(max_tools=6, drop_tools=1.0), MethodConfig(plans=2), 64, generator(1))
-    allowed = np.asarray(pack(drawn, renderer()).allowed).any(axis=0).tolist()
+    allowed = [bool(column.any()) for column in pack(drawn, renderer()).allowed.T]
     offered = {VOCABULARY.span("t")[slot] for slot in drawn.slots}
     assert {token for token in VOCABULARY.span("t") if allowed[token]} <= offered
 

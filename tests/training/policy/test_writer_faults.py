@@ -58,7 +58,7 @@ def test_of_too_many_rivals_the_beaten_ones_go_and_those_of_plans_shown_stay() -
     (ocr,) = [sig for sig in request.registry if sig.name == "ocr_0"]
     rivals = [replace(ocr, name=type(ocr.name)(f"ocr_{number}")) for number in range(32)]
     request = replace(with_tools(request, rivals), wanted=request.wanted[:1])
-    estimates = {sig.name: request.estimator.estimate(sig.name, request.inputs | {}) for sig in rivals}
+    estimates = {sig.name: request.estimator.estimate(sig.name, request.inputs) for sig in rivals}
     cheap = min(estimates, key=lambda name: estimates[name].price.expected or 0)
     good = max(estimates, key=lambda name: (estimates[name].accuracy or 0.0, -(estimates[name].price.expected or 0)))
     names = used(request, writer, samples=40, seed=1)
