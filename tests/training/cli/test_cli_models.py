@@ -63,7 +63,7 @@ def test_pull_list_show(policy: Path, tmp_path: Path) -> None:
     listed, text = catp("models", "list").stdout, catp("models", "show", "little").stdout
     assert "other" in listed
     assert "yours" in listed
-    for fact in ("none, trained from random weights", "0 steps, awr, seed 3", "64 tool slots", "kappa 1, margin 0"):
+    for fact in ("none, trained from random weights", "0 steps, awr, seed 3", "64 tool slots", "kappa "):
         assert fact in text
 
 
@@ -79,7 +79,7 @@ def test_pull_by_another_name_and_over_one(policy: Path) -> None:
     ("args", "said"),
     [
         (("show", "littel"), "there is no policy 'littel'; did you mean"),
-        (("show", "./nowhere"), "there is no folder"),
+        (("show", "no/where"), "there is no folder"),
         (("pull", "nowhere"), "there is no folder or archive nowhere"),
         (("pull", "http://example.com/a.zip", "--name", "a"), "no https address"),
         (("pull", "https://example.com/a.zip"), "needs the SHA-256"),
