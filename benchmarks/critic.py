@@ -74,7 +74,7 @@ def measured(sets: Sequence[CandidateSet], protocol: str, seeds: int, small: boo
             "by_seed": np.round(regrets, 4).tolist(),
             "interval": {f"{r.alpha:g}": [r.regret.low, r.regret.high] for r in first.rows},
             "hv_ratio": None if ratio is None else round(ratio, 4),
-            "decide_ms": round(first.decide_ms, 2),
+            "decide_ms": None if first.decide_ms is None else round(first.decide_ms, 2),
             "cpu_s": round(time.process_time() - begin, 1),
         }
         rows.append(row)

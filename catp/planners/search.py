@@ -60,7 +60,7 @@ class _Found:
 
 
 class SearchPlanner:
-    """Plans by exact search over a catalogue; implements `Planner` and never spends.
+    """Plans by exact search over a catalogue; implements `Planner`. It pays nobody: its price is its CPU time.
 
     Args:
         accuracy: How accuracies compose; see `AccuracyModel`.

@@ -237,12 +237,22 @@ def test_the_search_planner_is_the_oracle_where_its_profiles_are_true() -> None:
     for number in range(4):
         options = tuple(replace(option(name, 0.0), score=true[name]) for name in true)
         cases.append(Case(CandidateSet(f"s{number}", f"task{number}", "made", options, SCALE), request))
-    found = evaluate_planner(SearchPlanner(), cases, alphas=(0.0, 0.5, 0.9))
+    paid: list[Money | None] = []
+
+    class Search(SearchPlanner):
+        async def plan(self, request: PlanRequest) -> Proposal:
+            found = await super().plan(request)
+            if request.objective.budget is None:
+                paid.append(found.price)
+            return found
+
+    found = evaluate_planner(Search(), cases, alphas=(0.0, 0.5, 0.9))
     assert found.valid == 1
     covered = [row for row in found.rows if row.regret.inputs_all == 4]
     assert covered
     assert all(row.regret.regret == pytest.approx(0) for row in covered)
-    assert found.planner_usd == 0
+    assert len(paid) == 12
+    assert found.planner_usd == pytest.approx(sum(price or 0 for price in paid) / 12)  # the CPU time of planning
     assert found.price_error is not None
     assert found.price_error.relative == pytest.approx(0)
     tight = evaluate_planner(SearchPlanner(), cases, alphas=(0.5,), budget_factor=0.01).budget
