@@ -45,7 +45,7 @@ HEADS = Heads(
     ],
 )
 def test_cross_entropy_by_hand(name: str, expected: float) -> None:
-    found = losses(HEADS, BATCH, MethodConfig(name=name))
+    found = losses(HEADS, BATCH, MethodConfig.model_validate({"name": name}))
     assert found.total.item() == pytest.approx(expected)
     assert set(found.parts) == {"policy"}
 
