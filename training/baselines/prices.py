@@ -83,6 +83,10 @@ class _Quantity:
             return listed.get(use.tool, self._typical)
         return line.at(use.units) * self._factors.get((use.tool, use.after), 1.0)
 
+    def knows(self, use: _Use) -> bool:
+        """Whether the tool was measured."""
+        return self._line(use) is not None
+
     def _line(self, use: _Use) -> _Line | None:
         return self._lines.get((use.tool, use.kinds)) or self._tools.get(use.tool)
 
@@ -127,6 +131,19 @@ class StepPrices:
         """Return the estimated length of each option's critical path, ms."""
         units = units_by_type(set)
         return np.array([self._path(list(_uses(units, option)), prices) for option in set.options])
+
+    def step(self, tool: str, after: Sequence[str], units: Mapping[str, float]) -> tuple[float, float] | None:
+        """Return price (nano-USD) and time (ms) of a step, None for a tool that was never measured.
+
+        Args:
+            tool: what is called.
+            after: the tools it directly follows.
+            units: sizes of the request's inputs by type, as `units_by_type` gives them.
+        """
+        use = _Use(tool, tuple(sorted(after)), units, StepUse(tool, ()))
+        if not self._price.knows(use):
+            return None
+        return self._price.estimate(use, {}), self._ms.estimate(use, {})
 
     def _path(self, uses: Sequence[_Use], prices: Prices) -> float:
         ends: list[float] = []

@@ -116,6 +116,9 @@ class CaseMaker:
         if score is None or price is None:
             self.left_out["no score" if score is None else "no price"] += 1
             return None
+        if not 0.0 <= score <= 1.0 and record.outcome.score_suspect:
+            self.left_out["suspect score off the scale"] += 1
+            return None
         if not 0.0 <= score <= 1.0:
             raise ValueError(
                 f"{record.trajectory_id}: outcome.score {score} is not in [0, 1]; run catp data validate on the file"

@@ -10,11 +10,11 @@ import numpy as np
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.batch import batch_of
 from catp.training.caorl.cases import CaseMaker
-from catp.training.caorl.config import DataConfig, MethodConfig
+from catp.training.caorl.config import MethodConfig
 from catp.training.caorl.examples import Packed, pack
 from catp.training.caorl.losses import advantage_weights, utilities
 from catp.training.caorl.rating import drawn_as_is
-from catp.training.caorl.sources import bench_requests
+from catp.training.caorl.source_bench import bench_requests
 from catp.training.data.trajectory import Trajectory
 from catp.training.policy.llama import load_tokenizer
 from catp.training.policy.manifest import read_manifest
@@ -70,7 +70,7 @@ def example_of(record: Trajectory, siblings: Sequence[Trajectory], folder: Path,
     manifest = read_manifest(folder)
     vocabulary = Vocabulary(manifest.tokens.tool_slots)
     tokens = PolicyTokens(load_tokenizer(folder), vocabulary)
-    maker = CaseMaker(bench_requests(DataConfig()), vocabulary)
+    maker = CaseMaker(bench_requests(), vocabulary)
     case = next(maker.cases(siblings), None)
     place = None if case is None else _place([branch.id for branch in case.branches], record.trajectory_id)
     if case is None or place is None:

@@ -1,28 +1,36 @@
 """Where training examples come from: shipped benchmarks by name, and trajectory files, as cases with a digest.
 
+    catp-bench        the shipped benchmark              catp.training.caorl.source_bench
+    catp-sim          simulated candidate sets           catp.training.caorl.source_sim
+    catp-sim/logged   one simulated plan per input
+    a file or folder  of these, or of any other tools    catp.training.caorl.source_files
+
 train   sides of the split named in the configuration
 val     tasks on the side `val`, and inputs on the side `val` of the tasks learned from; never an input of `test`
 """
 
 import hashlib
 import importlib.resources
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from catp.planlang.vocabulary import Vocabulary
-from catp.planners.protocol import PlanRequest
-from catp.tools.catalogue import Catalogue
-from catp.training.bench.joins import bench_catalogue
-from catp.training.bench.tasks import FOLDER, WarmEstimator, load_tasks
+from catp.training.bench.tasks import FOLDER, load_tasks
 from catp.training.caorl.cases import Case, CaseMaker
 from catp.training.caorl.config import DataConfig
+from catp.training.caorl.source_bench import bench_requests
+from catp.training.caorl.source_files import FileRequests
+from catp.training.caorl.source_sim import SimRequests
 from catp.training.data.files import data_files, read
-from catp.training.data.trajectory import Split, Trajectory, nano
+from catp.training.data.trajectory import Split, Trajectory
 
-__all__ = ["Side", "bench_requests", "load_cases", "on_side"]
+__all__ = ["Side", "case_maker", "load_cases", "on_side"]
+
+SIM = "catp-sim"
+"""Name of the shipped simulated data."""
 
 Side: TypeAlias = Literal["train", "val"]
 
@@ -37,13 +45,24 @@ def load_cases(
         OSError: a file is not there.
     """
     cases: list[Case] = []
+    left_out: Counter[str] = Counter()
     digests: dict[str, str] = {}
     for name in config.paths:
         files = _files(name)
         digests |= {f"{name}/{file.parent.name}/{file.name}": _digest(file) for file in files}
         records = (record for file in files for record in read(file) if on_side(record.split, config, side))
         room = None if config.limit is None else max(0, config.limit - len(cases))
-        cases += islice(_bench(records, config, vocabulary, progress), room)
+        maker = case_maker(files, config, vocabulary)
+        cases += islice(_told(maker, records, progress), room)
+        left_out += maker.left_out
+        for reason, count in sorted(maker.left_out.items()):
+            progress(f"{name}: left out {count} plans: {reason}")
+    if not cases and left_out:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(left_out.items()))
+        raise ValueError(
+            f"nothing to learn from on the side {side!r} of {', '.join(config.paths)}: all plans were left out: "
+            f"{reasons}; see catp data validate"
+        )
     if not cases:
         raise ValueError(
             f"nothing to learn from on the side {side!r} of {', '.join(config.paths)}: no record has "
@@ -68,42 +87,40 @@ def on_side(split: Split | None, config: DataConfig, side: Side) -> bool:
     return split.name == "val" or (split.name in config.task_split and split.inputs == "val")
 
 
-def bench_requests(config: DataConfig) -> Callable[[Trajectory], PlanRequest | None]:
-    """Return what finds the request of a record of CATP-Bench, None if there is none, on the tools that are learned."""
-    tasks = load_tasks()
-    whole = bench_catalogue()
-    catalogue = Catalogue([spec for spec in whole if spec.name not in config.without_tools], whole.profiles)
-    view, estimator = catalogue.view(), WarmEstimator(catalogue)
+def case_maker(files: Sequence[Path], config: DataConfig, vocabulary: Vocabulary) -> CaseMaker:
+    """Return what makes cases of the records in these files, by what the first of them is.
 
-    def request_of(record: Trajectory) -> PlanRequest | None:
-        task, scale = tasks.get(record.candidate_set), record.objective.price_scale_usd
-        if task is None or scale is None:
-            return None
-        return replace(task.request(catalogue, 0.8, nano(scale)), registry=view, estimator=estimator)
+    Raises:
+        ValueError: a file is not of trajectories, or lacks its toolset.
+    """
+    first = next((record for file in files for record in read(file)), None)
+    if first is not None and first.dataset.startswith(SIM):
+        return CaseMaker(SimRequests(vocabulary.tool_slots, config.without_tools), vocabulary)
+    if first is not None and first.candidate_set in load_tasks():
+        return CaseMaker(bench_requests(config.without_tools), vocabulary)
+    requests = FileRequests(
+        files, vocabulary.tool_slots, config.without_tools, lambda record: on_side(record.split, config, "train")
+    )
+    return CaseMaker(requests, vocabulary, requests.plan)
 
-    return request_of
 
-
-def _bench(
-    records: Iterable[Trajectory], config: DataConfig, vocabulary: Vocabulary, progress: Callable[[str], None]
-) -> Iterator[Case]:
-    maker = CaseMaker(bench_requests(config), vocabulary)
+def _told(maker: CaseMaker, records: Iterable[Trajectory], progress: Callable[[str], None]) -> Iterator[Case]:
     for number, case in enumerate(maker.cases(records)):
         if number % 100 == 0:
             progress(f"preparing examples: {number} inputs")
         yield case
-    for reason, count in sorted(maker.left_out.items()):
-        progress(f"left out {count} plans: {reason}")
 
 
 def _files(name: str) -> Sequence[Path]:
-    if name == FOLDER:
-        root = importlib.resources.files("catp") / "datasets" / FOLDER / "measured"
+    folders = {FOLDER: f"{FOLDER}/measured", SIM: f"{SIM}/sets", f"{SIM}/logged": f"{SIM}/logged"}
+    if name in folders:
+        root = importlib.resources.files("catp") / "datasets" / folders[name]
         with importlib.resources.as_file(root) as folder:
             return data_files(folder)
     path = Path(name)
     if not path.exists():
-        raise FileNotFoundError(f"data.paths: {name} is neither a file or folder nor a shipped data set ({FOLDER})")
+        known = ", ".join(folders)
+        raise FileNotFoundError(f"data.paths: {name} is neither a file or folder nor a shipped data set ({known})")
     return data_files(path)
 
 

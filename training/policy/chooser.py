@@ -6,13 +6,14 @@ tools that have a place in the task, the plans; no outcome. Policies of methods 
 option instead, told the best return of the sets they were fitted on if they were trained on returns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from catp.planlang.errors import PlanError
 from catp.planlang.money import Money
+from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.planners.protocol import Objective, PlanRequest
 from catp.tools.catalogue import Catalogue
@@ -25,7 +26,9 @@ from catp.training.caorl.cases import Branch, Case
 from catp.training.caorl.examples import Drawn, as_is
 from catp.training.caorl.methods import Returns, asked, decides_by
 from catp.training.caorl.rating import Rated, rate
-from catp.training.evaluate.candidates import CandidateSet, Floats
+from catp.training.caorl.source_files import FileRequests
+from catp.training.caorl.source_sim import SimRequests
+from catp.training.evaluate.candidates import CandidateSet, Floats, Option
 from catp.training.evaluate.regret import best_of
 from catp.training.policy.checkpoint import Policy, load
 from catp.training.policy.models import default_model, find_model
@@ -36,10 +39,11 @@ __all__ = ["PolicyChooser", "case_of"]
 
 
 class PolicyChooser:
-    """A `Chooser` around a checkpoint.
+    """A `Chooser` around a checkpoint, for CATP-Bench, catp-sim, and data in files.
 
     Args:
         model: name or folder of a policy; the default one if None.
+        files: gives requests and plans of other data.
 
     Raises:
         OSError, ValueError: there is no such policy, or it cannot be loaded.
@@ -48,7 +52,7 @@ class PolicyChooser:
 
     name = "policy"
 
-    def __init__(self, model: str | Path | None = None) -> None:
+    def __init__(self, model: str | Path | None = None, files: FileRequests | None = None) -> None:
         self.policy: Policy = load(_folder(model))
         self.policy.model.eval()
         self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
@@ -57,11 +61,14 @@ class PolicyChooser:
         self._returns: Returns | None = None
         self._latest: tuple[CandidateSet, Prices, float, Rated] | None = None
         self._families: dict[str, PlanRequest] = {}
+        self._files = files
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
         """Fit the price estimates, and note which returns were reached; the policy stays as it is."""
         self._prices.fit(sets)
         self._returns = Returns.of_sets(sets, self._method)
+        if self._files is not None:
+            self._files.fit(sets)
         self._latest = None
 
     def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
@@ -87,13 +94,29 @@ class PolicyChooser:
         return latest[3]
 
     def _drawn(self, one: CandidateSet, prices: Prices, alpha: float) -> Drawn:
-        task = self._tasks.get(one.id)
-        if task is None:
-            raise ValueError(f"{one.id}: the policy is measured on CATP-Bench, which has no such input")
-        ask = Ask.of(self._request(task, one.price_scale), self.policy.tokens.vocabulary)
+        ask = Ask.of(self._request_of(one), self.policy.tokens.vocabulary)
         factors = tuple(prices.factor(tool.name) for tool in ask.view.tools)
-        drawn = replace(as_is(case_of(one, ask), alpha), factors=factors)
+        drawn = replace(as_is(case_of(one, ask, self._plan_of(one)), alpha), factors=factors)
         return asked(drawn, self._method, self._returns)
+
+    def _request_of(self, one: CandidateSet) -> PlanRequest:
+        found = None
+        if self._files is not None:
+            found = self._files.request(one.id)
+        elif one.id in self._tasks:
+            found = self._request(self._tasks[one.id], one.price_scale)
+        elif one.dataset.startswith("catp-sim"):
+            found = self._sim.request(one.id, one.price_scale, one.text or None)
+        if found is None:
+            raise ValueError(
+                f"{one.id}: there is no request to show the policy; it is measured on catp-bench, on catp-sim (worlds "
+                "whose tools fit its slots), and on files whose toolset is known"
+            )
+        return found
+
+    def _plan_of(self, one: CandidateSet) -> Callable[[Option], Plan]:
+        files = self._files
+        return _as_text if files is None else lambda option: files.plan_by_id(one.id, option.id)
 
     def _request(self, task: Task, scale: Money) -> PlanRequest:
         """What a planner is given; tools and fitted profiles are the same for all inputs of a family."""
@@ -109,6 +132,10 @@ class PolicyChooser:
         return load_tasks()
 
     @cached_property
+    def _sim(self) -> SimRequests:
+        return SimRequests(self.policy.tokens.vocabulary.tool_slots)
+
+    @cached_property
     def _catalogue(self) -> Catalogue:
         return bench_catalogue()
 
@@ -122,8 +149,12 @@ def _folder(model: str | Path | None) -> Path:
     return found
 
 
-def case_of(one: CandidateSet, ask: Ask) -> Case:
-    """Return a candidate set as a case, outcomes unknown.
+def _as_text(option: Option) -> Plan:
+    return parse(option.text)
+
+
+def case_of(one: CandidateSet, ask: Ask, plan_of: Callable[[Option], Plan] = _as_text) -> Case:
+    """Return a candidate set as a case, outcomes unknown; `plan_of` gives an option's plan.
 
     Raises:
         ValueError: an option has no plan text, or one that does not fit the request.
@@ -131,7 +162,7 @@ def case_of(one: CandidateSet, ask: Ask) -> Case:
     branches = []
     for option in one.options:
         try:
-            told = ask.tell(parse(option.text))
+            told = ask.tell(plan_of(option))
         except PlanError as error:
             raise ValueError(f"{option.id}: the policy cannot read this plan: {error}") from error
         nothing = (0.0,) * len(told.outputs)
