@@ -44,6 +44,7 @@ class PolicyChooser:
     Args:
         model: name or folder of a policy; the default one if None.
         files: gives requests and plans of other data.
+        trust: share of what was learned that counts (0: what profiles promise, no more); the manifest's if None.
 
     Raises:
         OSError, ValueError: there is no such policy, or it cannot be loaded.
@@ -52,8 +53,11 @@ class PolicyChooser:
 
     name = "policy"
 
-    def __init__(self, model: str | Path | None = None, files: FileRequests | None = None) -> None:
+    def __init__(
+        self, model: str | Path | None = None, files: FileRequests | None = None, *, trust: float | None = None
+    ) -> None:
         self.policy: Policy = load(_folder(model))
+        self.trust = self.policy.manifest.trust if trust is None else trust
         self.policy.model.eval()
         self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
         self._prices = StepPrices()
@@ -76,14 +80,14 @@ class PolicyChooser:
         if decides_by(self._method) == "likelihood":
             return best_of(self._rate(set, prices, alpha).logpi)
         rated = self._rate(set, prices)
-        quality = rated.trusted(self.policy.manifest.trust) - self.policy.manifest.kappa * rated.sd
+        quality = rated.trusted(self.trust) - self.policy.manifest.kappa * rated.sd
         return best_of(alpha * quality - (1 - alpha) * self._prices.price(set, prices) / set.price_scale)
 
     def predict(self, set: CandidateSet) -> Floats | None:
         """Return the rated quality of each option; None if the policy's method learns none."""
         if decides_by(self._method) == "likelihood":
             return None
-        return self._rate(set, LISTED).trusted(self.policy.manifest.trust)
+        return self._rate(set, LISTED).trusted(self.trust)
 
     def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
         latest = self._latest
