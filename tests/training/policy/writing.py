@@ -26,14 +26,19 @@ SCALE = Money(8_000)
 
 
 def random_policy(*, slots: int = 32, kv_heads: int = 2, usual: int = 24, seed: int = 0, sharp: float = 12.0) -> Policy:
-    """A policy that has opinions: rows are `sharp` times as long as those of a new network."""
+    """A policy that has opinions: rows are `sharp` times as long as those of a new network, quality is not level."""
     shape = ModelConfig(
         hidden=32, layers=2, heads=4, kv_heads=kv_heads, intermediate=64, text_tokens=320, tool_slots=slots
     )
     config = TrainConfig(name="random", seed=seed, model=shape, prompt=PromptConfig(max_tools=usual))
     policy = checkpoint.new(config, TEXTS)
     with torch.no_grad():
-        policy.model.get_input_embeddings().weight.mul_(sharp)
+        rows = policy.model.get_input_embeddings().weight
+        noise = torch.randn(
+            len(policy.tokens.quality_ids), rows.shape[1], generator=torch.Generator().manual_seed(seed)
+        )
+        rows[list(policy.tokens.quality_ids)] = 0.02 * noise  # in a new network they are all alike
+        rows.mul_(sharp)
         for layer in policy.model.model.layers:
             for name in ("q_proj", "k_proj"):
                 getattr(layer.self_attn, name).weight.mul_(8.0)
