@@ -152,13 +152,13 @@ def test_plans_are_drawn_as_often_as_the_policy_says(writer: LocalWriter, temper
     expected = {token: weight / sum(weights.values()) for token, weight in weights.items()}
     drawing = LocalWriter(writer.policy, threads=1, temperature=temperature)
     ask = Ask.of(request, writer.policy.tokens.vocabulary)
-    count, drawn = 150, Counter[int]()
+    count, drawn = 100, Counter[int]()
     for seed in range(count):
         written = write(drawing, request, samples=1, seed=seed).written
         drawn[encode_ids(written[-1].plan, ask.context)[1]] += 1  # the sample is the greedy plan if there is no other
     for token, share in expected.items():
         spread = math.sqrt(share * (1 - share) / count)
-        assert abs(drawn[token] / count - share) <= 4.5 * spread + 1 / count
+        assert abs(drawn[token] / count - share) <= 3.5 * spread + 1 / count
 
 
 def test_plans_are_distinct_and_their_tokens_are_counted(writer: LocalWriter) -> None:
@@ -166,7 +166,7 @@ def test_plans_are_distinct_and_their_tokens_are_counted(writer: LocalWriter) ->
     assert len(set(plans(draft))) == len(draft.written)
     assert draft.usage.prompt_tokens > 100
     assert draft.usage.plan_tokens > 20 * 2
-    assert 0.0 < draft.usage.seconds < 60.0
+    assert draft.usage.seconds > 0.0
     assert draft.usage.price is None
     alone = write(writer, page_request(), samples=0).usage
     assert alone.prompt_tokens == draft.usage.prompt_tokens
