@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from catp.planlang.canonical import canonical_plan
 from catp.planlang.digest import digest
 from catp.planlang.nodes import Plan
+from catp.planlang.passes.dead import drop_dead
 from catp.planners.build import renamed
 from catp.planners.cheapest import Cheap
 from catp.planners.decide import Option
@@ -57,11 +58,12 @@ def assess(draft: Draft, cheap: Sequence[Cheap], request: PlanRequest) -> Assess
             options.setdefault(key, Option(key, one.priced, _sound(rating)))
     survived = 0
     for written in draft.written:
-        rating, fitting = _sound(written.rating), _fitting(written.plan, request)
+        plan, _ = drop_dead(written.plan, request.registry)  # a step nobody needs would only cost
+        rating, fitting = _sound(written.rating), _fitting(plan, request)
         if fitting is None:
             continue
         survived += 1
-        key = digest(canonical_plan(written.plan, request.registry))
+        key = digest(canonical_plan(plan, request.registry))
         if key not in options:
             options[key] = Option(key, fitting, rating)
         elif not options[key].rated:

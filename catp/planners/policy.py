@@ -50,7 +50,8 @@ class PolicyPlanner:
         cheapest: How many of the cheapest plans are added to the writer's.
         kappa: Standard deviations of quality taken off a plan, and added to the cheapest one, before they are compared.
         margin: Utility by which a plan must beat the cheapest one.
-        unsure: Mean standard deviation of quality above which the fallback plans.
+        unsure: Mean standard deviation of quality above which the fallback plans; the default is about that of a policy
+            that thinks every difference from -1 to 1 equally likely (an outcome of 0 or 1 alone has up to 0.5).
         patience_s: Seconds to wait for the writer.
         seed: Decides what is sampled: the same request and seed give the same plans.
     """
@@ -67,7 +68,7 @@ class PolicyPlanner:
         cheapest: int = 4,
         kappa: float = 0.0,
         margin: float = 0.0,
-        unsure: float = 0.35,
+        unsure: float = 0.55,
         patience_s: float = 60.0,
         seed: int = 0,
     ) -> None:

@@ -281,7 +281,7 @@ def nan(plan_: Plan, request: PlanRequest) -> Rating:
         (RandomWriter(nan), "rated a plan with quality nan +- 0.1, which is no number in [0, 1]"),
         (RandomWriter(lambda *_: Rating(1.5, 0.1)), "rated a plan with quality 1.5 +- 0.1, which is no number"),
         (RandomWriter(lambda *_: Rating(0.5, float("nan"))), "rated a plan with quality 0.5 +- nan, which is no"),
-        (RandomWriter(lambda *_: Rating(0.5, 0.4)), "unsure (standard deviation of quality 0.40 on average"),
+        (RandomWriter(lambda *_: Rating(0.5, 0.6)), "unsure (standard deviation of quality 0.60 on average"),
     ],
 )  # fmt: skip
 def test_search_plans_instead_and_says_why(writer: PlanWriter, reason: str) -> None:
