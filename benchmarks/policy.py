@@ -1,0 +1,395 @@
+"""The learned policy on CATP-Bench's test splits, beside the baselines and the other methods of training.
+
+    python benchmarks/policy.py --model catp-tiny=runs/s0/best --model catp-tiny=runs/s1/best \\
+        --model without-tools=runs/w/best --model caorl=runs/caorl/best --model filtered-bc=runs/fbc/best
+
+Folders of one name are seeds of one thing; the first name is the policy that the figures are about, and without
+`--model` it is the shipped one. Which protocols and rivals a model is for stands in its manifest: one that was trained
+without the held-out tools is judged on those tools, one that decides by likelihood stands in the table of methods.
+
+split, inputs, phrasing, tools, prices    regret and hypervolume among measured plans, all rows on the same inputs
+methods                                   methods of training, which must be asked at every alpha: on fewer inputs
+free                                      the planner of `catp run`, which writes its plans itself: valid, covered, over
+bars                                      what was to be reached, and whether it is
+
+Prints the tables; writes benchmarks/results/policy.json. `composed` is the policy without what it learned of quality:
+what the tools' profiles promise. Intervals of a row are bootstrapped over tasks, those over seeds are Student's.
+"""
+
+import argparse
+import importlib.resources
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catp.planners.shipped import load_policy
+from catp.tools.bench.report import machine
+from catp.training.baselines import BASELINES, LISTED, Chooser, Prices
+from catp.training.bench.joins import bench_catalogue
+from catp.training.bench.live import Live
+from catp.training.bench.tasks import load_tasks
+from catp.training.caorl.methods import decides_by
+from catp.training.caorl.rating import Rated
+from catp.training.data.files import read
+from catp.training.evaluate import CandidateSet, Evaluation, candidate_sets, evaluate
+from catp.training.evaluate.pareto import ALPHAS
+from catp.training.evaluate.planning import Case, evaluate_planner
+from catp.training.evaluate.protocols import folds
+from catp.training.policy.chooser import PolicyChooser
+from catp.training.policy.models import default_model, find_model
+
+HERE = Path(__file__).parent
+BENCH = Path(str(importlib.resources.files("catp"))) / "datasets" / "catp-bench"
+PROTOCOLS = ("inputs", "split", "phrasing", "tools", "prices")
+SHOWN = (0.5, 0.8, 0.9, 0.95, 1.0)
+FREE_ALPHAS = (0.5, 0.8, 0.95)
+BASELINE_NAMES = ("cheapest", "accurate", "frequent", "gbm", "gbm-advantage", "table", "fixed")
+NAMED_IN_THE_BAR = ("cheapest", "accurate", "frequent", "gbm", "table")
+NEED_TASK = ("table", "fixed")
+"""Know nothing of tasks that are held out."""
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Key = tuple[str, tuple[tuple[str, float], ...], float]
+
+
+class Rater(PolicyChooser):
+    """A policy that remembers what it rated: a plan's rating depends on its input, not on the plans beside it."""
+
+    def __init__(self, folder: Path, trust: float | None = None, known: "dict[Key, dict[str, Any]] | None" = None):
+        super().__init__(folder, trust=trust)
+        self.known: dict[Key, dict[str, Any]] = {} if known is None else known
+        self.method = self.policy.manifest.config.method.name
+
+    def fit(self, sets: Sequence[CandidateSet]) -> None:
+        super().fit(sets)
+        if decides_by(self.method) == "likelihood":  # it may be told a return of the sets it was fitted on
+            self.known.clear()
+
+    def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
+        factors = tuple(sorted((tool, factor) for tool, factor in prices.factors.items() if factor != 1))
+        rows = self.known.setdefault((one.id, factors, alpha), {})
+        if any(option.id not in rows for option in one.options):
+            rated = super()._rate(one, prices, alpha)
+            found = np.stack([rated.quality, rated.composed, rated.sd, rated.logpi], axis=1)
+            rows.update(zip((option.id for option in one.options), found, strict=True))
+        return Rated(*np.stack([rows[option.id] for option in one.options], axis=1))
+
+
+class Seeds:
+    """One of several policies, drawn by lot: its regret is the mean of theirs."""
+
+    name = "policy"
+
+    def __init__(self, raters: Sequence[Chooser]) -> None:
+        self.raters = raters
+
+    def fit(self, sets: Sequence[CandidateSet]) -> None:
+        for rater in self.raters:
+            rater.fit(sets)
+
+    def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
+        found: Floats = np.mean([rater.choose(set, alpha, prices) for rater in self.raters], axis=0)
+        return found
+
+    def predict(self, set: CandidateSet) -> Floats | None:
+        found = [guess for rater in self.raters if (guess := rater.predict(set)) is not None]
+        return np.mean(found, axis=0) if found else None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Policies of one name: seeds of the same training."""
+
+    name: str
+    folders: tuple[Path, ...]
+    raters: tuple[Rater, ...]
+
+    @property
+    def without(self) -> frozenset[str]:
+        """Tools it never saw."""
+        return frozenset.intersection(
+            *(frozenset(rater.policy.manifest.config.data.without_tools) for rater in self.raters)
+        )
+
+    @property
+    def rates(self) -> bool:
+        return all(decides_by(rater.method) == "rating" for rater in self.raters)
+
+    def told(self) -> dict[str, Any]:
+        manifests = [rater.policy.manifest for rater in self.raters]
+        return {
+            "seeds": [one.seed for one in manifests], "steps": [one.step for one in manifests],
+            "trust": [one.trust for one in manifests], "kappa": [one.kappa for one in manifests],
+            "method": manifests[0].config.method.name, "without_tools": sorted(self.without),
+            "parameters": sum(p.numel() for p in self.raters[0].policy.model.parameters()),
+            "config_sha256": [one.config_sha256 for one in manifests],
+        }  # fmt: skip
+
+
+def models_of(named: Sequence[str]) -> list[Model]:
+    folders: dict[str, list[Path]] = {}
+    for text in named:
+        name, _, folder = text.rpartition("=")
+        folders.setdefault(name or Path(folder).name, []).append(find_model(folder))
+    return [Model(name, tuple(some), tuple(Rater(one) for one in some)) for name, some in folders.items()]
+
+
+class Measured:
+    """The data, and one protocol after the other measured on (a draw of) its test side."""
+
+    def __init__(self, limit: int | None, progress: Callable[[str], None]) -> None:
+        self.sets = list(candidate_sets(read(BENCH / "measured")))
+        held = json.loads((BENCH / "splits.json").read_text(encoding="utf-8"))["tools"]["held_out"]
+        tables = json.loads((BENCH / "prices.json").read_text(encoding="utf-8"))["test"]
+        self.held_out: frozenset[str] = frozenset(held)
+        self._apart: dict[str, Any] = {"tools": [held], "tables": [Prices(table["factors"]) for table in tables]}
+        self.limit, self.progress = limit, progress
+
+    def test(self, protocol: str) -> list[str]:
+        """The ids of the inputs a protocol is judged on."""
+        found = {one.id for fold in folds(self.sets, protocol, **self._apart) for one in fold.test}
+        return sorted(found)
+
+    def drawn(self, protocol: str, limit: int | None) -> list[CandidateSet]:
+        """All sets but those of the test side that were not drawn."""
+        ids = self.test(protocol)
+        if limit is None or limit >= len(ids):
+            return self.sets
+        kept = {ids[place] for place in np.random.default_rng([0, len(ids)]).permutation(len(ids))[:limit]}
+        left_out = set(ids) - kept
+        return [one for one in self.sets if one.id not in left_out]
+
+    def judge(
+        self, name: str, make: Callable[[], Chooser], protocol: str, *, limit: int | None = None,
+        alphas: Sequence[float] = ALPHAS,
+    ) -> Evaluation:  # fmt: skip
+        began = time.perf_counter()
+        sets = self.drawn(protocol, self.limit if limit is None else limit)
+        found = evaluate(make, sets, alphas=alphas, protocol=protocol, **self._apart)
+        self.progress(f"{protocol}: {name}, {found.sets} inputs, {time.perf_counter() - began:.1f} s")
+        return found
+
+    def row(self, model: Model, protocol: str, *, limit: int | None = None, alphas: Sequence[float] = ALPHAS) -> Any:
+        """A policy's row: all seeds as one, and each alone."""
+        judge = partial(self.judge, protocol=protocol, limit=limit, alphas=alphas)
+        alone = [judge(f"{model.name} {n}", lambda rater=rater: rater) for n, rater in enumerate(model.raters)]
+        mixed = judge(model.name, lambda: Seeds(model.raters)) if len(alone) > 1 else alone[0]
+        return row_of(model.name, "policy" if model.rates else "method", mixed, alone)
+
+
+def row_of(name: str, kind: str, found: Evaluation, alone: Sequence[Evaluation]) -> dict[str, Any]:
+    regrets = {}
+    for row in found.rows:
+        each = [one.regret.regret for seed in alone if (one := seed.at(row.alpha)) is not None]
+        regrets[f"{row.alpha:g}"] = over_seeds(each) | {
+            "mean": r4(row.regret.regret), "low": r4(row.regret.low), "high": r4(row.regret.high)
+        }  # fmt: skip
+    areas = [one.hv_ratio for one in alone if one.hv_ratio is not None]
+    budget = found.budget
+    return {
+        "name": name, "kind": kind, "inputs": found.sets, "tasks": found.groups, "regret": regrets,
+        "hypervolume": over_seeds(areas), "over_budget": None if budget is None else r4(budget.violations),
+        "decide_ms": r4(found.decide_ms),
+    }  # fmt: skip
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """The mean, the figure of each seed, and Student's 95 % interval of the mean if there are several."""
+    if not values:
+        return {"mean": None}
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return {"mean": r4(mean)}
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return {"mean": r4(mean), "seeds": [r4(v) for v in values], "seeds_low": r4(mean - half),
+            "seeds_high": r4(mean + half)}  # fmt: skip
+
+
+def r4(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 4)
+
+
+def protocol_rows(data: Measured, models: Sequence[Model], protocol: str) -> list[dict[str, Any]]:
+    rows = []
+    for name in BASELINE_NAMES:
+        if protocol != "split" or name not in NEED_TASK:
+            found = data.judge(name, BASELINES[name], protocol)
+            rows.append(row_of(name, "baseline", found, [found]))
+    main = models[0]
+    composed = Rater(main.folders[0], trust=0.0, known=main.raters[0].known)
+    if main.rates:
+        found = data.judge("composed", lambda: composed, protocol)
+        rows.append(row_of("composed", "baseline", found, [found]))
+    rows += [data.row(one, protocol) for one in models if one.rates and judged(one, main, data, protocol)]
+    return rows
+
+
+def judged(one: Model, main: Model, data: Measured, protocol: str) -> bool:
+    """Held-out tools are for who never saw them; the other protocols for all others."""
+    unseen = data.held_out <= one.without
+    return unseen if protocol == "tools" else one is main or not unseen
+
+
+def methods(data: Measured, models: Sequence[Model], limit: int) -> dict[str, Any]:
+    """The policy beside other methods: at five alphas, on a draw of the inputs, because each alpha is asked anew."""
+    others = [one for one in models if not one.rates]
+    shown = [models[0], *(one for one in others if one is not models[0])]
+    if not others:
+        return {}
+    return {
+        protocol: [data.row(one, protocol, limit=limit, alphas=SHOWN) for one in shown]
+        for protocol in ("inputs", "split")
+    }
+
+
+def free(data: Measured, folder: Path, limit: int, run: bool) -> dict[str, Any]:
+    """The planner that `catp run` uses, on a draw of the inputs of test tasks."""
+    planner = load_policy(str(folder), threads=1)
+    tasks, catalogue = load_tasks(BENCH / "tasks.jsonl.gz"), bench_catalogue()
+    by_id = {one.id: one for one in data.sets}
+    ids = data.test("split")
+    places = sorted(np.random.default_rng([1, len(ids)]).permutation(len(ids))[:limit])
+
+    def case(one: CandidateSet) -> Case:
+        return Case(one, lambda alpha: tasks[one.id].request(catalogue, alpha, one.price_scale))
+
+    live = Live(tasks, catalogue) if run else None
+    found = evaluate_planner(
+        planner, [case(by_id[ids[place]]) for place in places], alphas=FREE_ALPHAS, protocol="split", measure=live,
+        progress=data.progress,
+    )  # fmt: skip
+    assert found.budget is not None
+    return {
+        "inputs": found.sets, "tasks": found.groups, "requests": found.sets * len(FREE_ALPHAS), "run": run,
+        "valid": r4(found.valid), "coverage": r4(found.coverage), "failures": dict(found.failures),
+        "budget": {"asked": found.budget.asked, "refused": found.budget.refused,
+                   "violations": r4(found.budget.violations)},
+        "decide_ms": r4(found.decide_ms), "regret": {f"{row.alpha:g}": r4(row.regret.regret) for row in found.rows},
+    }  # fmt: skip
+
+
+def bars(results: Mapping[str, Any], main: str) -> list[dict[str, Any]]:
+    """What was to be reached, with the numbers; `met` is None where nothing was measured."""
+    found = known_task_bars(results["protocols"]["inputs"], main)
+    found += [area_bar(results["protocols"][name], name) for name in ("split", "tools", "phrasing", "prices")]
+    if results["free"]:
+        valid, over = results["free"]["valid"], results["free"]["budget"]["violations"]
+        found.append(bar("plans written freely are valid", valid == 1, valid, 1))
+        found.append(bar("budget violations of plans written freely", over == 0, over, 0))
+    for protocol, rows in results["methods"].items():
+        found += method_bars(rows, protocol, main)
+    return found
+
+
+def bar(name: str, met: bool | None, value: Any, to_reach: Any, **more: Any) -> dict[str, Any]:
+    return {"bar": name, "met": met, "value": value, "to_reach": to_reach, **more}
+
+
+def known_task_bars(rows: Sequence[Any], main: str) -> list[dict[str, Any]]:
+    policy = next((row for row in rows if row["name"] == main), None)
+    if policy is None:
+        return []
+    found, named = [], [row for row in rows if row["name"] in NAMED_IN_THE_BAR]
+    for alpha in map("{:g}".format, ALPHAS):
+        value = policy["regret"][alpha]["mean"]
+        if float(alpha) >= 0.8:
+            best = min(named, key=lambda row: row["regret"][alpha]["mean"])
+            limit = r4(0.6 * best["regret"][alpha]["mean"])
+            name = f"inputs: regret at alpha {alpha} at most 0.6 x the best baseline's"
+            found.append(bar(name, value <= limit, value, limit, best=best["name"]))
+        elif float(alpha) <= 0.5:
+            limit = r4(next(row for row in rows if row["name"] == "cheapest")["regret"][alpha]["mean"] + 0.01)
+            found.append(
+                bar(f"inputs: regret at alpha {alpha} at most the cheapest's + 0.01", value <= limit, value, limit)
+            )
+    return found
+
+
+def area_bar(rows: Sequence[Any], protocol: str) -> dict[str, Any]:
+    policy = next((row for row in rows if row["kind"] == "policy"), None)
+    rivals = [row for row in rows if row["kind"] == "baseline" and row["hypervolume"]["mean"] is not None]
+    best = max(rivals, key=lambda row: row["hypervolume"]["mean"])
+    value, limit = policy and policy["hypervolume"]["mean"], best["hypervolume"]["mean"]
+    name = f"{protocol}: hypervolume above every baseline's"
+    return bar(name, None if value is None else value > limit, value, limit, best=best["name"])
+
+
+def method_bars(rows: Sequence[Any], protocol: str, main: str) -> list[dict[str, Any]]:
+    policy = next(row for row in rows if row["name"] == main)
+    found = []
+    for row in rows:
+        if row is not policy:
+            mine, theirs = ([one["regret"][a]["mean"] for a in ("0.8", "0.9", "0.95", "1")] for one in (policy, row))
+            met = bool(np.mean(mine) < np.mean(theirs))
+            name = f"{protocol}: mean regret at alpha 0.8 to 1 below that of {row['name']}"
+            found.append(bar(name, met, r4(float(np.mean(mine))), r4(float(np.mean(theirs)))))
+    return found
+
+
+def table(rows: Sequence[Any]) -> str:
+    lines = [f"{'':<22}" + "".join(f"{f'a={a:g}':>9}" for a in SHOWN) + f"{'hv':>9}{'over':>8}"]
+    for row in rows:
+        cells = [f"{row['regret'][f'{a:g}']['mean']:>9.3f}" for a in SHOWN]
+        hv, over = row["hypervolume"]["mean"], row["over_budget"]
+        tail = (f"{hv:>9.3f}" if hv is not None else f"{'-':>9}") + (f"{over:>8.1%}" if over is not None else "")
+        lines.append(f"{row['name']:<22}" + "".join(cells) + tail)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", action="append", metavar="NAME=DIR", help="a policy; repeat, also a name for seeds")
+    parser.add_argument("--inputs", type=int, metavar="N", help="judge every protocol on N of its inputs")
+    parser.add_argument("--method-inputs", type=int, default=80, metavar="N", help="inputs of the table of methods")
+    parser.add_argument("--limit", type=int, default=40, metavar="N", help="inputs that are planned freely; 0: none")
+    parser.add_argument("--run", action="store_true", help="really run freely written plans that were not measured")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "policy.json", metavar="FILE")
+    options = parser.parse_args()
+    if not options.model and default_model() is None:
+        print("no policy is installed: train one (catp train --config examples/train/tiny.toml) or name one (--model)")
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    models = models_of(options.model or [str(default_model())])
+    data = Measured(options.inputs, lambda text: print(text, file=sys.stderr))
+    began, results = time.perf_counter(), {}
+    results = {
+        "main": models[0].name, "models": {one.name: one.told() for one in models}, "alphas": list(ALPHAS),
+        "protocols": {}, "methods": {}, "free": {}, "bars": [],
+    }  # fmt: skip
+    for protocol in PROTOCOLS:
+        rows = results["protocols"][protocol] = protocol_rows(data, models, protocol)
+        print(f"\nprotocol {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
+    results["methods"] = methods(data, models, options.method_inputs)
+    for protocol, rows in results["methods"].items():
+        print(f"\nmethods, {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
+    if options.limit:
+        results["free"] = free(data, models[0].folders[0], options.limit, options.run)
+        print("\nplanning freely:", json.dumps(results["free"]))
+    results["bars"] = bars(results, models[0].name)
+    print(
+        "\n"
+        + "\n".join(f"{one['met']!s:>5}  {one['bar']}: {one['value']} ({one['to_reach']})" for one in results["bars"])
+    )
+    results |= {
+        "seconds": round(time.perf_counter() - began),
+        "load": round(os.getloadavg()[0], 1),
+        "machine": machine(),
+    }
+    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
