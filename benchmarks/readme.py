@@ -1,6 +1,7 @@
-"""Prints the README's table of figures from `benchmarks/results/*.json`, so that no figure is typed by hand.
+"""Prints the README's tables of figures from `benchmarks/results/*.json`, so that no figure is typed by hand.
 
-`python benchmarks/readme.py --check` exits 1 if the README differs.
+`python benchmarks/readme.py --check` exits 1 if the README differs. Figures of the policy are left out while there is
+no results/policy.json.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import Any
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 START, END = "<!-- figures: benchmarks/readme.py -->", "<!-- end of figures -->"
+POLICY_START, POLICY_END = "<!-- policy: benchmarks/readme.py -->", "<!-- end of policy -->"
 
 
 def result(name: str) -> Any:
@@ -171,9 +173,96 @@ def tool_rows() -> list[tuple[str, str, str]]:
     ]
 
 
-def table() -> str:
+PROTOCOLS = {
+    "inputs": "new inputs", "split": "new tasks", "phrasing": "new wordings", "tools": "new tools",
+    "prices": "other prices",
+}  # fmt: skip
+
+
+def policy_lines() -> list[str]:
+    """The table of the policy and what is said below it; nothing if it was not measured."""
+    if not (HERE / "results" / "policy.json").is_file():
+        return []
+    found = result("policy")
+    by_protocol = {protocol: {row["name"]: row for row in rows} for protocol, rows in found["protocols"].items()}
+    names: dict[str, str] = {}
+    for rows in by_protocol.values():
+        names.update((name, row["kind"]) for name, row in rows.items())
+    ordered = sorted(names, key=lambda name: (names[name] == "baseline", name == "composed"))
+    lines = ["|  | " + " | ".join(PROTOCOLS.values()) + " |", "|---|" + "---|" * len(PROTOCOLS)]
+    for name in ordered:
+        shown = f"**{name}**" if name == found["main"] else name
+        cells = [policy_cell(by_protocol[protocol].get(name)) for protocol in PROTOCOLS]
+        lines.append("| " + " | ".join([shown, *cells]) + " |")
+    counts = "; ".join(f"{text} {rows[0]['inputs']} of {rows[0]['tasks']} tasks"
+                       for protocol, text in PROTOCOLS.items() if (rows := found["protocols"][protocol]))  # fmt: skip
+    seeds = len(found["models"][found["main"]]["seeds"])
+    told = f"{seeds} seeds, in brackets the 95 % interval of their mean at alpha 0.8" if seeds > 1 else "one seed"
+    said = (
+        "Regret at alpha 0.8 / 0.95 (0 is the best measured plan, 1 the worst) and share of the oracle's hypervolume; "
+        f"{found['main']}: {told}. Inputs: {counts}. `composed` decides by the tools' profiles alone."
+    )
+    return [*lines, "", said, *method_lines(found), *free_lines(found), *elasticity_lines(), *bar_lines(found)]
+
+
+def policy_cell(row: Any) -> str:
+    if row is None:
+        return ""
+    near, far, area = row["regret"]["0.8"], row["regret"]["0.95"], row["hypervolume"]["mean"]
+    interval = f" [{near['seeds_low']:.2f}, {near['seeds_high']:.2f}]" if "seeds_low" in near else ""
+    return f"{near['mean']:.2f}{interval} / {far['mean']:.2f}; " + ("-" if area is None else f"{area:.2f}")
+
+
+def method_lines(found: Any) -> list[str]:
+    told = []
+    for protocol, rows in found["methods"].items():
+        each = ", ".join(f"{row['name']} {row['regret']['0.8']['mean']:.2f} / {row['regret']['0.95']['mean']:.2f}"
+                         for row in rows)  # fmt: skip
+        told.append(f"{PROTOCOLS[protocol]} ({rows[0]['inputs']}): {each}")
+    return [f"Methods of training, same data and network, {'; '.join(told)}."] if told else []
+
+
+def free_lines(found: Any) -> list[str]:
+    free = found["free"]
+    if not free:
+        return []
+    over = free["budget"]["violations"]
+    told = "of no plan with a budget is the price known" if over is None else f"{over:.1%} over their budget"
+    text = (
+        f"Planning freely on {free['inputs']} inputs of new tasks: of {free['requests']} plans {free['valid']:.1%} "
+        f"valid, {free['coverage']:.0%} measured; {told}."
+    )
+    return [text]
+
+
+def elasticity_lines() -> list[str]:
+    if not (HERE / "results" / "policy_elasticity.json").is_file():
+        return []
+    one = result("policy_elasticity")
+    text = (
+        f"With one tool's price halved and multiplied by ten, its use moves the right way for {one['half_and_ten']} of "
+        f"{one['used']} tools ([picture](benchmarks/results/policy_elasticity.svg))."
+    )
+    return [text]
+
+
+def bar_lines(found: Any) -> list[str]:
+    """Which of the figures that were to be reached are not, and how far off they are."""
+    bars = [one for one in found["bars"] if one["met"] is not None]
+    missed = [f"{one['bar']} ({one['value']:.3g}, not {one['to_reach']:.3g})" for one in bars if not one["met"]]
+    first = f"Of {len(bars)} marks set beforehand {len(bars) - len(missed)} are reached"
+    return [first + (": all." if not missed else ". Not reached: " + "; ".join(missed) + ".")]
+
+
+def between(text: str, start: str, end: str, lines: list[str]) -> str:
+    """The text with other lines between two marks."""
+    before, rest = text.split(start)
+    return before + "\n".join([start, *lines, end]) + rest.split(end)[1]
+
+
+def table() -> list[str]:
     lines = ["| what | figure | beside it |", "|---|---|---|"]
-    return "\n".join([START, *lines, *(f"| {a} | {b} | {c} |" for a, b, c in rows()), END])
+    return [*lines, *(f"| {a} | {b} | {c} |" for a, b, c in rows())]
 
 
 def main() -> int:
@@ -181,9 +270,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the README is up to date")
     options = parser.parse_args()
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    new = before + table() + rest.split(END)[1]
-    print(table())
+    new = between(text, START, END, table())
+    new = between(new, POLICY_START, POLICY_END, policy_lines())
+    print("\n".join([*policy_lines(), "", *table()]))
     if options.check:
         return int(new != text)
     README.write_text(new, encoding="utf-8")

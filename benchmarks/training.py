@@ -43,7 +43,8 @@ SHAPE = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 3
          "num_key_value_heads": 32, "vocab_size": 32000}  # fmt: skip
 SMALL = SHAPE | {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4,
                  "num_key_value_heads": 4, "vocab_size": 2000}  # fmt: skip
-ROWS, LENGTH = 4, 1024
+ROWS = 4
+LENGTH, SMALL_LENGTH = 1024, 64
 LORA = LoraConfig(rank=64, alpha=64.0, dropout=0.0)
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "A10": 125e12}
 """Dense bf16 FLOP/s, from the makers' data sheets."""
@@ -126,6 +127,10 @@ def lora(steps: int) -> TrainConfig:
     return TrainConfig(lora=LORA, optim=optim, save_every=10**6)
 
 
+def length_of(shape: Mapping[str, int]) -> int:
+    return SMALL_LENGTH if shape is SMALL else LENGTH
+
+
 def large(shape: Mapping[str, int]) -> Any:
     """A Llama with random weights in bf16, adapters around it."""
     import torch
@@ -162,7 +167,7 @@ def ours(what: str, steps: int, folder: Path, shape: Mapping[str, int]) -> dict[
         held = memory()
     else:
         config, held = lora(steps), memory()
-        algorithm, model = Rows(shape["vocab_size"], LENGTH), large(shape)
+        algorithm, model = Rows(shape["vocab_size"], length_of(shape)), large(shape)
     train(algorithm, model, config, folder / "run", save_model=lambda *_: None, on_event=tell)
     timed = told[1:]
     tokens, seconds = sum(round(one.tokens_per_s * one.seconds) for one in timed), sum(one.seconds for one in timed)
@@ -184,7 +189,7 @@ def trainers(what: str, steps: int, folder: Path, shape: Mapping[str, int]) -> d
     if what == "tiny":
         batches = json.loads((folder / "batches.json").read_text())
     else:
-        drawn = np.random.default_rng(0).integers(0, shape["vocab_size"], (steps, ROWS, LENGTH))
+        drawn = np.random.default_rng(0).integers(0, shape["vocab_size"], (steps, ROWS, length_of(shape)))
         batches = drawn.tolist()
     held = memory()
     model = LlamaForCausalLM.from_pretrained(folder / "model") if what == "tiny" else large(shape)
@@ -251,7 +256,8 @@ def measured(what: str, who: str, steps: int, folder: Path, *, small: bool) -> d
     peak = next((value for name, value in PEAKS.items() if name in (gpu() or "")), None)
     return found | {
         "seconds": round(found["seconds"], 2), "tokens_per_s": round(rate, 1),
-        "memory_mb": round(found["memory"] / 1e6), "gflops": round(flops / 1e9, 1), "mfu": None if peak is None else round(flops / peak, 4),
+        "memory_mb": round(found["memory"] / 1e6), "gflops": round(flops / 1e9, 1),
+        "mfu": None if peak is None else round(flops / peak, 4),
     }  # fmt: skip
 
 
