@@ -3,8 +3,10 @@
 import os
 import platform
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,10 @@ class Finding(NamedTuple):
 def doctor(json_: JsonOption = False) -> None:
     """Check the installation: packages, tools, settings, the run store. Exit 1 or 6 if something is broken."""
     settings = settings_or_fail()
-    findings = [_python(), _metering(), *_packages(), *_tools(settings.tools), _store(settings.store)]
+    findings = [
+        _python(), _metering(), *_packages(), _planner(settings.planner), *_tools(settings.tools),
+        _store(settings.store),
+    ]  # fmt: skip
     if json_:
         emit_json("catp.doctor/1", {"findings": [f._asdict() for f in findings]})
     else:
@@ -58,6 +63,25 @@ def _packages() -> list[Finding]:
                 Finding("warn", package, f"not installed: pip install 'catp[{extra}]' (in a clone: '.[{extra}]')")
             )
     return found
+
+
+def _planner(wanted: str | None) -> Finding:
+    """Whether the planner of the settings can plan; without its policy, plans are searched for."""
+    if wanted is not None and (wanted == "search" or wanted.startswith("openai:")):
+        return Finding("ok", "planner", wanted)
+    missing = [name for name in ("torch", "transformers", "safetensors", "tokenizers") if find_spec(name) is None]
+    if missing:
+        fix = "pip install 'catp[policy]' (in a clone: '.[policy]')"
+        return Finding("warn", "planner", f"search; the policy needs {', '.join(missing)}: {fix}")
+    models = import_module("catp.training.policy.models")
+    name = models.DEFAULT if wanted in (None, "policy") else wanted
+    try:
+        found = models.show_model(name)
+    except ValueError as error:
+        return Finding("warn", "planner", f"search; {error}")
+    if found.problem is not None:
+        return Finding("warn", "planner", f"search; {found.problem}")
+    return Finding("ok", "planner", f"policy {found.name} ({found.origin}, {found.bytes / 1e6:.1f} MB)")
 
 
 def _tools(spec: str) -> list[Finding]:

@@ -1,6 +1,7 @@
 """What planning took, and who did it, as `catp` tells it: reports, JSON documents, settings."""
 
 import json
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,20 @@ def test_the_setting_comes_from_file_environment_and_flag(project: Path) -> None
         assert not any(note.startswith("policy: ") for note in found["notes"])
     shown = json.loads(catp("config", "show", "--json").stdout)["settings"]["planner"]
     assert (shown["value"], shown["source"]) == ("/no/such/model", str(settings))
+
+
+def test_doctor_says_who_plans(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def finding(planner: str) -> tuple[str, str]:
+        found = json.loads(catp("doctor", "--json", CATP_PLANNER=planner).stdout)["findings"]
+        (one,) = [one for one in found if one["what"] == "planner"]
+        return one["state"], one["detail"]
+
+    assert finding("search") == ("ok", "search")
+    state, detail = finding("/no/such/model")
+    assert (state, detail.partition(";")[0]) == ("warn", "search")
+    assert "/no/such/model" in detail
+    monkeypatch.setitem(sys.modules, "torch", None)
+    state, detail = finding("policy")
+    assert (state, detail.partition(";")[0]) == ("warn", "search")
+    assert "torch" in detail
+    assert "pip install 'catp[policy]'" in detail
