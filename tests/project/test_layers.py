@@ -21,8 +21,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 OUTSIDE = {"catp.planlang": {"networkx"}}
 HEAVY = {
     "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "gguf", "bitsandbytes", "cv2",
-    "skimage", "sklearn", "scipy", "rapidocr", "onnxruntime", "matplotlib", "ray", "mcp", "asyncpg", "d3rlpy", "pyarrow",
-    "h5py", "minari", "gymnasium", "tensorboard", "mlflow", "wandb", "trackio",
+    "skimage", "sklearn", "scipy", "rapidocr", "onnxruntime", "matplotlib", "ray", "mcp", "asyncpg", "d3rlpy",
+    "pyarrow", "h5py", "minari", "gymnasium", "tensorboard", "mlflow", "wandb", "trackio",
 }  # fmt: skip
 
 
