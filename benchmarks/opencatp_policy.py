@@ -1,6 +1,6 @@
 """A small policy on the pool of OpenCATP, 5-fold by task, beside the cheapest plan.
 
-    python benchmarks/opencatp_policy.py [--data shared/data/opencatp/trajectories.jsonl.gz] [--steps 120]
+    python -m benchmarks.opencatp_policy [--data shared/data/opencatp/trajectories.jsonl.gz] [--steps 120]
 
 Nothing is known there of how accurate tools are, so all of quality is learned from the plans of other tasks. One policy
 a fold, for both pools, on one thread; a sixth of the tasks it learns from is its validation side. The bars
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from opencatp import HV_ALPHAS, pools, regret_at, shared_pool
 
+from benchmarks.opencatp import HV_ALPHAS, pools, regret_at, shared_pool
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.baselines import BASELINES
 from catp.training.baselines.chooser import LISTED, Prices

@@ -1,6 +1,7 @@
 """Simulated records as examples: requests made again from ids, many tools narrowed, foreign ids refused."""
 
 import importlib.resources
+from decimal import Decimal
 from functools import cache
 from itertools import groupby, islice
 
@@ -68,7 +69,7 @@ def test_prices_are_those_of_the_catalogue_and_scores_those_of_the_outputs() -> 
             record = by_id[branch.id]
             told = sum(step.price or 0.0 for step in branch.told.steps)
             if record.outcome.status == "ok" and "price change" not in (record.provenance.notes or ""):
-                assert told == pytest.approx(float(nano(record.outcome.price_usd or 0)), rel=0.5)
+                assert told == pytest.approx(float(nano(record.outcome.price_usd or Decimal(0))), rel=0.5)
             names = [want.name for want in (SimRequests(64)(record) or pytest.fail("no request")).wanted]
             parts = record.outcome.quality_parts or {}
             for output, part in zip(branch.told.outputs, branch.parts, strict=True):
