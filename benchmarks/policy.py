@@ -39,7 +39,7 @@ from catp.training.baselines import BASELINES, LISTED, Chooser, Prices
 from catp.training.bench.joins import bench_catalogue
 from catp.training.bench.live import Live
 from catp.training.bench.tasks import load_tasks
-from catp.training.caorl.methods import decides_by
+from catp.training.caorl.methods import decides_by, tells_return
 from catp.training.caorl.rating import Rated
 from catp.training.data.files import read
 from catp.training.evaluate import CandidateSet, Evaluation, candidate_sets, evaluate
@@ -61,7 +61,7 @@ NEED_TASK = ("table", "fixed")
 """Know nothing of tasks that are held out."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Key = tuple[str, tuple[tuple[str, float], ...], float]
+Key = tuple[str, tuple[tuple[str, float], ...], float, float | None]
 
 
 class Rater(PolicyChooser):
@@ -72,14 +72,11 @@ class Rater(PolicyChooser):
         self.known: dict[Key, dict[str, Any]] = {} if known is None else known
         self.method = self.policy.manifest.config.method.name
 
-    def fit(self, sets: Sequence[CandidateSet]) -> None:
-        super().fit(sets)
-        if decides_by(self.method) == "likelihood":  # it may be told a return of the sets it was fitted on
-            self.known.clear()
-
     def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
         factors = tuple(sorted((tool, factor) for tool, factor in prices.factors.items() if factor != 1))
-        rows = self.known.setdefault((one.id, factors, alpha), {})
+        returns = self._returns if tells_return(self.method) == "always" else None
+        target = None if returns is None else returns.best(alpha)
+        rows = self.known.setdefault((one.id, factors, alpha, target), {})
         if any(option.id not in rows for option in one.options):
             rated = super()._rate(one, prices, alpha)
             found = np.stack([rated.quality, rated.composed, rated.sd, rated.logpi], axis=1)
@@ -289,7 +286,7 @@ def bars(results: Mapping[str, Any], main: str) -> list[dict[str, Any]]:
     if results["free"]:
         valid, over = results["free"]["valid"], results["free"]["budget"]["violations"]
         found.append(bar("plans written freely are valid", valid == 1, valid, 1))
-        found.append(bar("budget violations of plans written freely", over == 0, over, 0))
+        found.append(bar("budget violations of plans written freely", None if over is None else over == 0, over, 0))
     for protocol, rows in results["methods"].items():
         found += method_bars(rows, protocol, main)
     return found
@@ -368,8 +365,8 @@ def main() -> None:
     torch.set_num_threads(1)
     models = models_of(options.model or [str(default_model())])
     data = Measured(options.inputs or ALL, lambda text: print(text, file=sys.stderr))
-    began, results = time.perf_counter(), {}
-    results = {
+    began = time.perf_counter()
+    results: dict[str, Any] = {
         "main": models[0].name, "models": {one.name: one.told() for one in models}, "alphas": list(ALPHAS),
         "protocols": {}, "methods": {}, "free": {}, "bars": [],
     }  # fmt: skip
