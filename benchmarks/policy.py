@@ -230,7 +230,7 @@ def protocol_rows(data: Measured, models: Sequence[Model], protocol: str) -> lis
     composed = Rater(main.folders[0], trust=0.0, known=main.raters[0].known)
     if main.rates:
         found = data.judge("composed", lambda: composed, protocol)
-        rows.append(row_of("composed", "baseline", found, [found]))
+        rows.append(row_of("composed", "composed", found, [found]))
     rows += [data.row(one, protocol) for one in models if one.rates and judged(one, main, data, protocol)]
     return rows
 
@@ -321,8 +321,9 @@ def area_bar(rows: Sequence[Any], protocol: str) -> dict[str, Any]:
     rivals = [row for row in rows if row["kind"] == "baseline" and row["hypervolume"]["mean"] is not None]
     best = max(rivals, key=lambda row: row["hypervolume"]["mean"])
     value, limit = policy and policy["hypervolume"]["mean"], best["hypervolume"]["mean"]
+    composed = next((row["hypervolume"]["mean"] for row in rows if row["kind"] == "composed"), None)
     name = f"{protocol}: hypervolume above every baseline's"
-    return bar(name, None if value is None else value > limit, value, limit, best=best["name"])
+    return bar(name, None if value is None else value > limit, value, limit, best=best["name"], composed=composed)
 
 
 def method_bars(rows: Sequence[Any], protocol: str, main: str) -> list[dict[str, Any]]:
