@@ -181,9 +181,13 @@ class Measured:
     def row(self, model: Model, protocol: str, *, limit: int | None = None, alphas: Sequence[float] = ALPHAS) -> Any:
         """A policy's row: all seeds as one, and each alone."""
         judge = partial(self.judge, protocol=protocol, limit=limit, alphas=alphas)
-        alone = [judge(f"{model.name} {n}", lambda rater=rater: rater) for n, rater in enumerate(model.raters)]
+        alone = [judge(f"{model.name} {n}", always(rater)) for n, rater in enumerate(model.raters)]
         mixed = judge(model.name, lambda: Seeds(model.raters)) if len(alone) > 1 else alone[0]
         return row_of(model.name, "policy" if model.rates else "method", mixed, alone)
+
+
+def always(rater: Rater) -> Callable[[], Chooser]:
+    return lambda: rater
 
 
 def row_of(name: str, kind: str, found: Evaluation, alone: Sequence[Evaluation]) -> dict[str, Any]:
