@@ -217,7 +217,8 @@ def trainers(what: str, steps: int, folder: Path, shape: Mapping[str, int]) -> d
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), max_steps=steps, per_device_train_batch_size=config.optim.batch,
         learning_rate=config.optim.lr, weight_decay=config.optim.weight_decay, bf16=config.optim.bf16,
-        **({"gradient_checkpointing": True} if config.optim.gradient_checkpointing else {}), use_cpu=not torch.cuda.is_available(),
+        **({"gradient_checkpointing": True} if config.optim.gradient_checkpointing else {}),
+        use_cpu=not torch.cuda.is_available(),
         report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0,
         dataloader_pin_memory=False, remove_unused_columns=False,
     )  # fmt: skip
