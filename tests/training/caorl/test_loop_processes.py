@@ -34,7 +34,7 @@ def launch(out: Path, settings: Any) -> list[Any]:
         for rank in "01"
     ]  # fmt: skip
     try:
-        texts = [process.communicate(timeout=100) for process in started]
+        texts = [process.communicate(timeout=200) for process in started]
     finally:
         for process in started:
             process.kill()
