@@ -4,7 +4,7 @@ None        what `CATP_PLANNER` says; else the learned policy, or search where t
 "search"    exact search, without a model
 "policy"    the learned policy that is shipped
 "openai:MODEL@URL"  a chat model, see `catp.planners.chat`
-other text  the learned policy of that name or in that folder
+other text  the learned policy of that name or in that folder, with or without `policy:` before it
 """
 
 import os
@@ -32,4 +32,4 @@ def planner_for(wanted: Planner | str | None) -> Planner:
         return SearchPlanner()
     from catp.planners.shipped import default_planner
 
-    return default_planner(None if wanted == "policy" else wanted)
+    return default_planner(None if wanted == "policy" else wanted.removeprefix("policy:"))

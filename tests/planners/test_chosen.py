@@ -83,3 +83,9 @@ def test_the_environment_decides_where_nothing_is_said(monkeypatch: pytest.Monke
     assert planner_for(mine) is mine
     with pytest.raises(ValueError, match="the planner has no name"):
         planner_for(" ")
+
+
+async def test_a_model_may_be_named_as_bench_eval_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = asked(monkeypatch)
+    await planned("policy:runs/mine")
+    assert models == ["runs/mine"]
