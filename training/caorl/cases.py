@@ -23,7 +23,7 @@ from catp.training.data.trajectory import Trajectory, nano
 from catp.training.prompt.ask import Ask, Told, goal_weights
 from catp.training.prompt.view import RequestView
 
-__all__ = ["Branch", "Case", "CaseMaker"]
+__all__ = ["Branch", "Case", "CaseMaker", "allowed_before"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class CaseMaker:
         try:
             plan = self.plan_of(record)
             told = ask.tell(plan)
-            allowed = tuple(_allowed(mask, told.ids))
+            allowed = allowed_before(mask, told.ids)
         except (PlanError, ValueError, KeyError) as error:
             self.left_out[f"plan: {type(error).__name__}"] += 1
             return None
@@ -134,6 +134,15 @@ class CaseMaker:
             record.trajectory_id, told, allowed, _parts(record, ask, told), _paid(record, plan), float(score),
             float(nano(price)), math.nan if record.outcome.latency_ms is None else record.outcome.latency_ms,
         )  # fmt: skip
+
+
+def allowed_before(mask: PlanMask, ids: Sequence[int]) -> tuple[int, ...]:
+    """Return the mask before each id of a plan.
+
+    Raises:
+        ValueError, KeyError, PlanError: the mask does not let this plan be written.
+    """
+    return tuple(_allowed(mask, ids))
 
 
 def _allowed(mask: PlanMask, ids: Sequence[int]) -> Iterator[int]:

@@ -11,7 +11,10 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from catp.planlang.errors import PlanError
+from catp.planlang.mask.automaton import PlanMask
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
@@ -22,7 +25,7 @@ from catp.training.baselines.prices import StepPrices
 from catp.training.bench.joins import bench_catalogue
 from catp.training.bench.tasks import Task, load_tasks
 from catp.training.caorl.algorithm import style_of
-from catp.training.caorl.cases import Branch, Case
+from catp.training.caorl.cases import Branch, Case, allowed_before
 from catp.training.caorl.examples import Drawn, as_is
 from catp.training.caorl.methods import Returns, asked, decides_by
 from catp.training.caorl.rating import Rated, rate
@@ -94,13 +97,16 @@ class PolicyChooser:
         if latest is None or latest[0] is not one or latest[1] is not prices or latest[2] != alpha:
             drawn = self._drawn(one, prices, alpha)
             (rated,) = rate(self.policy.model, self._renderer, [drawn])
+            if decides_by(self._method) == "likelihood":
+                rated = replace(rated, logpi=np.where([any(b.allowed) for b in drawn.branches], rated.logpi, -np.inf))
             self._latest = latest = one, prices, alpha, rated
         return latest[3]
 
     def _drawn(self, one: CandidateSet, prices: Prices, alpha: float) -> Drawn:
         ask = Ask.of(self._request_of(one), self.policy.tokens.vocabulary)
         factors = tuple(prices.factor(tool.name) for tool in ask.view.tools)
-        drawn = replace(as_is(case_of(one, ask, self._plan_of(one)), alpha), factors=factors)
+        mask = ask.mask() if decides_by(self._method) == "likelihood" else None  # else nobody asks for log pi
+        drawn = replace(as_is(case_of(one, ask, self._plan_of(one), mask), alpha), factors=factors)
         return asked(drawn, self._method, self._returns)
 
     def _request_of(self, one: CandidateSet) -> PlanRequest:
@@ -157,8 +163,12 @@ def _as_text(option: Option) -> Plan:
     return parse(option.text)
 
 
-def case_of(one: CandidateSet, ask: Ask, plan_of: Callable[[Option], Plan] = _as_text) -> Case:
+def case_of(
+    one: CandidateSet, ask: Ask, plan_of: Callable[[Option], Plan] = _as_text, mask: PlanMask | None = None
+) -> Case:
     """Return a candidate set as a case, outcomes unknown; `plan_of` gives an option's plan.
+
+    `allowed` of a branch is all 0 without a mask, and where the mask does not let its plan be written.
 
     Raises:
         ValueError: an option has no plan text, or one that does not fit the request.
@@ -171,5 +181,13 @@ def case_of(one: CandidateSet, ask: Ask, plan_of: Callable[[Option], Plan] = _as
             raise ValueError(f"{option.id}: the policy cannot read this plan: {error}") from error
         nothing = (0.0,) * len(told.outputs)
         paid = tuple(step.price or 0.0 for step in told.steps)
-        branches.append(Branch(option.id, told, (0,) * len(told.ids), nothing, paid, 0.0, sum(paid), 0.0))
+        allowed = (0,) * len(told.ids) if mask is None else _allowed(mask, told.ids)
+        branches.append(Branch(option.id, told, allowed, nothing, paid, 0.0, sum(paid), 0.0))
     return Case(one.id, one.group, ask.view, tuple(branches), float(one.price_scale), one.split)
+
+
+def _allowed(mask: PlanMask, ids: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return allowed_before(mask, ids)
+    except (PlanError, ValueError, KeyError):
+        return (0,) * len(ids)

@@ -208,15 +208,21 @@ def test_the_chooser_rates_what_was_learned_from(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"method": MethodConfig(name="bc")})
     policy = new(config, ["page image text"])
     save(policy, tmp_path / "model")
-    requests = FileRequests([path], 64)
+    # A toolset file does not tell defaults, so plans with constants cannot be spelled: only the others are rated here.
+    everything = FileRequests([path], 64)
+    made = CaseMaker(everything, Vocabulary(), everything.plan).cases(read(path))
+    spelled = {branch.id for case in made for branch in case.branches}
+    few = path.with_name("few.jsonl")
+    few.write_text("".join(one.to_line() + "\n" for one in read(path) if one.trajectory_id in spelled))
+    requests = FileRequests([few], 64)
     chooser = PolicyChooser(tmp_path / "model", requests)
-    sets = list(candidate_sets(read(path)))
+    sets = list(candidate_sets(read(few)))
     chooser.fit(sets)
     renderer = Renderer(chooser.policy.tokens, PromptStyle(2, 3, 6))
-    cases = CaseMaker(requests, Vocabulary(), requests.plan).cases(read(path))
-    # a toolset file does not tell defaults, so plans with constants cannot be spelled: such inputs are passed over
-    whole = [(case, one) for case, one in zip(cases, sets, strict=True) if len(case.branches) == len(one)]
+    cases = CaseMaker(requests, Vocabulary(), requests.plan).cases(read(few))
+    whole = list(zip(cases, sets, strict=True))
     assert len(whole) >= 2
+    assert all(len(case.branches) == len(one) for case, one in whole)
     for case, one in whole:
         (rated,) = rate(chooser.policy.model, renderer, [as_is(case, 0.8)])
         chosen = chooser.choose(one.hidden(), 0.8)
