@@ -63,7 +63,7 @@ class PolicyPlanner:
         writer: PlanWriter,
         fallback: Planner | None = _SEARCH,
         *,
-        samples: int = 8,
+        samples: int = 4,
         beams: int = 0,
         cheapest: int = 4,
         kappa: float = 0.0,
