@@ -35,3 +35,10 @@ def test_every_linked_file_exists() -> None:
         if not (page.parent / target).exists()
     ]
     assert missing == []
+
+
+def test_every_training_example_is_in_its_guide() -> None:
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    names = {f"examples/train/{path.name}" for path in (ROOT / "examples" / "train").glob("*.toml")}
+    assert names
+    assert names == set(re.findall(r"`(examples/train/[a-z0-9-]+\.toml)`", guide))
