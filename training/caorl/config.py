@@ -1,6 +1,5 @@
 """The configuration of a training run: one TOML file, every key checked, the resolved form saved with the run."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,8 +34,6 @@ class DataConfig(_Part):
     without_tools: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
     """Most inputs of each side."""
-    cache: Path | None = None
-    """Where prepared examples are kept between runs."""
 
 
 class ModelConfig(_Part):

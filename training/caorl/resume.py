@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SCHEMA = "catp.training-state/1"
-FREE_KEYS = ("name", "data.paths", "data.cache", "optim.steps", "optim.threads", "eval.every", "eval.patience",
+FREE_KEYS = ("name", "data.paths", "optim.steps", "optim.threads", "eval.every", "eval.patience",
              "save_every", "track")  # fmt: skip
 """Keys of the configuration that may differ when a run goes on (`optim.steps` must not be less). Data may move: its
 digest says that it is the same."""

@@ -82,7 +82,7 @@ def on_side(split: Split | None, config: DataConfig, side: Side) -> bool:
             and split.inputs in (None, *config.input_split)
             and split.phrasing in (None, *config.phrasing_split)
         )
-    if split.inputs == "test":
+    if "test" in (split.inputs, split.phrasing):
         return False
     return split.name == "val" or (split.name in config.task_split and split.inputs == "val")
 

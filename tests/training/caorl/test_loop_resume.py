@@ -145,7 +145,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_may_change(tmp_path: Path, begun: Path) -> None:
     shutil.copytree(begun, tmp_path / "run")
     free = config(
-        name="other", save_every=3, track=["wandb"], data={"paths": ["moved"], "cache": "c"},
+        name="other", save_every=3, track=["wandb"], data={"paths": ["moved"]},
         optim={"steps": 25, "threads": None}, eval={"every": 7, "patience": 50},
     )  # fmt: skip
     done, _ = run(tmp_path / "run", free, resume="auto")

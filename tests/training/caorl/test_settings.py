@@ -36,11 +36,11 @@ def refused(path: Path, *sets: str) -> str:
 
 def test_file_and_sets(file: Path) -> None:
     found = load_config(file, [
-        "optim.lr=3e-4", "model.base=smollm2", "data.limit=10", "optim.bf16=true", "data.cache=some/where",
+        "optim.lr=3e-4", "model.base=smollm2", "data.limit=10", "optim.bf16=true",
         "track=['tensorboard', 'wandb']", "name=7", "optim.lr=1e-5", "model.dtype='bfloat16'", "device=cpu # not cuda",
     ])  # fmt: skip
     assert (found.name, found.seed, found.optim.lr, found.optim.bf16) == ("7", 3, 1e-5, True)
-    assert (found.data.paths, found.data.limit, found.data.cache) == (("a.jsonl", "b"), 10, Path("some/where"))
+    assert (found.data.paths, found.data.limit) == (("a.jsonl", "b"), 10)
     assert (found.model.base, found.model.dtype, found.track) == ("smollm2", "bfloat16", ("tensorboard", "wandb"))
     assert found.optim.steps == OptimConfig().steps
 

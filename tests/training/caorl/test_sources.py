@@ -23,6 +23,8 @@ DATA = DataConfig()
         (Split(name="train", inputs="val", phrasing="train"), False, True),
         (Split(name="train", inputs="test", phrasing="train"), False, False),
         (Split(name="val", inputs="train", phrasing="train"), False, True),
+        (Split(name="val", inputs="train", phrasing="test"), False, False),
+        (Split(name="train", inputs="val", phrasing="test"), False, False),
         (Split(name="val", inputs="test", phrasing="train"), False, False),
         (Split(name="test", inputs="train", phrasing="train"), False, False),
         (Split(name="train"), True, False),
