@@ -10,6 +10,7 @@ the fallback, usually exact search, with a first note that says so. Nothing here
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ __all__ = ["GPU_SECOND_USD", "PolicyPlanner"]
 GPU_SECOND_USD = "0.0007"
 """Price of a second of a GPU: 2.50 USD an hour, about what an H100 is let for. No tool is priced by GPU time."""
 
-_CPU, _GPU = ComputePrice(), PerUnit("gpu_seconds", GPU_SECOND_USD)
+_CPU, _GPU = ComputePrice(fee_usd=0), PerUnit("gpu_seconds", GPU_SECOND_USD)
 _SEARCH = SearchPlanner()
 
 T = TypeVar("T")
@@ -105,8 +106,8 @@ class PolicyPlanner:
         usage = Usage()
         try:
             draft = await self._draft(request, cheap)
-            usage = draft.usage
-            assessed, more = await asyncio.to_thread(_timed, lambda: assess(draft, cheap, request))
+            usage = _sound(draft.usage)
+            assessed, more = await asyncio.to_thread(_timed, lambda: _assessed(draft, cheap, request))
             cpu_s += more
             reason = self._doubt(assessed, len(draft.written))
         except Unusable as error:
@@ -161,10 +162,16 @@ class PolicyPlanner:
     async def _instead(self, request: PlanRequest, reason: str, price: Money | None) -> Proposal:
         if self.fallback is None:
             objective = request.objective
+            failed = PlanningFailed(f"policy: {reason}")
             if objective.budget is not None or objective.deadline_ms is not None:
-                raise NothingFits(f"policy: {reason}", "budget" if objective.budget is not None else "deadline")
-            raise PlanningFailed(f"policy: {reason}")
-        found = await self.fallback.plan(request)
+                failed = NothingFits(f"policy: {reason}", "budget" if objective.budget is not None else "deadline")
+            failed.price = price
+            raise failed
+        try:
+            found = await self.fallback.plan(request)
+        except PlanningFailed as error:
+            error.price = None if price is None or error.price is None else Money(price + error.price)
+            raise
         note = f"policy: {reason}; planned by {self.fallback.name} instead"
         both = None if price is None or found.price is None else Money(price + found.price)
         return replace(found, notes=(note, *found.notes), price=both, by=found.by or self.fallback.name)
@@ -210,6 +217,30 @@ class PolicyPlanner:
                 f"{len(assessed.options)}, by the policy's ratings"
             )
         return tuple(notes)
+
+
+def _sound(usage: Usage) -> Usage:
+    """What a writer says it used.
+
+    Raises:
+        Unusable: it says nothing that can be priced.
+    """
+    seconds = getattr(usage, "seconds", math.nan)  # a writer may be somebody else's code
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise Unusable(f"cannot say what it used: {usage!r}")
+    return usage
+
+
+def _assessed(draft: Draft, cheap: Sequence[Cheap], request: PlanRequest) -> Assessed:
+    """`assess`, for drafts that may hold anything: a writer can be somebody else's code or server.
+
+    Raises:
+        Unusable: the draft is not one.
+    """
+    try:
+        return assess(draft, cheap, request)
+    except (AttributeError, TypeError, KeyError, IndexError) as error:
+        raise Unusable(f"answered with a draft that cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _spread(ranked: Sequence[Option], count: int) -> Sequence[Option]:

@@ -34,7 +34,7 @@ def default_planner(model: str | None = None) -> Planner:
     return DeferredPolicy(model)
 
 
-def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> Planner:
+def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> Planner:
     """Load a policy and return the planner that asks it; takes seconds.
 
     A writer may have `kappa` and `margin`, the decision rule that it was tuned with.
@@ -56,7 +56,7 @@ class DeferredPolicy:
 
     name = "policy"
 
-    def __init__(self, model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> None:
         self.model = model
         self._device, self._threads = device, threads
         self._loaded: Planner | None = None
@@ -77,6 +77,9 @@ class DeferredPolicy:
                     self._loaded = load_policy(self.model, device=self._device, threads=self._threads)
                 except (ImportError, OSError, ValueError) as error:
                     self._loaded = _Noted(SearchPlanner(), f"policy: {error}; planned by search instead")
+                except RuntimeError as error:  # torch's word for a device that is not there or has no memory left
+                    reason = f"cannot be loaded ({type(error).__name__}: {error})"
+                    self._loaded = _Noted(SearchPlanner(), f"policy: {reason}; planned by search instead")
             return self._loaded
 
 

@@ -1,6 +1,7 @@
 """The policy planner over real catalogues, with writers that do well and writers that go wrong."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from catp.planners.repair import Failure, RepairingPlanner, RepairRequest
 from catp.planners.search import SearchPlanner
 from catp.planners.serves import serves
 from catp.planners.testing import SeededEstimator, page_catalogue, small_request
-from catp.planners.writer import Draft, PlanWriter, Rating, Unwritable, Usage
+from catp.planners.writer import Draft, PlanWriter, Rating, Unwritable, Usage, Written
 from tests.planners.fake_writers import GivenWriter, RandomWriter, opinion, random_plans
 
 READ = Wanted("text", Type("text"), capability=("ocr",))
@@ -391,3 +392,26 @@ def test_unknown_prices_come_last_and_are_said() -> None:
     assert known == sorted(known, reverse=True)
     assert not known[-1]
     assert any("unknown price" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        Draft((Written(None, 0.0, Rating(0.5, 0.1)),)),  # type: ignore[arg-type]
+        Draft((Written(Plan((), ()), 0.0, None),)),  # type: ignore[arg-type]
+        Draft((None,)),  # type: ignore[arg-type]
+        Draft((), usage=None),  # type: ignore[arg-type]
+        Draft((), usage=Usage(seconds=math.nan)),
+    ],
+)
+def test_a_draft_that_is_none_leaves_planning_to_search(draft: Draft) -> None:
+    class Odd:
+        name, device = "odd", "cpu"
+
+        async def write(self, request: PlanRequest, **_: object) -> Draft:
+            return draft
+
+    found = asyncio.run(PolicyPlanner(Odd()).plan(page_request()))
+    assert found.notes[0].startswith("policy: ")
+    assert found.price is not None
+    assert found.candidates

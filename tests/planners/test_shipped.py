@@ -64,7 +64,7 @@ def test_nothing_is_loaded_before_the_first_plan_and_then_once_in_a_thread(loade
 
     asyncio.run(both())
     found = asyncio.run(planner.plan(REQUEST))
-    assert loader.asked == [("my-policy", "cpu", None)]
+    assert loader.asked == [("my-policy", "cpu", 1)]
     assert threading.get_ident() not in loader.threads
     assert found.by == ""
     assert not any(note.startswith("policy: ") for note in found.notes)

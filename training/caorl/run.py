@@ -106,7 +106,7 @@ class _Saver:
         figures: dict[str, float | None] = {}
         if measured is not None and measured.step == self._step:
             figures = {name: value if math.isfinite(value) else None for name, value in measured.figures.items()}
-        trust = figures.get("trust")
+        trust = None if measured is None else measured.figures.get("trust")  # the latest there is
         known = {} if trust is None else {"trust": trust}
         return self._policy.manifest.updated(step=self._step, figures=figures, data=self._data, **known)
 

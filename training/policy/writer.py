@@ -23,6 +23,7 @@ from catp.planlang.mask.context import Infeasible
 from catp.planlang.nodes import Plan
 from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
 from catp.planners.writer import Draft, PlanWriter, Rating, Unwritable, Usage, Written
+from catp.training.caorl.methods import decides_by
 from catp.training.policy.beam import Beams
 from catp.training.policy.checkpoint import Policy, load
 from catp.training.policy.decode import MAX_TOKENS, Place, Places, Search, Walk, run_searches
@@ -39,27 +40,35 @@ from catp.training.prompt.view import Objectives
 __all__ = ["LocalWriter", "ModelUnavailable", "WriterFailed", "load_writer"]
 
 _DEAR = 3.0
-"""A plan about as good as any costs about this many times the cheapest one, on the inputs of CATP-Bench."""
+"""A guess: what a plan about as good as any costs, over the cheapest one."""
 
 
 class ModelUnavailable(OSError):
     """The policy cannot be loaded; the message names the fix."""
 
 
-def load_writer(model: str | None = None, *, device: str = "cpu", threads: int | None = None) -> PlanWriter:
+def load_writer(model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> PlanWriter:
     """Load a policy; takes seconds.
 
     Args:
         model: name or folder of a policy, None for the default one.
         device: `cpu`, `cuda` or `cuda:N`.
-        threads: CPU threads of a forward pass; None leaves it to torch.
+        threads: CPU threads of a forward pass; None leaves it to torch. Only with one thread is the CPU time of an
+            answer its own, and not that of everything the process does meanwhile.
 
     Raises:
         ModelUnavailable: there is no such policy, it is damaged, or a package or the device is not there.
     """
     try:
         folder = _folder(model)
-        return LocalWriter(load(folder, device=_device(device)), name=folder.name, threads=threads)
+        policy = load(folder, device=_device(device))
+        method = policy.manifest.config.method.name
+        if decides_by(method) == "likelihood":
+            raise ModelUnavailable(
+                f"{folder}: a policy trained with method.name = {method} rates no plans, so they cannot be weighed "
+                "against their price; train one with method.name = awr (catp eval measures both)"
+            )
+        return LocalWriter(policy, name=folder.name, threads=threads)
     except (CheckpointError, ImportError) as error:
         raise ModelUnavailable(str(error)) from error
 
