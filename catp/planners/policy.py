@@ -22,9 +22,11 @@ from catp.planners.assess import Assessed, Unusable, assess
 from catp.planners.cheapest import Cheap, cheapest_plans
 from catp.planners.decide import Decision, Option, candidate, decide, price_scale
 from catp.planners.front import pareto
+from catp.planners.pricing import priced
 from catp.planners.protocol import NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner, check_request
+from catp.planners.serves import serves
 from catp.planners.writer import Draft, PlanWriter, Unwritable, Usage
 from catp.tools.price import ComputePrice, PerUnit, total
 from catp.tools.usage import Usage as ToolUsage
@@ -36,6 +38,12 @@ GPU_SECOND_USD = "0.0007"
 
 _CPU, _GPU = ComputePrice(fee_usd=0), PerUnit("gpu_seconds", GPU_SECOND_USD)
 _SEARCH = SearchPlanner()
+
+_ADVICE = 4
+"""Plans asked of the adviser."""
+
+UNRATED_QUALITY = 0.5
+"""Quality of an advised plan that neither its adviser nor the policy can rate."""
 
 T = TypeVar("T")
 
@@ -55,6 +63,7 @@ class PolicyPlanner:
             that thinks every difference from -1 to 1 equally likely (an outcome of 0 or 1 alone has up to 0.5).
         patience_s: Seconds to wait for the writer.
         seed: Decides what is sampled: the same request and seed give the same plans.
+        advice: A planner whose plans the policy rates beside its own and the cheapest ones.
     """
 
     name = "policy"
@@ -72,8 +81,9 @@ class PolicyPlanner:
         unsure: float = 0.55,
         patience_s: float = 60.0,
         seed: int = 0,
+        advice: Planner | None = None,
     ) -> None:
-        self.writer, self.fallback = writer, fallback
+        self.writer, self.fallback, self.advice = writer, fallback, advice
         self.samples, self.beams, self.cheapest = samples, beams, cheapest
         self.kappa, self.margin, self.unsure = kappa, margin, unsure
         self.patience_s, self.seed = patience_s, seed
@@ -102,6 +112,8 @@ class PolicyPlanner:
     ) -> Proposal:
         check_request(request)
         cheap, cpu_s = await asyncio.to_thread(_timed, lambda: cheapest_plans(request, self.cheapest))
+        advised, advice_price = await self._advised(request)
+        cheap = (*cheap, *advised)
         began = time.perf_counter()
         usage = Usage()
         try:
@@ -113,8 +125,8 @@ class PolicyPlanner:
         except Unusable as error:
             if usage == Usage():  # what a writer that failed has used nobody says: the time it took is charged
                 usage = Usage(seconds=time.perf_counter() - began)
-            return await self._instead(request, str(error), self._price(usage, cpu_s))
-        price = self._price(usage, cpu_s)
+            return await self._instead(request, str(error), _sum(self._price(usage, cpu_s), advice_price))
+        price = _sum(self._price(usage, cpu_s), advice_price)
         if reason and (self.fallback is not None or not assessed.options):
             return await self._instead(request, reason, price)
         scale = price_scale(assessed.options, request.objective)
@@ -122,6 +134,22 @@ class PolicyPlanner:
         chosen = tuple(candidate(o, request.objective, scale) for o in choose(decision.ranked, request.candidates))
         notes = self._notes(request, assessed, decision, scale)
         return Proposal(chosen, exact=False, notes=((f"policy: {reason}",) if reason else ()) + notes, price=price)
+
+    async def _advised(self, request: PlanRequest) -> tuple[tuple[Cheap, ...], Money | None]:
+        """The adviser's plans and what they cost; none where it finds none: the policy may know better."""
+        if self.advice is None:
+            return (), Money(0)
+        try:
+            found = await self.advice.plan(replace(request, candidates=max(request.candidates, _ADVICE)))
+        except PlanningFailed as error:
+            return (), error.price
+        fitting = [(one, priced(one.plan, request)) for one in found.candidates if serves(one.plan, request)]
+        plans = tuple(
+            Cheap(price, UNRATED_QUALITY if one.quality is None else one.quality, one.quality is not None)
+            for one, price in fitting
+            if price is not None
+        )
+        return plans, found.price
 
     async def _draft(self, request: PlanRequest, cheap: Sequence[Cheap]) -> Draft:
         """Ask the writer.
@@ -217,6 +245,10 @@ class PolicyPlanner:
                 f"{len(assessed.options)}, by the policy's ratings"
             )
         return tuple(notes)
+
+
+def _sum(left: Money | None, right: Money | None) -> Money | None:
+    return None if left is None or right is None else Money(left + right)
 
 
 def _sound(usage: Usage) -> Usage:

@@ -13,6 +13,7 @@ from catp.planlang.nodes import Plan
 from catp.planners.protocol import Planner, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner
+from catp.planners.terms import Bounds
 
 __all__ = ["DeferredPolicy", "default_planner", "load_policy"]
 
@@ -34,6 +35,10 @@ def default_planner(model: str | None = None) -> Planner:
     return DeferredPolicy(model)
 
 
+_QUICK = Bounds(max_terms=1_500, max_nodes=5_000)
+"""How far the search looks whose plans the policy rates beside its own."""
+
+
 def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> Planner:
     """Load a policy and return the planner that asks it; takes seconds.
 
@@ -45,7 +50,10 @@ def load_policy(model: str | None = None, *, device: str = "cpu", threads: int |
     from catp.planners.policy import PolicyPlanner
 
     writer = importlib.import_module(_WRITERS).load_writer(model, device=device, threads=threads)
-    return PolicyPlanner(writer, kappa=getattr(writer, "kappa", 0.0), margin=getattr(writer, "margin", 0.0))
+    return PolicyPlanner(
+        writer, kappa=getattr(writer, "kappa", 0.0), margin=getattr(writer, "margin", 0.0),
+        advice=SearchPlanner(bounds=_QUICK),
+    )  # fmt: skip
 
 
 class DeferredPolicy:
