@@ -93,8 +93,7 @@ def load_base(
 def add_rows(model: Any, tokens: PolicyTokens, seed: int) -> None:
     """Give the model (in place) a row for every token, and set the rows of our tokens.
 
-    Each becomes the mean of the other rows plus noise of a tenth of their standard deviation, decided by `seed`; those
-    of `<QK>` without noise.
+    Each becomes the mean of the other rows plus noise of a tenth of their standard deviation, decided by `seed`.
     """
     import torch
 
@@ -112,8 +111,6 @@ def add_rows(model: Any, tokens: PolicyTokens, seed: int) -> None:
             old = weight[: len(others)][others.to(weight.device)].float()
             noise = torch.randn(len(ids), weight.shape[1], generator=generator).to(weight.device)
             weight[ids.to(weight.device)] = (old.mean(0) + _NOISE * old.std() * noise).to(weight.dtype)
-            # alike, so that an untrained policy thinks all differences of quality equally likely
-            weight[torch.tensor(tokens.quality_ids, device=weight.device)] = old.mean(0).to(weight.dtype)
 
 
 def adapt(model: Any, tokens: PolicyTokens, lora: LoraConfig, seed: int) -> Any:
