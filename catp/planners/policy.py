@@ -22,13 +22,14 @@ from catp.planners.assess import Assessed, Unusable, assess
 from catp.planners.cheapest import Cheap, cheapest_plans
 from catp.planners.decide import Decision, Option, candidate, decide, price_scale
 from catp.planners.front import pareto
+from catp.planners.metered import cpu_price
 from catp.planners.pricing import priced
 from catp.planners.protocol import NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner, check_request
 from catp.planners.serves import serves
 from catp.planners.writer import Draft, PlanWriter, Unwritable, Usage
-from catp.tools.price import ComputePrice, PerUnit, total
+from catp.tools.price import PerUnit, total
 from catp.tools.usage import Usage as ToolUsage
 
 __all__ = ["GPU_SECOND_USD", "PolicyPlanner"]
@@ -36,7 +37,7 @@ __all__ = ["GPU_SECOND_USD", "PolicyPlanner"]
 GPU_SECOND_USD = "0.0007"
 """Price of a second of a GPU: 2.50 USD an hour, about what an H100 is let for. No tool is priced by GPU time."""
 
-_CPU, _GPU = ComputePrice(fee_usd=0), PerUnit("gpu_seconds", GPU_SECOND_USD)
+_GPU = PerUnit("gpu_seconds", GPU_SECOND_USD)
 _SEARCH = SearchPlanner()
 
 _ADVICE = 4
@@ -198,24 +199,24 @@ class PolicyPlanner:
         try:
             found = await self.fallback.plan(request)
         except PlanningFailed as error:
-            error.price = None if price is None or error.price is None else Money(price + error.price)
+            error.price = _sum(price, error.price)
             raise
         note = f"policy: {reason}; planned by {self.fallback.name} instead"
-        both = None if price is None or found.price is None else Money(price + found.price)
-        return replace(found, notes=(note, *found.notes), price=both, by=found.by or self.fallback.name)
+        by = found.by or self.fallback.name
+        return replace(found, notes=(note, *found.notes), price=_sum(price, found.price), by=by)
 
     def _price(self, usage: Usage, cpu_s: float) -> Money | None:
         """What planning cost: the CPU time spent here, and the writer's price or its seconds."""
         on_gpu = self.writer.device != "cpu"
         if usage.price is None and not on_gpu:
             cpu_s += usage.seconds
-        own = total(_CPU.charge(ToolUsage(cpu_ms=cpu_s * 1e3)))
+        own = cpu_price(cpu_s * 1e3)
         theirs: Money | None = Money(0)
         if usage.price is not None:
             theirs = usage.price
         elif on_gpu:
             theirs = total(_GPU.charge(ToolUsage(units={"gpu_seconds": usage.seconds})))
-        return None if own is None or theirs is None else Money(own + theirs)
+        return _sum(own, theirs)
 
     def _notes(self, request: PlanRequest, assessed: Assessed, decision: Decision, scale: Money) -> tuple[str, ...]:
         notes = []
