@@ -1,0 +1,3 @@
+"""`catp serve` and `catp sim`."""
+
+__all__: list[str] = []
