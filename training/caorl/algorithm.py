@@ -19,10 +19,10 @@ from catp.training.caorl.run import Ready
 from catp.training.caorl.source import Losses
 from catp.training.caorl.sources import load_cases
 from catp.training.policy.checkpoint import Policy, from_base, load, new
-from catp.training.prompt.render import PromptStyle, Renderer
+from catp.training.prompt.render import Renderer
 from catp.training.prompt.tokens import PolicyTokens
 
-__all__ = ["PlanLearning", "prepare", "style_of", "texts_of"]
+__all__ = ["PlanLearning", "prepare", "texts_of"]
 
 _TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the predicted difference that are tried on the validation side; 0 is what profiles promise."""
@@ -46,7 +46,7 @@ class PlanLearning:
         self, config: TrainConfig, tokens: PolicyTokens, train: Sequence[Case], val: Sequence[Case], digest: str
     ) -> None:
         self.config, self.tokens, self.digest = config, tokens, digest
-        self.renderer = Renderer(tokens, style_of(config))
+        self.renderer = Renderer(tokens, config.prompt.style)
         self.train = train
         choices = [case for case in val if len(case.branches) > 1]
         order = np.random.default_rng(0).permutation(len(choices))[: config.eval.limit]
@@ -135,11 +135,6 @@ def predicted_prices(case: Case) -> "np.ndarray[Any, np.dtype[np.float64]]":
         [sum(case.scale if s.price is None else s.price for s in branch.told.steps) / case.scale
          for branch in case.branches[:_MOST_PLANS]]
     )  # fmt: skip
-
-
-def style_of(config: TrainConfig) -> PromptStyle:
-    """Return how prompts are written."""
-    return PromptStyle(config.prompt.max_description, config.prompt.max_name, config.prompt.max_request)
 
 
 def texts_of(cases: Sequence[Case]) -> Iterator[str]:

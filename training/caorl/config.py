@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catp.training.prompt.render import PromptStyle
+
 __all__ = [
     "DataConfig",
     "EvalConfig",
@@ -85,6 +87,11 @@ class PromptConfig(_Part):
     """Share of examples that are told the return (utility) to reach."""
     condition_budget: float = Field(default=0.2, ge=0, le=1)
     """Share of examples that are told a budget and, after each step, what is left of it."""
+
+    @property
+    def style(self) -> PromptStyle:
+        """How much of each text is shown: the same in training and in planning."""
+        return PromptStyle(self.max_description, self.max_name, self.max_request)
 
 
 class MethodConfig(_Part):

@@ -18,7 +18,7 @@ from catp.training.caorl.source_bench import bench_requests
 from catp.training.data.trajectory import Trajectory
 from catp.training.policy.llama import load_tokenizer
 from catp.training.policy.manifest import read_manifest
-from catp.training.prompt.render import PromptStyle, Renderer
+from catp.training.prompt.render import Renderer
 from catp.training.prompt.tokens import MARKS, PolicyTokens
 
 __all__ = ["PlanToken", "Shown", "example_of"]
@@ -76,9 +76,7 @@ def example_of(record: Trajectory, siblings: Sequence[Trajectory], folder: Path,
     if case is None or place is None:
         why = ", ".join(maker.left_out) or "another record has the same plan"
         raise ValueError(f"{record.trajectory_id}: no example is made of it: {why}")
-    prompt = manifest.prompt
-    style = PromptStyle(prompt.max_description, prompt.max_name, prompt.max_request)
-    packed = pack(drawn_as_is(case, alpha, len(case.branches)), Renderer(tokens, style))
+    packed = pack(drawn_as_is(case, alpha, len(case.branches)), Renderer(tokens, manifest.prompt.style))
     utility, weight = _weights(packed, tokens.pad, manifest.config.method)
     ids = packed.ids[packed.branch == -1].tolist()
     return Shown(

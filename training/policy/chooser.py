@@ -24,7 +24,6 @@ from catp.training.baselines.chooser import LISTED, Prices
 from catp.training.baselines.prices import StepPrices
 from catp.training.bench.joins import bench_catalogue
 from catp.training.bench.tasks import Task, load_tasks
-from catp.training.caorl.algorithm import style_of
 from catp.training.caorl.cases import Branch, Case, allowed_before
 from catp.training.caorl.examples import Drawn, as_is
 from catp.training.caorl.methods import Returns, asked, decides_by
@@ -62,7 +61,7 @@ class PolicyChooser:
         self.policy: Policy = load(_folder(model))
         self.trust = self.policy.manifest.trust if trust is None else trust
         self.policy.model.eval()
-        self._renderer = Renderer(self.policy.tokens, style_of(self.policy.manifest.config))
+        self._renderer = Renderer(self.policy.tokens, self.policy.manifest.prompt.style)
         self._prices = StepPrices()
         self._method = self.policy.manifest.config.method.name
         self._returns: Returns | None = None

@@ -34,7 +34,7 @@ from catp.training.policy.tree import Run, TokenTree, WriterFailed
 from catp.training.prompt.ask import Ask
 from catp.training.prompt.form import Narrator
 from catp.training.prompt.known import KnownOutput
-from catp.training.prompt.render import PromptStyle, Renderer
+from catp.training.prompt.render import Renderer
 from catp.training.prompt.view import Objectives
 
 __all__ = ["LocalWriter", "ModelUnavailable", "WriterFailed", "load_writer"]
@@ -120,13 +120,10 @@ class LocalWriter:
             raise ValueError(f"temperature must be above 0, got {temperature!r}")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads!r}")
-        prompt = policy.manifest.prompt
         self.policy, self.name = policy, name or policy.manifest.name
         self.kappa, self.margin = policy.manifest.kappa, policy.manifest.margin
         self._model, self._tokens = policy.model, policy.tokens
-        self._renderer = Renderer(
-            policy.tokens, PromptStyle(prompt.max_description, prompt.max_name, prompt.max_request)
-        )
+        self._renderer = Renderer(policy.tokens, policy.manifest.prompt.style)
         self._threads, self._temperature, self._length = threads, temperature, length
         weight = self._model.get_output_embeddings().weight
         self.device: str = weight.device.type

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from catp.training.caorl.config import TrainConfig
+from catp.training.caorl.config import PromptConfig, TrainConfig
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.manifest import Manifest, TokensRef, config_digest, read_manifest
+from catp.training.prompt.render import PromptStyle
 
 
 def test_what_is_written_is_read(policy: Policy, tmp_path: Path) -> None:
@@ -39,3 +40,10 @@ def test_changes_are_checked(policy: Policy) -> None:
         policy.manifest.updated(kappa=-1.0)
     with pytest.raises(ValidationError, match="stepp"):
         policy.manifest.updated(stepp=3)
+
+
+def test_it_says_how_prompts_are_written(policy: Policy, tmp_path: Path) -> None:
+    prompt = PromptConfig(max_description=2, max_name=3, max_request=5)
+    (tmp_path / "catp.json").write_text(policy.manifest.updated(prompt=prompt).text())
+    style = read_manifest(tmp_path).prompt.style
+    assert style == PromptStyle(max_description=2, max_name=3, max_request=5)

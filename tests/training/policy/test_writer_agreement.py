@@ -17,7 +17,7 @@ from catp.training.caorl.losses import Heads, heads_of
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.writer import LocalWriter
 from catp.training.prompt.ask import Ask
-from catp.training.prompt.render import PromptStyle, Renderer
+from catp.training.prompt.render import Renderer
 from catp.training.prompt.view import Objectives
 from tests.training.policy.writing import SCALE, masks, page_request, plans, random_policy, with_objective, write
 
@@ -35,8 +35,7 @@ def packed_heads(policy: Policy, request: PlanRequest, shown: list[Plan]) -> Hea
         branches.append(Branch(str(number), told, allowed, nothing, paid, 0.5, 0.0, 0.0))
     case = Case("case", "case", ask.view, tuple(branches), float(SCALE), {})
     drawn = replace(as_is(case, 0.8), objectives=Objectives.of(request.objective, float(SCALE)))
-    prompt = policy.manifest.prompt
-    renderer = Renderer(policy.tokens, PromptStyle(prompt.max_description, prompt.max_name, prompt.max_request))
+    renderer = Renderer(policy.tokens, policy.manifest.prompt.style)
     batch = batch_of([pack(drawn, renderer)], policy.tokens.pad)
     return heads_of(policy.model, batch, policy.tokens.plan_ids, policy.tokens.quality_ids)
 
