@@ -24,6 +24,8 @@ _LAZY = {
     "export": ("catp.training.cli.export", "Write a policy as a Hugging Face folder, merged or as an adapter."),
     "models": ("catp.training.cli.models", "List, show and fetch policies."),
     "critic": ("catp.training.cli.critic:critic_app", "Train critics of plans, and judge policies on logged choices."),
+    "serve": ("catp.serving.cli.serve", "Serve a policy or any Llama to many clients: OpenAI's API and /v1/plans."),
+    "sim": ("catp.serving.cli.sim", "Try queue policies on traces of real traffic, with the real scheduler."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -48,6 +50,8 @@ class LazyGroup(TyperGroup):
             "export",
             "models",
             "critic",
+            "serve",
+            "sim",
             "config",
             "doctor",
             "version",

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-__all__ = ["Cancelled", "EngineError", "EngineFailed", "FinishReason", "NoBlocks", "OutOfMemory", "Refused", "Reason"]
+__all__ = ["Cancelled", "EngineError", "EngineFailed", "FinishReason", "NoBlocks", "OutOfMemory", "Reason", "Refused"]
 
 Reason: TypeAlias = Literal[
     "too_long",  # prompt and bound do not fit the context

@@ -1,0 +1,45 @@
+"""Keys and values of all layers in blocks: one tensor, addressed by block tables."""
+
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["KVCache"]
+
+
+class KVCache:
+    """The pool's memory: `data` is (2, layers, blocks, block size, kv heads, head size), keys first.
+
+    Args:
+        layers, kv_heads, head_size: of the model.
+        blocks, block_size: of the pool.
+        dtype, device: of the model.
+    """
+
+    def __init__(
+        self, layers: int, blocks: int, block_size: int, kv_heads: int, head_size: int, *,
+        dtype: torch.dtype, device: torch.device,
+    ) -> None:  # fmt: skip
+        shape = (2, layers, blocks, block_size, kv_heads, head_size)
+        self.data = torch.zeros(shape, dtype=dtype, device=device)  # zeros: a masked NaN is still a NaN in a product
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block over all layers."""
+        return self.data[:, :, 0].numel() * self.data.element_size()
+
+    def layer(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of a layer, each (blocks, block size, kv heads, head size)."""
+        return self.data[0, number], self.data[1, number]
+
+    def write(self, layer: int, slots: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Write (N, kv heads, head size) keys and values to their slots."""
+        keys, values = self.layer(layer)
+        keys.view(-1, *k.shape[1:]).index_copy_(0, slots, k)
+        values.view(-1, *v.shape[1:]).index_copy_(0, slots, v)
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy whole blocks of all layers, each pair (from, to)."""
+        if pairs:
+            source, target = (torch.tensor(part, device=self.data.device) for part in zip(*pairs, strict=True))
+            self.data.index_copy_(2, target, self.data.index_select(2, source))
