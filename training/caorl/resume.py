@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.errors import ResumeError
+from catp.training.digest import file_digest
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +85,7 @@ def write_state(
     for name, content in tensors.items():
         path = folder / f"{name}.safetensors"
         save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, path)
-        files[path.name] = {"sha256": _digest(path), "bytes": path.stat().st_size}
+        files[path.name] = {"sha256": file_digest(path), "bytes": path.stat().st_size}
     document = {
         "schema": SCHEMA,
         "step": progress.step,
@@ -133,7 +134,7 @@ def read_state(folder: Path) -> "tuple[Progress, dict[str, Any], dict[str, dict[
     tensors = {}
     for name, sha256 in files.items():
         try:
-            if _digest(folder / name) != sha256:
+            if file_digest(folder / name) != sha256:
                 raise ResumeError(f"{folder / name} is damaged: its SHA-256 is not the one in state.json. {fix}")
             tensors[name.removesuffix(".safetensors")] = load_file(folder / name)
         except OSError as error:
@@ -236,8 +237,3 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _digest_of(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

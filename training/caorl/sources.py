@@ -9,7 +9,6 @@ train   sides of the split named in the configuration
 val     tasks on the side `val`, and inputs on the side `val` of the tasks learned from; never an input of `test`
 """
 
-import hashlib
 import importlib.resources
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from catp.training.caorl.source_files import FileRequests
 from catp.training.caorl.source_sim import SimRequests
 from catp.training.data.files import data_files, read
 from catp.training.data.trajectory import Split, Trajectory
+from catp.training.digest import file_digest
 
 __all__ = ["Side", "case_maker", "load_cases", "on_side"]
 
@@ -49,7 +49,7 @@ def load_cases(
     digests: dict[str, str] = {}
     for name in config.paths:
         files = _files(name)
-        digests |= {f"{name}/{file.parent.name}/{file.name}": _digest(file) for file in files}
+        digests |= {f"{name}/{file.parent.name}/{file.name}": file_digest(file) for file in files}
         records = (record for file in files for record in read(file) if on_side(record.split, config, side))
         room = None if config.limit is None else max(0, config.limit - len(cases))
         maker = case_maker(files, config, vocabulary)
@@ -122,7 +122,3 @@ def _files(name: str) -> Sequence[Path]:
         known = ", ".join(folders)
         raise FileNotFoundError(f"data.paths: {name} is neither a file or folder nor a shipped data set ({known})")
     return data_files(path)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

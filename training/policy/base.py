@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from catp.config import default_data_dir
 from catp.training.caorl.config import LoraConfig
+from catp.training.digest import file_digest
 from catp.training.policy.errors import CheckpointError, needs
 from catp.training.policy.llama import CONFIG, WEIGHTS, load_llama, load_tokenizer, model_config, model_state, quiet
 from catp.training.policy.manifest import BaseRef
 from catp.training.policy.weights import (
     check_finite,
-    file_digest,
     refuse_pickles,
     replaced_folder,
     torch_dtype,

@@ -15,6 +15,7 @@ from typing import Any
 
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.config import TrainConfig
+from catp.training.digest import file_digest
 from catp.training.policy.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -40,7 +41,6 @@ from catp.training.policy.tokenizer import train_tokenizer
 from catp.training.policy.weights import (
     check_finite,
     check_weights,
-    file_digest,
     refuse_pickles,
     replaced_folder,
     torch_dtype,

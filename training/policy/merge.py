@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from catp.training.digest import file_digest
 from catp.training.policy.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapted
 from catp.training.policy.checkpoint import load, save_model
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.llama import quiet
 from catp.training.policy.manifest import MANIFEST, read_manifest
-from catp.training.policy.weights import file_digest, refuse_pickles, replaced_folder
+from catp.training.policy.weights import refuse_pickles, replaced_folder
 
 __all__ = ["TOLERANCE", "Exported", "export"]
 

@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from catp.training.digest import file_digest
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.manifest import MANIFEST, read_manifest
 from catp.training.policy.models import models_dir
-from catp.training.policy.weights import check_weights, file_digest, refuse_pickles, replaced_folder
+from catp.training.policy.weights import check_weights, refuse_pickles, replaced_folder
 
 __all__ = ["MAX_BYTES", "pull"]
 

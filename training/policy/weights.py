@@ -1,6 +1,5 @@
 """Files of weights: safetensors and nothing else, checked before use, and folders that appear whole or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,13 +14,12 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "check_finite", "check_weights", "file_digest", "read_json", "refuse_pickles", "replaced_folder", "torch_dtype",
+    "check_finite", "check_weights", "read_json", "refuse_pickles", "replaced_folder", "torch_dtype",
     "weight_files", "write_json", "write_weights",
 ]  # fmt: skip
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _DTYPES = ("float32", "float16", "bfloat16")
-_CHUNK = 1 << 22
 
 
 def torch_dtype(name: str) -> "torch.dtype":
@@ -34,15 +32,6 @@ def torch_dtype(name: str) -> "torch.dtype":
         raise ValueError(f"weights are {', '.join(_DTYPES)}, not {name!r}")
     found: torch.dtype = getattr(torch, name)
     return found
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def weight_files(folder: Path) -> list[Path]:

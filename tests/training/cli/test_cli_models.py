@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from catp.cli.main import app
 from catp.training.caorl.config import ModelConfig, TrainConfig
+from catp.training.digest import file_digest
 from catp.training.policy.checkpoint import save
-from catp.training.policy.weights import file_digest
 from tests.training.cli.learning import prepare
 
 SHAPE = ModelConfig(hidden=16, layers=1, heads=2, kv_heads=2, intermediate=32, text_tokens=270)

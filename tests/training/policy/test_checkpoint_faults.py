@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from catp.training.digest import file_digest
 from catp.training.policy import checkpoint
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.manifest import read_manifest
-from catp.training.policy.weights import file_digest
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

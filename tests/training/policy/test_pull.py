@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from catp.training.digest import file_digest
 from catp.training.policy import checkpoint
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.models import find_model, models_dir
 from catp.training.policy.pull import pull
-from catp.training.policy.weights import file_digest
 
 
 def pack(kind: str, path: Path, files: Mapping[str, bytes]) -> Path:
