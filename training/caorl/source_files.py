@@ -83,6 +83,8 @@ class FileRequests:
         self._views: dict[str, RegistryView] = {}
         self._wanted: dict[str, tuple[Wanted, ...] | None] = {}
         toolsets, measured = Toolsets(), []
+        self.priced_by: set[Path] = set()
+        """The files that prices were learned from."""
         for file in files:
             for record in read(file):
                 self._sets[record.candidate_set].append(record)
@@ -90,6 +92,7 @@ class FileRequests:
                     self._views[record.candidate_set] = _view(toolsets, record, file)
                 if learned(record):
                     measured.append(record)
+                    self.priced_by.add(file)
         # the scale plays no part in prices of steps
         self.fit(list(candidate_sets(measured, price_scale=Money(1))))
 

@@ -10,8 +10,8 @@ val     tasks on the side `val`, and inputs on the side `val` of the tasks learn
 """
 
 import importlib.resources
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -38,7 +38,7 @@ Side: TypeAlias = Literal["train", "val"]
 def load_cases(
     config: DataConfig, vocabulary: Vocabulary, side: Side, progress: Callable[[str], None] = lambda text: None
 ) -> tuple[list[Case], dict[str, str]]:
-    """Return the cases of one side, and the SHA-256 of each data file by name.
+    """Return the cases of one side, and the SHA-256 of each data file that they were made from, by name.
 
     Raises:
         ValueError: nothing is on this side, or data cannot be learned from.
@@ -49,11 +49,15 @@ def load_cases(
     digests: dict[str, str] = {}
     for name in config.paths:
         files = _files(name)
-        digests |= {f"{name}/{file.parent.name}/{file.name}": file_digest(file) for file in files}
-        records = (record for file in files for record in read(file) if on_side(record.split, config, side))
         room = None if config.limit is None else max(0, config.limit - len(cases))
         maker = case_maker(files, config, vocabulary)
-        cases += islice(_told(maker, records, progress), room)
+        places: dict[str, set[Path]] = defaultdict(set)
+        made = list(islice(_told(maker, _on_side(files, config, side, places), progress), room))
+        cases += made
+        used = {file for case in made for file in places[case.id]}
+        if isinstance(maker.request_of, FileRequests):  # which learns prices beyond `limit` too
+            used |= maker.request_of.priced_by
+        digests |= {f"{name}/{file.parent.name}/{file.name}": file_digest(file) for file in sorted(used)}
         left_out += maker.left_out
         for reason, count in sorted(maker.left_out.items()):
             progress(f"{name}: left out {count} plans: {reason}")
@@ -102,6 +106,17 @@ def case_maker(files: Sequence[Path], config: DataConfig, vocabulary: Vocabulary
         files, vocabulary.tool_slots, config.without_tools, lambda record: on_side(record.split, config, "train")
     )
     return CaseMaker(requests, vocabulary, requests.plan)
+
+
+def _on_side(
+    files: Iterable[Path], config: DataConfig, side: Side, places: Mapping[str, set[Path]]
+) -> Iterator[Trajectory]:
+    """The records of a side; notes in `places` which files hold those of a candidate set."""
+    for file in files:
+        for record in read(file):
+            if on_side(record.split, config, side):
+                places[record.candidate_set].add(file)
+                yield record
 
 
 def _told(maker: CaseMaker, records: Iterable[Trajectory], progress: Callable[[str], None]) -> Iterator[Case]:

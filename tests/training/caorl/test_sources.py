@@ -8,8 +8,9 @@ import pytest
 
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.config import DataConfig
-from catp.training.caorl.sources import load_cases, on_side
+from catp.training.caorl.sources import Side, load_cases, on_side
 from catp.training.data.trajectory import Split
+from catp.training.digest import file_digest
 from tests.training.caorl.cases_making import records
 
 DATA = DataConfig()
@@ -65,3 +66,20 @@ def test_a_score_off_the_scale_names_the_record(tmp_path: Path) -> None:
         file.write(json.dumps(record) + "\n")
     with pytest.raises(ValueError, match=rf"{record['trajectory_id']}.*1\.7.*validate"):
         load_cases(DataConfig(paths=(str(path),)), Vocabulary(), "train")
+
+
+def test_only_files_that_rows_were_used_from_have_digests(tmp_path: Path) -> None:
+    for side in ("train", "val", "test"):
+        split = Split(name=side, inputs="train", phrasing="train")
+        path = tmp_path / f"{side}.jsonl"
+        path.write_text("".join(one.model_copy(update={"split": split}).to_line() + "\n" for one in records()))
+    data = DataConfig(paths=(str(tmp_path),))
+    sides: tuple[Side, ...] = ("train", "val")
+    for learned in sides:
+        _, digests = load_cases(data, Vocabulary(), learned)
+        assert digests == {f"{tmp_path}/{tmp_path.name}/{learned}.jsonl": file_digest(tmp_path / f"{learned}.jsonl")}
+
+
+def test_the_shipped_run_names_no_test_rows() -> None:
+    _, train = load_cases(DataConfig(limit=2), Vocabulary(), "train")
+    assert list(train) == ["catp-bench/measured/train.jsonl.gz"]
