@@ -9,7 +9,7 @@ are under way. The log-probability of a plan and its rating are those of `catp.t
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,23 +21,19 @@ from catp.planlang.mask.automaton import PlanMask, State
 from catp.planlang.nodes import Plan
 from catp.planlang.token_ids import decode_ids
 from catp.planners.writer import Rating
-from catp.training.policy.tree import Run, TokenTree
+from catp.training.policy.tree import Run
 from catp.training.prompt.ask import Ask, goal_weights
 from catp.training.prompt.buckets import QUALITY_LEVELS
 from catp.training.prompt.form import Narrator
 from catp.training.prompt.known import KnownOutput, KnownStep
 from catp.training.prompt.tokens import PolicyTokens
 
-__all__ = ["MAX_TOKENS", "Cancelled", "Place", "Places", "Search", "Walk", "run_searches"]
+__all__ = ["MAX_TOKENS", "Place", "Places", "Search", "Walk"]
 
 MAX_TOKENS = 1024
 """Most tokens of a plan, forced ones included; the mask's own bounds are reached long before."""
 
 Floats = NDArray[np.float64]
-
-
-class Cancelled(Exception):
-    """Nobody waits for the plans any more."""
 
 
 @dataclass(eq=False)
@@ -80,23 +76,23 @@ class Place:
 
 
 class Places:
-    """The places of one request.
+    """The places of one request. Somebody else computes: logits of a run are those of the plan tokens, and after them
+    those of the quality levels.
 
     Args:
         ask: the request.
         mask: its decode mask.
         narrator: tells what is known between plan tokens.
         tokens: of the model.
-        tree: computes; its rows are those of the plan tokens, and after them those of the quality levels.
         prompt: the prompt's tokens.
         room: most tokens of a plan.
     """
 
     def __init__(
-        self, ask: Ask, mask: PlanMask, narrator: Narrator, tokens: PolicyTokens, tree: TokenTree,
-        prompt: Sequence[int], room: int = MAX_TOKENS, trust: float = 1.0,
+        self, ask: Ask, mask: PlanMask, narrator: Narrator, tokens: PolicyTokens, prompt: Sequence[int],
+        room: int = MAX_TOKENS, trust: float = 1.0,
     ) -> None:  # fmt: skip
-        self.ask, self.tree, self.prompt = ask, tree, prompt
+        self.ask, self.prompt = ask, prompt
         self._trust = trust
         self._mask, self._narrator, self._tokens = mask, narrator, tokens
         self._last = len(prompt) + room
@@ -146,20 +142,16 @@ class Places:
         self._waiting.append(run)
         return run, told.outputs
 
-    def compute(self) -> bool:
-        """Compute every new place in one forward pass; False if there is none.
+    def waiting(self) -> Sequence[Run]:
+        """Return the runs that must be computed before anything can be chosen; none: all is done."""
+        return tuple(self._waiting)
 
-        Raises:
-            WriterFailed: the model is broken.
-        """
-        if not self._waiting:
-            return False
-        self.tree.compute(self._waiting)
+    def computed(self) -> None:
+        """Go on after the logits of all that was `waiting` were filled in."""
         for place in self._fresh:
             if place.plan is None:
                 self._open(place)
         self._waiting, self._fresh = [], []
-        return True
 
     def rating(self, run: Run, outputs: Sequence[KnownOutput]) -> Rating:
         """Return what the model read at the outputs of a plan, weighed as the score is; `outputs` in plan order."""
@@ -263,19 +255,3 @@ class Walk:
         share = np.cumsum(weights)
         # below the last bound even if the draw rounds up to it
         return min(int(np.searchsorted(share, self._random.random() * share[-1], side="right")), len(logp) - 1)
-
-
-def run_searches(places: Places, searches: Sequence[Search], stopped: Callable[[], bool]) -> None:
-    """Run all searches to their ends, a forward pass a step.
-
-    Raises:
-        Cancelled: `stopped` said so, which is asked before each step.
-        WriterFailed: the model is broken.
-    """
-    while True:
-        if stopped():
-            raise Cancelled
-        if not places.compute():
-            return
-        for search in searches:
-            search.advance(places)

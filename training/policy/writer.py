@@ -1,12 +1,8 @@
 """The policy in this process: a `PlanWriter` on plain transformers, with its own decoding loop and one KV cache.
 
-    request ── tools that fit ── prompt + plans shown ──┐
-                                                        ├── one forward pass a step ── plans, log pi, ratings
-    greedy, samples (a generator each), beams ──────────┘      (training.policy.decode)
-
-Prompts and plans are spelled as in training (`catp.training.prompt`), with one thing that is not in every request: the
-price that weighs as much as quality 1. It is the objective's `price_scale`; else three times the composed price of the
-cheapest plan shown, a first guess at the price of a plan that is about as good as any; else the median price of a call.
+request ── session (training.policy.session): prompt + plans shown; greedy, samples, beams
+              │  ▲
+           runs  logits ── one forward pass a step (training.policy.tree)
 """
 
 import asyncio
@@ -15,32 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from catp.planlang.errors import PlanError
-from catp.planlang.mask.automaton import PlanMask
-from catp.planlang.mask.context import Infeasible
 from catp.planlang.nodes import Plan
-from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
-from catp.planners.writer import Draft, PlanWriter, Rating, Unwritable, Usage, Written
+from catp.planners.protocol import PlanRequest
+from catp.planners.writer import Draft, PlanWriter, Usage
 from catp.training.caorl.methods import decides_by
-from catp.training.policy.beam import Beams
 from catp.training.policy.checkpoint import Policy, load
-from catp.training.policy.decode import MAX_TOKENS, Place, Places, Search, Walk, run_searches
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.models import DEFAULT, default_model, find_model
-from catp.training.policy.offer import check_spellable, offered
-from catp.training.policy.tree import Run, TokenTree, WriterFailed
-from catp.training.prompt.ask import Ask
-from catp.training.prompt.form import Narrator
-from catp.training.prompt.known import KnownOutput
-from catp.training.prompt.render import Renderer
-from catp.training.prompt.view import Objectives
+from catp.training.policy.session import Speller
+from catp.training.policy.tree import TokenTree, WriterFailed
 
 __all__ = ["LocalWriter", "ModelUnavailable", "WriterFailed", "load_writer"]
-
-_DEAR = 3.0
-"""A guess: what a plan about as good as any costs, over the cheapest one."""
 
 
 class ModelUnavailable(OSError):
@@ -97,6 +78,10 @@ def _device(name: str) -> str:
     return name
 
 
+class _Cancelled(Exception):
+    """Nobody waits for the plans any more."""
+
+
 class LocalWriter:
     """Writes and rates plans with a policy in this process; implements `PlanWriter`.
 
@@ -122,8 +107,7 @@ class LocalWriter:
             raise ValueError(f"threads must be at least 1, got {threads!r}")
         self.policy, self.name = policy, name or policy.manifest.name
         self.kappa, self.margin = policy.manifest.kappa, policy.manifest.margin
-        self._model, self._tokens = policy.model, policy.tokens
-        self._renderer = Renderer(policy.tokens, policy.manifest.prompt.style)
+        self._model, self._speller = policy.model, Speller(policy)
         self._threads, self._temperature, self._length = threads, temperature, length
         weight = self._model.get_output_embeddings().weight
         self.device: str = weight.device.type
@@ -170,97 +154,14 @@ class LocalWriter:
         alone = torch.get_num_threads() == 1
         clock = time.perf_counter if self.device != "cpu" else time.thread_time if alone else time.process_time
         began = clock()
-        places = self._places(request, shown)
-        ends = [_shown(places, plan) for plan in shown]
-        searches: list[Search] = [Walk(places.root)]
-        searches += [
-            Walk(places.root, np.random.default_rng([seed, number]), self._temperature) for number in range(samples)
-        ]
-        if beams:
-            searches.append(Beams(places.root, beams, self._length))
-        run_searches(places, searches, stopped)
-        written = _written(places, searches)
-        rated = tuple(None if end is None else places.rating(*end) for end in ends)
-        read = len(places.prompt)
-        return Draft(written, rated, Usage(read, len(places.tree) - read, clock() - began))
-
-    def _places(self, request: PlanRequest, shown: Sequence[Plan]) -> Places:
-        """Spell the request out.
-
-        Raises:
-            Unwritable, NothingFits, PlanningFailed: as `PlanWriter.write`.
-        """
-        vocabulary = self._tokens.vocabulary
-        usual = self.policy.manifest.prompt.max_tools
-        request = offered(request, shown, usual, vocabulary.tool_slots)
-        check_spellable(request)
-        try:
-            ask = Ask.of(request, vocabulary)
-        except ValueError as error:  # too many inputs or outputs
-            raise Unwritable(f"{error}, or plan it by search") from error
-        mask = _mask(ask)
-        objectives = Objectives.of(request.objective, _scale(ask, shown))
-        count = len(request.registry)
-        prompt = self._renderer.request(ask.view, range(count))
-        prompt += self._renderer.objective(objectives, ask.view.reference)
-        room = min(MAX_TOKENS, self._model.config.max_position_embeddings - len(prompt))
-        if room < MAX_TOKENS // 4:
-            raise Unwritable(
-                f"the request takes {len(prompt)} tokens, and the policy reads "
-                f"{self._model.config.max_position_embeddings} in all; offer fewer tools"
-            )
-        narrator = Narrator(self._renderer, objectives, [tool.name for tool in ask.view.tools])
-        return Places(
-            ask, mask, narrator, self._tokens, TokenTree(self._model, self._rows), prompt, room,
-            self.policy.manifest.trust,
-        )  # fmt: skip
-
-
-def _mask(ask: Ask) -> PlanMask:
-    try:
-        return ask.mask()
-    except Infeasible as error:
-        if ask.request.objective.budget is not None and "budget" in str(error):
-            raise NothingFits(str(error), "budget") from error
-        raise PlanningFailed(str(error)) from error
-    except ValueError as error:  # nothing is required
-        raise Unwritable(str(error)) from error
-
-
-def _scale(ask: Ask, shown: Sequence[Plan]) -> float:
-    """The price that weighs as much as quality 1, nano-USD; see the module."""
-    prices = []
-    for plan in shown:
-        try:
-            steps = [step.price for step in ask.composer.steps(plan)]
-        except (PlanError, KeyError):
-            continue
-        known = [price for price in steps if price is not None]
-        if known and len(known) == len(steps) and sum(known) > 0:
-            prices.append(sum(known))
-    return _DEAR * min(prices) if prices else ask.view.reference
-
-
-def _shown(places: Places, plan: Plan) -> tuple[Run, tuple[KnownOutput, ...]] | None:
-    """Have a plan computed that is to be rated; None if the policy cannot spell it."""
-    try:
-        end = places.follow(places.ask.tell(plan).ids)
-    except (PlanError, KeyError, ValueError):
-        return None
-    return places.beside(plan) if end is None else (end.run, end.told)
-
-
-def _written(places: Places, searches: Sequence[Search]) -> tuple[Written, ...]:
-    """The plans that were finished, the first search's first, each once."""
-    ends: dict[tuple[int, ...], Place] = {}
-    for search in searches:
-        for place in search.found():
-            if place.plan is not None and not place.lost:
-                # a default that is written out makes no other plan
-                ends.setdefault(places.ask.tell(place.plan).ids, place)
-    found = []
-    for place in ends.values():
-        assert place.plan is not None
-        rating: Rating = places.rating(place.run, place.told)
-        found.append(Written(place.plan, float(sum(place.chances)), rating))
-    return tuple(found)
+        session = self._speller.session(
+            request, shown, samples=samples, beams=beams, seed=seed, temperature=self._temperature, length=self._length
+        )
+        tree = TokenTree(self._model, self._rows)
+        while runs := session.waiting():
+            if stopped():
+                raise _Cancelled
+            tree.compute(runs)
+            session.computed()
+        read = len(session.prompt)
+        return session.draft(Usage(read, len(tree) - read, clock() - began))
