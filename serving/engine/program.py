@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from catp.serving.engine.errors import FinishReason
+from catp.serving.engine.errors import EngineError, FinishReason
 from catp.serving.engine.request import Branch, Job, Read
 from catp.serving.engine.sampling import Drawn
 
@@ -16,12 +16,16 @@ __all__ = ["Control", "Program", "Result"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a read found: the draws it asked for, or float32 logits (rows,) of the plan rows."""
+    """What a read found: the draws it asked for, or float32 logits (rows,) of the plan rows.
+
+    `error` says why there is neither (logits that are NaN, a constraint that allows nothing): it fails this request only.
+    """
 
     branch: Branch
     at: int
     drawn: tuple[Drawn, ...] = ()
     logits: Any = None
+    error: EngineError | None = None
 
 
 class Control(Protocol):
