@@ -69,20 +69,22 @@ class FileRequests:
         tool_slots: the most tools a request may offer.
         without_tools: tools that are never offered.
         learned: says of a record whether prices may be learned from it; by default all may.
+        toolset: the file of the tools; else it is looked for beside the data.
 
     Raises:
         ValueError: a file is not of trajectories, or a toolset is missing or cannot be used.
+        OSError: the toolset file cannot be read.
     """
 
     def __init__(
         self, files: Sequence[Path], tool_slots: int, without_tools: Collection[str] = (),
-        learned: Callable[[Trajectory], bool] = lambda record: True,
+        learned: Callable[[Trajectory], bool] = lambda record: True, toolset: Path | None = None,
     ) -> None:  # fmt: skip
         self._slots, self._without = tool_slots, frozenset(without_tools)
         self._sets: dict[str, list[Trajectory]] = defaultdict(list)
         self._views: dict[str, RegistryView] = {}
         self._wanted: dict[str, tuple[Wanted, ...] | None] = {}
-        toolsets, measured = Toolsets(), []
+        toolsets, measured = Toolsets(toolset), []
         self.priced_by: set[Path] = set()
         """The files that prices were learned from."""
         for file in files:
@@ -165,7 +167,7 @@ def _view(toolsets: Toolsets, record: Trajectory, file: Path) -> RegistryView:
     why = "; ".join(problem.why for problem in problems) or "there is no file of it"
     raise ValueError(
         f"{file}: record {record.trajectory_id}: toolset {id_!r} is needed to read its plan, but {why}; "
-        f"put it beside the data as toolset.json or toolsets/{id_}.json"
+        f"put it beside the data as toolset.json or toolsets/{id_}.json, or name its file (catp eval --toolset)"
     )
 
 

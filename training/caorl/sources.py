@@ -27,7 +27,7 @@ from catp.training.data.files import data_files, read
 from catp.training.data.trajectory import Split, Trajectory
 from catp.training.digest import file_digest
 
-__all__ = ["Side", "case_maker", "load_cases", "on_side"]
+__all__ = ["SIM", "Side", "case_maker", "load_cases", "on_side"]
 
 SIM = "catp-sim"
 """Name of the shipped simulated data."""

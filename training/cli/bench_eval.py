@@ -3,10 +3,9 @@
 import importlib.resources
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -15,17 +14,17 @@ from catp.cli.output import EXIT_FAILED, EXIT_USAGE, console_err, emit_json, emi
 from catp.training.cli.counting import counting
 
 if TYPE_CHECKING:
-    from catp.tools.catalogue import Catalogue
-    from catp.training.baselines.chooser import Prices
-    from catp.training.bench.live import Live
-    from catp.training.bench.tasks import Task
     from catp.training.cli.bench_names import Contender
+    from catp.training.cli.bench_requests import BenchRequests
     from catp.training.data.trajectory import Trajectory
     from catp.training.evaluate import CandidateSet, Evaluation
-    from catp.training.evaluate.planning import Case
 
-__all__ = ["evaluate"]
+__all__ = ["ToolsetOption", "evaluate"]
 
+ToolsetOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="F", help="The toolset of --data, for policies; else it is looked for beside the data."),
+]
 _PROTOCOLS = "split, kfold, inputs, loo, tools, prices, phrasing"
 _FREE_ONLY_CHOOSERS = ("prices",)
 
@@ -42,6 +41,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="A file or folder of trajectories; CATP-Bench if not given.")
     ] = None,
+    toolset: ToolsetOption = None,
     protocol: Annotated[
         str | None,
         typer.Option(metavar="P", help=f"What is held out: {_PROTOCOLS}. split if the data has one, else kfold."),
@@ -65,6 +65,8 @@ def evaluate(
 ) -> None:
     """Measure planners: regret over the sweep of alpha, hypervolume, hits, validity, coverage, budgets, time, price."""
     from catp.training.cli.bench_names import contenders, told_as
+    from catp.training.cli.bench_policy import policy_files
+    from catp.training.cli.bench_requests import BenchRequests
     from catp.training.evaluate.pareto import ALPHAS
     from catp.training.evaluate.report import table, table_json
 
@@ -75,15 +77,18 @@ def evaluate(
     chosen = _protocol(protocol, sets)
     alphas = tuple(sorted(set(alpha))) if alpha else ALPHAS
     found: dict[str, list[Evaluation]] = {}
+    warnings: list[str] = []
     for name, part in _by_dataset(sets).items():
-        requests = _Requests(folder)
+        requests = BenchRequests(folder)
         free = chosen not in _FREE_ONLY_CHOOSERS and requests.cover(part)
+        named = contenders(planner or [], chosen, with_search=free, files=policy_files(folder, part, toolset))
+        warnings += _warned(named, folder, part, chosen, seed, requests)
         with _progress() as progress:
             found[name] = [
                 told_as(one, _measured(one, part, chosen, alphas, seed, limit, requests, run, progress))
-                for one in contenders(planner or [], chosen, with_search=free)
+                for one in named
             ]
-    everything = table_json([one for rows in found.values() for one in rows])
+    everything = {**table_json([one for rows in found.values() for one in rows]), "warnings": warnings}
     if out is not None:
         write_atomic(out, json.dumps(everything, indent=1) + "\n")
     if plot is not None:
@@ -97,9 +102,27 @@ def evaluate(
         emit_text(f"{printable(name)}: {told}\n\n{table(rows, style='markdown' if markdown else 'text')}\n")
 
 
+def _warned(
+    named: Sequence["Contender"], folder: Path, sets: Sequence["CandidateSet"], protocol: str, seed: int,
+    requests: "BenchRequests",
+) -> list[str]:  # fmt: skip
+    """Say of which policies the protocol holds out nothing, before the minutes that measuring takes."""
+    from catp.training.cli.bench_policy import seen_before
+
+    found: list[str] = []
+    for one in named:
+        if one.manifest is not None:
+            with suppress(ValueError):  # the protocol does not suit the data, which measuring says
+                tools = requests.held_out_tools()
+                found += seen_before(one.name, one.manifest, folder, sets, protocol, seed, tools)
+    for text in found:
+        console_err().print(f"warning: {printable(text)}", markup=False, soft_wrap=True)
+    return found
+
+
 def _measured(
     one: "Contender", sets: Sequence["CandidateSet"], protocol: str, alphas: Sequence[float], seed: int,
-    limit: int | None, requests: "_Requests", run: bool, progress: Callable[[str], None],
+    limit: int | None, requests: "BenchRequests", run: bool, progress: Callable[[str], None],
 ) -> "Evaluation":  # fmt: skip
     from catp.training.evaluate.harness import evaluate as evaluate_chooser
     from catp.training.evaluate.planning import evaluate_planner
@@ -139,71 +162,6 @@ def _judged(sets: Sequence["CandidateSet"], protocol: str, seed: int, limit: int
     if limit is not None and limit < len(ids):
         ids = sorted(np.random.default_rng([seed, len(ids)]).choice(ids, limit, replace=False).tolist())
     return [kept[id_] for id_ in ids]
-
-
-class _Requests:
-    """What lies beside CATP-Bench's trajectories: the tasks that planners are asked, tools and prices held out."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = (folder if folder.is_dir() else folder.parent).parent
-        self._path = self._folder / "tasks.jsonl.gz"
-
-    def held_out_tools(self) -> list[list[str]] | None:
-        """Return the tools that the data set holds out, as one group; None if it does not say."""
-        data = self._json("splits.json")
-        return [data["tools"]["held_out"]] if data is not None else None
-
-    def held_out_prices(self) -> "list[Prices] | None":
-        """Return the price lists that the data set holds out; None if there are none."""
-        from catp.training.baselines.chooser import Prices
-
-        data = self._json("prices.json")
-        return [Prices(table["factors"]) for table in data["test"]] if data is not None else None
-
-    def _json(self, name: str) -> Any:
-        path = self._folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-    def cover(self, sets: Sequence["CandidateSet"]) -> bool:
-        """Whether there are requests for the sets."""
-        return self._path.is_file() and bool(sets)
-
-    def live(self) -> "Live":
-        """Return what runs plans that were not measured."""
-        from catp.training.bench.live import Live
-
-        return Live(self._tasks, self._catalogue)
-
-    @cached_property
-    def _tasks(self) -> "dict[str, Task]":
-        from catp.training.bench.tasks import load_tasks
-
-        return load_tasks(self._path)
-
-    @cached_property
-    def _catalogue(self) -> "Catalogue":
-        from catp.training.bench.joins import bench_catalogue
-
-        return bench_catalogue()
-
-    def cases(self, sets: Sequence["CandidateSet"]) -> list["Case"]:
-        """Return the cases; raise `ValueError` if a set has no task."""
-        from catp.training.evaluate.planning import Case
-
-        if not self._path.is_file():
-            raise ValueError(
-                f"there are no requests to plan for: {self._path} is missing; only baselines can be judged"
-            )
-        tasks = self._tasks
-        missing = next((one.id for one in sets if one.id not in tasks), None)
-        if missing is not None:
-            raise ValueError(f"{self._path} has no task {missing!r}; were tasks and trajectories built together?")
-        catalogue = self._catalogue
-
-        def case(one: "CandidateSet") -> "Case":
-            return Case(one, lambda alpha: tasks[one.id].request(catalogue, alpha, one.price_scale))
-
-        return [case(one) for one in sets]
 
 
 def _shipped() -> Path:

@@ -16,13 +16,18 @@ from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catp.cli.output import EXIT_FAILED, EXIT_USAGE, fail
 from catp.planners.protocol import Planner
 from catp.training.baselines import BASELINES
 from catp.training.baselines.chooser import Chooser
 from catp.training.evaluate.result import Evaluation
+
+if TYPE_CHECKING:
+    from catp.training.caorl.source_files import FileRequests
+    from catp.training.cli.bench_policy import PolicyFiles
+    from catp.training.policy.manifest import Manifest
 
 __all__ = ["NEED_TASK", "POLICIES", "Contender", "contenders", "told_as"]
 
@@ -40,20 +45,27 @@ POLICIES = ("policy", "policy-free")
 
 @dataclass(frozen=True)
 class Contender:
-    """One of the two: a maker of choosers among measured plans, or a planner that plans freely."""
+    """One of the two: a maker of choosers among measured plans, or a planner that plans freely.
+
+    `manifest` is that of the learned policy behind it, if there is one.
+    """
 
     name: str
     chooser: Callable[[], Chooser] | None = None
     planner: Planner | None = None
+    manifest: "Manifest | None" = None
 
 
-def contenders(names: Sequence[str], protocol: str, *, with_search: bool) -> list[Contender]:
+def contenders(
+    names: Sequence[str], protocol: str, *, with_search: bool, files: "PolicyFiles | None" = None
+) -> list[Contender]:
     """Return what is to be measured, in the order of the names, each once; end the command if a name is unknown.
 
     Args:
         names: as given; none means `all`.
         protocol: what is held out.
         with_search: whether there are requests to give the search planner, so that `all` has it.
+        files: shows policies data other than CATP-Bench and catp-sim.
     """
     wanted: dict[str, None] = {}
     for name in names or ["all"]:
@@ -63,7 +75,7 @@ def contenders(names: Sequence[str], protocol: str, *, with_search: bool) -> lis
             wanted.update({"search": None} if with_search else {})
         else:
             wanted[name] = None
-    return [_contender(name) for name in wanted]
+    return [_contender(name, files) for name in wanted]
 
 
 def told_as(one: Contender, found: Evaluation) -> Evaluation:
@@ -71,7 +83,7 @@ def told_as(one: Contender, found: Evaluation) -> Evaluation:
     return replace(found, planner=one.name) if one.name.partition(":")[0] in POLICIES else found
 
 
-def _contender(name: str) -> Contender:
+def _contender(name: str, files: "PolicyFiles | None") -> Contender:
     if name in BASELINES:
         return Contender(name, chooser=BASELINES[name])
     if name == "search":
@@ -84,7 +96,7 @@ def _contender(name: str) -> Contender:
         return Contender(name, chooser=choosers.CRITICS[name])
     kind, _, model = name.partition(":")
     if kind in POLICIES:
-        return _policy(name, kind, model or None)
+        return _policy(name, kind, model or None, files)
     if kind == "openai":
         return _chat(name)
     if ":" not in name:
@@ -108,20 +120,31 @@ def _chat(name: str) -> Contender:
         fail(str(error), EXIT_USAGE)
 
 
-def _policy(name: str, kind: str, model: str | None) -> Contender:
-    """The policy is loaded here and not at the first question: without it there is nothing to measure."""
+def _policy(name: str, kind: str, model: str | None, files: "PolicyFiles | None") -> Contender:
+    """The policy is looked up here and not at the first question: without it there is nothing to measure."""
+    from catp.training.cli.bench_policy import manifest_of
+
     try:
+        manifest = manifest_of(model)
         if kind == "policy-free":
             from catp.planners.shipped import load_policy
 
-            return Contender(name, planner=load_policy(model))
+            return Contender(name, planner=load_policy(model), manifest=manifest)
         from catp.training.policy.chooser import PolicyChooser
 
-        return Contender(name, chooser=partial(PolicyChooser, model))
+        shown = None if files is None else _shown(name, files, manifest)
+        return Contender(name, chooser=partial(PolicyChooser, model, shown), manifest=manifest)
     except ImportError as error:
         fail(str(error), EXIT_FAILED, help=None if "pip install" in str(error) else "pip install 'catp[train]'")
     except (OSError, ValueError) as error:
         fail(f"planner {name!r}: {error}", EXIT_USAGE, help="catp models list names the policies there are")
+
+
+def _shown(name: str, files: "PolicyFiles", manifest: "Manifest") -> "FileRequests | None":
+    try:
+        return files(manifest.tokens.tool_slots)
+    except (OSError, ValueError) as error:
+        fail(f"planner {name!r}: {error}", EXIT_USAGE, help="name the tools of the data with --toolset")
 
 
 def _own(name: str) -> Contender:

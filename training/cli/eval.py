@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from catp.cli.options import JsonOption
+from catp.training.cli.bench_eval import ToolsetOption
 from catp.training.cli.bench_eval import evaluate as bench_eval
 
 __all__ = ["app"]
@@ -23,6 +24,7 @@ def evaluate(
     data: Annotated[
         str, typer.Option(metavar="PATH", help="catp-bench, or a file or folder of trajectories.")
     ] = SHIPPED,
+    toolset: ToolsetOption = None,
     protocol: Annotated[
         str | None, typer.Option(metavar="P", help="What is held out; see catp bench eval --help.")
     ] = None,
@@ -47,6 +49,6 @@ def evaluate(
     kind = "policy-free" if free else "policy"
     bench_eval(
         planner=[kind if model is None else f"{kind}:{model}"], data=None if data == SHIPPED else Path(data),
-        protocol=protocol, alpha=alpha, limit=limit, run=False, plot=plot, out=out, markdown=markdown, seed=seed,
-        json_=json_,
+        toolset=toolset, protocol=protocol, alpha=alpha, limit=limit, run=False, plot=plot, out=out,
+        markdown=markdown, seed=seed, json_=json_,
     )  # fmt: skip
