@@ -1,0 +1,231 @@
+"""Who may ask, and how much: API keys, tenants and their limits.
+
+The file of keys is TOML:
+
+    [tenants.research]
+    keys = ["sk-..."]                  # or keys_sha256 = ["<64 hex digits>"], so that the file holds no key
+    requests_per_minute = 600          # optional, as are the rest
+    tokens_per_minute = 200000         # prompt and output tokens
+    concurrent = 16                    # requests at a time
+    priority = 1                       # goes with each request; only some queue policies look at it
+    admin = true                       # may load and unload adapters and read /metrics
+
+Limits of a minute are token buckets that hold a minute's worth. A request waits for nothing: it is refused with the
+seconds after which it would be let in. Tokens are paid when they are known, so a bucket can go below zero; nobody is let
+in until it is above.
+"""
+
+import hashlib
+import hmac
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catp.serving.server.problems import HttpProblem
+
+__all__ = ["KeyFileError", "Tenant", "Tenants", "Visit", "read_environment", "read_keys"]
+
+_KNOWN = {"keys", "keys_sha256", "requests_per_minute", "tokens_per_minute", "concurrent", "priority", "admin"}
+
+
+class KeyFileError(ValueError):
+    """The keys cannot be used; the message names the place and the fix, and never a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant. `digests` are SHA-256 of its keys; limits are None where there is none."""
+
+    name: str
+    digests: tuple[bytes, ...] = ()
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrent: int | None = None
+    priority: int = 0
+    admin: bool = False
+
+
+class _Bucket:
+    """A token bucket of a minute's worth, full at first."""
+
+    def __init__(self, per_minute: float, now: float) -> None:
+        self._capacity, self._rate, self._level, self._at = per_minute, per_minute / 60.0, per_minute, now
+
+    def wait(self, amount: float, now: float) -> float:
+        """Return the seconds until `amount` is there; 0: now."""
+        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
+        self._at = now
+        return max(0.0, (min(amount, self._capacity) - self._level) / self._rate)
+
+    def pay(self, amount: float) -> None:
+        """Take out so much, below zero if need be."""
+        self._level -= amount
+
+
+class _State:
+    def __init__(self, tenant: Tenant, now: float) -> None:
+        self.tenant, self.running = tenant, 0
+        per, tokens = tenant.requests_per_minute, tenant.tokens_per_minute
+        self.requests = None if per is None else _Bucket(per, now)
+        self.tokens = None if tokens is None else _Bucket(tokens, now)
+
+
+class Visit:
+    """One request of a tenant while it runs; a context manager that gives its place back."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose request it is."""
+        return self._state.tenant
+
+    def pay(self, tokens: int) -> None:
+        """Count tokens against the tenant's limit."""
+        if self._state.tokens is not None:
+            self._state.tokens.pay(tokens)
+
+    def __enter__(self) -> "Visit":
+        self._state.running += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._state.running -= 1
+
+
+class Tenants:
+    """All tenants. Without any key everybody is the tenant `default`, who may do everything.
+
+    Args:
+        tenants: with their keys.
+        clock: seconds, never running backwards.
+    """
+
+    def __init__(self, tenants: Sequence[Tenant], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._open = not any(tenant.digests for tenant in tenants)
+        members = tenants if not self._open else (*tenants, Tenant("default", admin=True))
+        self._states = {tenant.name: _State(tenant, clock()) for tenant in members}
+
+    @property
+    def open(self) -> bool:
+        """Whether no key is needed."""
+        return self._open
+
+    def known(self, authorization: str | None) -> Tenant:
+        """Return who sent an Authorization header.
+
+        Raises:
+            HttpProblem: 401.
+        """
+        if self._open:
+            return self._states["default"].tenant
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise HttpProblem(401, "missing_api_key", "send an API key: `Authorization: Bearer KEY`")
+        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for state in self._states.values():  # all are compared, so that time tells nothing
+            for mine in state.tenant.digests:
+                if hmac.compare_digest(mine, digest):
+                    found = state.tenant
+        if found is None:
+            raise HttpProblem(401, "invalid_api_key", "the API key is not known here")
+        return found
+
+    def admit(self, tenant: Tenant) -> Visit:
+        """Let a tenant's request in.
+
+        Raises:
+            HttpProblem: 429, with the seconds to wait.
+        """
+        state, now = self._states[tenant.name], self._clock()
+        if tenant.concurrent is not None and state.running >= tenant.concurrent:
+            raise _limited(tenant, f"{tenant.concurrent} requests at a time", 1.0)
+        if state.tokens is not None and (wait := state.tokens.wait(1.0, now)) > 0:
+            raise _limited(tenant, f"{tenant.tokens_per_minute:g} tokens a minute", wait)
+        if state.requests is not None:
+            if (wait := state.requests.wait(1.0, now)) > 0:
+                raise _limited(tenant, f"{tenant.requests_per_minute:g} requests a minute", wait)
+            state.requests.pay(1.0)
+        return Visit(state)
+
+
+def _limited(tenant: Tenant, limit: str, wait: float) -> HttpProblem:
+    message = f"tenant `{tenant.name}` may make {limit}; try again in {wait:.1f} s"
+    return HttpProblem(429, "rate_limited", message, retry_after=wait)
+
+
+def read_keys(path: Path) -> tuple[Tenant, ...]:
+    """Read a file of keys; raise `KeyFileError`."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"{path} is not TOML: {error}") from error
+    entries = data.get("tenants")
+    if not isinstance(entries, dict) or not entries or set(data) != {"tenants"}:
+        raise KeyFileError(f"{path}: there must be tables [tenants.NAME] and nothing else")
+    tenants = tuple(_tenant(path, name, entry) for name, entry in entries.items())
+    digests = [digest for tenant in tenants for digest in tenant.digests]
+    if len(set(digests)) != len(digests):
+        raise KeyFileError(f"{path}: a key is listed twice; give each tenant its own")
+    return tenants
+
+
+def read_environment(text: str) -> tuple[Tenant, ...]:
+    """Read `CATP_API_KEYS`: `tenant:key` pairs with commas between them, of admins; raise `KeyFileError`."""
+    keys: dict[str, list[bytes]] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, key = pair.partition(":")
+        if not (name and colon and key):
+            raise KeyFileError("CATP_API_KEYS must be pairs `tenant:key` with commas between them")
+        keys.setdefault(name, []).append(hashlib.sha256(key.encode()).digest())
+    return tuple(Tenant(name, tuple(digests), admin=True) for name, digests in keys.items())
+
+
+def _tenant(path: Path, name: str, entry: Any) -> Tenant:
+    where = f"{path}: [tenants.{name}]"
+    if not isinstance(entry, Mapping) or (unknown := sorted(set(entry) - _KNOWN)):
+        raise KeyFileError(f"{where} has {unknown if isinstance(entry, Mapping) else 'no table'}; known: {sorted(_KNOWN)}")
+    digests = []
+    for key in _texts(where, entry, "keys"):
+        if len(key) < 16:
+            raise KeyFileError(f"{where}: a key is shorter than 16 characters")
+        digests.append(hashlib.sha256(key.encode()).digest())
+    for text in _texts(where, entry, "keys_sha256"):
+        try:
+            digests.append(bytes.fromhex(text))
+        except ValueError:
+            raise KeyFileError(f"{where}: keys_sha256 must hold 64 hex digits each") from None
+        if len(digests[-1]) != 32:
+            raise KeyFileError(f"{where}: keys_sha256 must hold 64 hex digits each")
+    if not digests:
+        raise KeyFileError(f"{where} has no key; add keys = [\"...\"]")
+    limits = {field: _positive(where, entry, field) for field in ("requests_per_minute", "tokens_per_minute")}
+    concurrent = _positive(where, entry, "concurrent")
+    priority, admin = entry.get("priority", 0), entry.get("admin", False)
+    if type(priority) is not int or type(admin) is not bool:
+        raise KeyFileError(f"{where}: priority must be a whole number, and admin true or false")
+    return Tenant(
+        name, tuple(digests), limits["requests_per_minute"], limits["tokens_per_minute"],
+        None if concurrent is None else max(1, int(concurrent)), priority, admin,
+    )  # fmt: skip
+
+
+def _texts(where: str, entry: Mapping[str, Any], field: str) -> list[str]:
+    found = entry.get(field, [])
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise KeyFileError(f"{where}: {field} must be a list of texts")
+    return found
+
+
+def _positive(where: str, entry: Mapping[str, Any], field: str) -> float | None:
+    value = entry.get(field)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        raise KeyFileError(f"{where}: {field} must be a number above 0")
+    return None if value is None else float(value)
