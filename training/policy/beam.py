@@ -40,6 +40,10 @@ class Beams:
         """The ends of the best plans, best first."""
         return [place for _, place in self._ended]
 
+    def open(self) -> Sequence[Place]:
+        """The partial plans that are kept."""
+        return [place for _, _, place in self._open]
+
     def _collect(self) -> None:
         """Move finished plans away, and stop once the rest cannot come before them."""
         for logp, count, place in self._open:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from catp.planlang.errors import PlanError
 from catp.planlang.mask.automaton import PlanMask, State
-from catp.planlang.nodes import Plan
+from catp.planlang.nodes import Plan, Step
 from catp.planlang.token_ids import decode_ids
 from catp.planners.writer import Rating
 from catp.training.policy.tree import Run
@@ -164,7 +164,20 @@ class Places:
         mean = levels @ _LEVELS
         variance = np.maximum(levels @ _LEVELS**2 - mean**2, 0.0)
         quality = share @ (composed + self._trust * mean)
-        return Rating(float(np.clip(quality, 0.0, 1.0)), math.sqrt(share**2 @ variance))
+        # not clipped to [0, 1], as in training and in `PolicyChooser`: of two good plans the one that is rated 1.05 is
+        # likelier to be the better one than that rated 1.01, and clipping would leave the choice to their prices
+        return Rating(float(quality), math.sqrt(share**2 @ variance))
+
+    def steps_of(self, place: Place) -> tuple[Step, ...]:
+        """Return the steps of a plan that are decided at a place."""
+        if place.plan is not None:
+            return place.plan.steps
+        return self._closed(place.ids).steps if self._end in place.ids else ()
+
+    def _closed(self, ids: tuple[int, ...]) -> Plan:
+        """The steps that are whole in the ids, as a plan; outputs say nothing of steps, so it has none."""
+        cut = len(ids) - tuple(reversed(ids)).index(self._end)
+        return decode_ids((*ids[:cut], self._close), self.ask.context)
 
     def _made(self, before: Place | None, state: State, token: int) -> Place:
         """The place after `token` and all that is forced behind it."""
@@ -173,9 +186,7 @@ class Places:
         ids = chosen if before is None else before.ids + chosen
         steps = () if before is None else before.steps
         if self._end in chosen:
-            # outputs say nothing of steps, so the plan is closed without any
-            cut = len(ids) - tuple(reversed(ids)).index(self._end)
-            steps = self.ask.composer.steps(decode_ids((*ids[:cut], self._close), self.ask.context))
+            steps = self.ask.composer.steps(self._closed(ids))
         spelled = self._spelled(chosen, 0 if before is None else len(before.steps), steps)
         plan, read = None, [len(spelled) - 1]
         told: tuple[KnownOutput, ...] = ()
@@ -231,6 +242,10 @@ class Search(Protocol):
         """The places at which its plans end."""
         ...
 
+    def open(self) -> Sequence[Place]:
+        """The places at which its plans will go on."""
+        ...
+
 
 class Walk:
     """One plan, token by token: the likeliest one, or drawn at a temperature by a generator of its own."""
@@ -246,6 +261,10 @@ class Walk:
     def found(self) -> Sequence[Place]:
         """The end of the plan."""
         return (self._place,)
+
+    def open(self) -> Sequence[Place]:
+        """Where the plan goes on, if it does."""
+        return () if self._place.plan is not None or self._place.lost else (self._place,)
 
     def _choose(self) -> int:
         logp = self._place.logp

@@ -17,7 +17,7 @@ import numpy as np
 from catp.planlang.errors import PlanError
 from catp.planlang.mask.automaton import PlanMask
 from catp.planlang.mask.context import Infeasible
-from catp.planlang.nodes import Plan
+from catp.planlang.nodes import Plan, Step
 from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
 from catp.planners.writer import Draft, Rating, Unwritable, Usage, Written
 from catp.training.policy.beam import Beams
@@ -60,6 +60,7 @@ class Session:
         self._searches += [
             Walk(places.root, np.random.default_rng([seed, number]), temperature) for number in range(samples)
         ]
+        self._told = [0] * len(self._searches)
         if beams:
             self._searches.append(Beams(places.root, beams, length))
 
@@ -78,10 +79,21 @@ class Session:
         for search in self._searches:
             search.advance(self.places)
 
-    def greedy(self) -> Place:
-        """Return how far the greedy plan is."""
-        (place,) = self._searches[0].found()
-        return place
+    def open(self) -> Sequence[Place]:
+        """Return the places at which plans will go on; runs to come follow these."""
+        return [place for search in self._searches for place in search.open()]
+
+    def decided(self) -> list[tuple[int, int, Step]]:
+        """Return the steps decided since the last call: number of the plan (0 the greedy one, then the sampled ones in
+        order), number of the step, and the step. They will not change."""
+        found = []
+        for number, walk in enumerate(self._searches[: len(self._told)]):
+            (place,) = walk.found()
+            if len(place.steps) > self._told[number]:
+                steps = self.places.steps_of(place)
+                found += [(number, at, steps[at]) for at in range(self._told[number], len(steps))]
+                self._told[number] = len(steps)
+        return found
 
     def draft(self, usage: Usage) -> Draft:
         """Return the distinct plans that were finished, the greedy one first, and the ratings of those shown."""
