@@ -22,7 +22,9 @@ class Attention(Protocol):
         """Take the rows of a step and prepare what all layers share."""
         ...
 
-    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cache: KVCache, *, tail: bool = False
+    ) -> torch.Tensor:
         """Write the new keys and values to their slots and return attention.
 
         Args:
@@ -30,8 +32,9 @@ class Attention(Protocol):
             q: (N, heads, size), rotary positions applied; not scaled.
             k, v: (N, kv heads, size), rotary positions applied to k.
             cache: of all layers.
+            tail: `q` is of the tokens of `batch.tail` only (the last layer of a step that has a tail).
 
         Returns:
-            (N, heads, size).
+            The shape of `q`.
         """
         ...
