@@ -45,7 +45,7 @@ def assess(draft: Draft, cheap: Sequence[Cheap], request: PlanRequest) -> Assess
     """Check, price and merge the writer's plans and the cheapest ones.
 
     Raises:
-        Unusable: a rating is no number in [0, 1].
+        Unusable: a rating is no estimate of a number in [0, 1].
     """
     options: dict[str, Option] = {}
     rated = (*draft.rated, *(None for _ in cheap[len(draft.rated) :]))
@@ -80,6 +80,8 @@ def _fitting(plan: Plan, request: PlanRequest) -> Priced | None:
 
 
 def _sound(rating: Rating) -> Rating:
-    if not (math.isfinite(rating.quality) and 0.0 <= rating.quality <= 1.0 and 0.0 <= rating.sd < math.inf):
-        raise Unusable(f"rated a plan with quality {rating.quality} +- {rating.sd}, which is no number in [0, 1]")
+    if not (math.isfinite(rating.quality) and -1.0 <= rating.quality <= 2.0 and 0.0 <= rating.sd < math.inf):
+        raise Unusable(
+            f"rated a plan with quality {rating.quality} +- {rating.sd}, which is no estimate of a number in [0, 1]"
+        )
     return rating

@@ -44,8 +44,8 @@ def price_scale(options: Sequence[Option], objective: Objective) -> Money:
     if objective.price_scale is not None:
         return objective.price_scale
     priced = [option for option in options if option.priced.price.priced]
-    best = max((option.rating.quality for option in priced), default=0.0)
-    good = [option.priced.expected for option in priced if option.rating.quality >= best - AS_GOOD]
+    best = max((option.rating.possible for option in priced), default=0.0)
+    good = [option.priced.expected for option in priced if option.rating.possible >= best - AS_GOOD]
     return Money(min(good, default=0) or 1)
 
 
@@ -72,8 +72,8 @@ def decide(
 
 
 def candidate(option: Option, objective: Objective, scale: Money) -> Candidate:
-    """The option as planners return it: its utility takes the predicted quality at its word."""
-    quality = option.rating.quality if option.known else None
+    """The option as planners return it: its utility takes the predicted quality at its word, even above 1."""
+    quality = option.rating.possible if option.known else None
     utility = _worth(option, objective, scale, 0.0)
     return Candidate(option.priced.plan, option.priced.price, option.priced.latency, quality, utility)
 
@@ -81,8 +81,8 @@ def candidate(option: Option, objective: Objective, scale: Money) -> Candidate:
 def _worth(option: Option, objective: Objective, scale: Money, deviations: float) -> float:
     """Utility with the quality moved by so many standard deviations; an unknown price counts as the full scale."""
     quality = option.rating.quality + deviations * option.rating.sd
-    if deviations > 0:
-        quality = min(1.0, quality)
+    if deviations > 0:  # no plan can be better than 1, so doubt adds nothing to what is rated so already
+        quality = max(option.rating.quality, min(1.0, quality))
     price = option.priced.price.expected
     share = price / scale if price is not None else 1.0
     return objective.alpha * quality - (1 - objective.alpha) * share

@@ -225,7 +225,7 @@ class PolicyPlanner:
             more = Money(held.priced.expected - best.priced.expected)
             notes.append(
                 f"kept the cheapest plan: one for ${format_usd(more)} more has a predicted quality of "
-                f"{held.rating.quality:.2f} instead of {best.rating.quality:.2f}, which is not sure enough to pay for"
+                f"{held.rating.possible:.2f} instead of {best.rating.possible:.2f}, which is not sure enough to pay for"
             )
         if assessed.dropped:
             notes.append(f"{assessed.dropped} plans of the policy were dropped: not what is wanted, or over a limit")
@@ -278,7 +278,7 @@ def _assessed(draft: Draft, cheap: Sequence[Cheap], request: PlanRequest) -> Ass
 
 def _spread(ranked: Sequence[Option], count: int) -> Sequence[Option]:
     """The front of the options, thinned evenly by price to `count`, in the order of `ranked`."""
-    front = pareto(ranked, lambda o: (o.priced.expected, -o.rating.quality, o.priced.latency.expected_ms))
+    front = pareto(ranked, lambda o: (o.priced.expected, -o.rating.possible, o.priced.latency.expected_ms))
     if len(front) > count:
         last = len(front) - 1
         front = (

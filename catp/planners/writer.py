@@ -21,10 +21,18 @@ class Unwritable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """Predicted quality of a plan: mean in [0, 1] and standard deviation."""
+    """Predicted quality of a plan, and the standard deviation of that opinion.
+
+    `quality` estimates a number in [0, 1] but may overshoot it, by 1 at most: beyond the ends it still orders plans.
+    """
 
     quality: float
     sd: float
+
+    @property
+    def possible(self) -> float:
+        """The quality in [0, 1] that is nearest to the estimate: what people are told."""
+        return min(1.0, max(0.0, self.quality))
 
 
 @dataclass(frozen=True, slots=True)

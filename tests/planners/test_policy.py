@@ -144,6 +144,20 @@ def test_the_writer_is_shown_the_cheapest_plans_and_its_ratings_decide() -> None
     assert not found.exact
 
 
+def test_ratings_above_1_decide_and_nobody_is_told_of_a_quality_above_1() -> None:
+    request = page_request(objective=Objective(alpha=1.0))
+    dear = searched(request)[0]
+
+    def likes_all(plan_: Plan, asked: PlanRequest) -> Rating:
+        return Rating(1.08 if key(plan_, asked) == key(dear, asked) else 1.02, 0.01)
+
+    for kappa in (0.0, 1.0):
+        found = plan(request, GivenWriter([dear], likes_all), kappa=kappa)
+        assert key(found.best.plan, request) == key(dear, request)
+        assert {one.quality for one in found.candidates} == {1.0}
+        assert found.best.utility == pytest.approx(1.08)
+
+
 def test_plans_that_do_the_same_are_one_candidate_with_readable_names() -> None:
     request = replace(page_request(), candidates=50)
     written = next(p for p in random_plans(request, 200, 0) if serves(p, request))
@@ -279,8 +293,8 @@ def nan(plan_: Plan, request: PlanRequest) -> Rating:
         (Garbage(), "answered with NoneType instead of a draft"),
         (GivenWriter([]), "none of the 0 plans it wrote does what is wanted within the limits"),
         (GivenWriter([Plan()]), "none of the 1 plans it wrote does what is wanted within the limits"),
-        (RandomWriter(nan), "rated a plan with quality nan +- 0.1, which is no number in [0, 1]"),
-        (RandomWriter(lambda *_: Rating(1.5, 0.1)), "rated a plan with quality 1.5 +- 0.1, which is no number"),
+        (RandomWriter(nan), "rated a plan with quality nan +- 0.1, which is no estimate of a number in [0, 1]"),
+        (RandomWriter(lambda *_: Rating(85.0, 0.1)), "rated a plan with quality 85.0 +- 0.1, which is no estimate"),
         (RandomWriter(lambda *_: Rating(0.5, float("nan"))), "rated a plan with quality 0.5 +- nan, which is no"),
         (RandomWriter(lambda *_: Rating(0.5, 0.6)), "unsure (standard deviation of quality 0.60 on average"),
     ],

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -17,6 +18,7 @@ from catp.training.caorl.losses import Heads, heads_of
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.writer import LocalWriter
 from catp.training.prompt.ask import Ask
+from catp.training.prompt.buckets import QUALITY_LEVELS
 from catp.training.prompt.render import Renderer
 from catp.training.prompt.view import Objectives
 from tests.training.policy.writing import SCALE, masks, page_request, plans, random_policy, with_objective, write
@@ -137,3 +139,22 @@ def test_several_outputs_weigh_as_in_the_score() -> None:
     for place, written in enumerate(draft.written):
         assert written.rating.quality == pytest.approx(heads.quality[place].item(), abs=1e-4)
         assert written.logprob == pytest.approx(heads.logpi[place].item(), abs=1e-3)
+
+
+def test_ratings_beyond_the_ends_of_the_scale_keep_their_order_as_in_training() -> None:
+    """A plan rated 1.05 is no better than 1, but likelier to be better than one rated 1.01."""
+    beyond = set[float]()
+    for seed in range(4):
+        policy, request = random_policy(seed=seed), page_request()
+        with torch.no_grad():  # sure of a great difference, up or down
+            rows = policy.model.get_input_embeddings().weight
+            first = rows[policy.tokens.quality_ids[0]].clone()
+            rows[list(policy.tokens.quality_ids)] = torch.tensor(QUALITY_LEVELS)[:, None] * 4 * first
+        draft = write(LocalWriter(policy, threads=1), request, samples=6, seed=seed)
+        heads = packed_heads(policy, request, plans(draft))
+        for place, written in enumerate(draft.written):
+            assert written.rating.quality == pytest.approx(heads.quality[place].item(), abs=1e-3)
+            assert written.rating.possible == pytest.approx(min(1.0, max(0.0, heads.quality[place].item())), abs=1e-3)
+            if not 0.0 <= written.rating.quality <= 1.0:
+                beyond.add(round(written.rating.quality, 2))
+    assert len(beyond) > 2
