@@ -31,3 +31,6 @@ class QueuePolicy:
     def shed(self, waiting: Sequence[View], context: Context) -> list[str]:
         """Return whom to give up now with 429, because their SLO cannot be met; nobody unless the policy says so."""
         return []
+
+    def served(self, tenant: str, prompt: int, output: int) -> None:
+        """Count tokens computed for a tenant; only fair sharing does (`catp.serving.policies.fairness`)."""

@@ -112,9 +112,11 @@ class Outlook:
         mixed = self._token * min(left * self._room, max(self._rivals - view.prompt, 0))
         return self.first(view) + left * step + mixed
 
-    def work(self, view: "View") -> float:
-        """Return the seconds of the device that it takes from all others."""
-        prompt, left = view.prompt, self.left(view)
+    def work(self, view: "View", left: float | None = None) -> float:
+        """Return the seconds of the device that it takes from all others; `left` output tokens if given."""
+        prompt = view.prompt
+        if left is None:
+            left = self.left(view)
         return (
             prompt * (self._token + self._attend * (view.context - 0.5 * prompt))
             + left * (self._tokens + self._kv * (view.context + 0.5 * left))
@@ -133,3 +135,36 @@ class Outlook:
     def hopeless(self, view: "View") -> bool:
         """Return whether it cannot meet its SLO any more, even if it starts now."""
         return self.latest(view) < self.now
+
+    def jobs(self, views: "Sequence[View]") -> "list[tuple[float, float]]":
+        """Return (due, work) of each as jobs of one machine: with that work ended by then, its latest start holds.
+
+        Equal to `latest(view) + work(view)` and `work(view)`, in one loop because every decision begins with it.
+        """
+        token, attend, kv, tokens = self._token, self._attend, self._kv, self._tokens
+        fixed, room, between, decode, rivals = self._fixed, self._room, self._between, self._decode, self._rivals
+        part, share, found = fixed / self._budget, fixed * self._share, []
+        for view in views:
+            prompt, generated, keys, bound = view.prompt, view.generated, view.context, view.bound
+            left = view.length.expected
+            left = (left if left < bound else bound) - generated
+            if left < 1.0:
+                left = 1.0
+            fill, first = 0.0, decode
+            if prompt:
+                fill = prompt * (token + attend * (keys - 0.5 * prompt))
+                first = fill + ceil(prompt / room) * between
+            reads = kv * (keys + 0.5 * left)
+            mine, slots = (prompt + left) * part, left * share
+            work = fill + left * (tokens + reads) + (mine if mine > slots else slots)
+            start = inf
+            if view.ttft_due is not None and not generated:
+                start = view.ttft_due - first
+            if view.e2e_due is not None:
+                mixed = left * room
+                others = rivals - prompt if rivals > prompt else 0
+                end = view.e2e_due - first - left * (decode + reads) - token * (mixed if mixed < others else others)
+                if end < start:
+                    start = end
+            found.append((start + work, work))
+        return found

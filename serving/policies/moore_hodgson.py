@@ -7,12 +7,13 @@ the moment by which that work must be through for its latest start to hold (`Out
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.protocol import Context, View
 
-__all__ = ["MooreHodgson", "on_time"]
+__all__ = ["Machine", "MooreHodgson", "on_time"]
 
 
 def on_time(jobs: Sequence[tuple[float, float]], start: float = 0.0) -> tuple[list[int], list[int]]:
@@ -36,18 +37,37 @@ def on_time(jobs: Sequence[tuple[float, float]], start: float = 0.0) -> tuple[li
     return [number for number in by_due if number not in dropped], late
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A queue as jobs of one machine that is free from `start` on: (due, work) of each view, views by arrival."""
+
+    views: Sequence[View]
+    jobs: Sequence[tuple[float, float]]
+    start: float
+
+    @classmethod
+    def of(cls, waiting: Sequence[View], context: Context) -> "Machine":
+        """Return the jobs that the waiting requests are, beside those that run."""
+        views = sorted(waiting, key=lambda view: (view.arrival, view.id))
+        outlook = context.costs.outlook(context, views)
+        return cls(views, outlook.jobs(views), context.now + outlook.backlog)
+
+    def order(self) -> list[int]:
+        """Return the jobs in time, then the late ones."""
+        punctual, late = on_time(self.jobs, self.start)
+        return punctual + late
+
+    def names(self, order: Sequence[int]) -> list[str]:
+        """Return the ids of an order of jobs."""
+        return [self.views[number].id for number in order]
+
+
 class MooreHodgson(QueuePolicy):
-    """Requests that can be in time, by due time; then the others, least work first. Those without SLO are never late."""
+    """Requests that can be in time, by due time; then the others, least work first. Without SLO nothing is late."""
 
     name = "moore-hodgson"
 
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:
         """Return the ids in time and the late ones."""
-        views = sorted(waiting, key=lambda view: (view.arrival, view.id))
-        outlook = context.costs.outlook(context, views)
-        jobs: list[tuple[float, float]] = []
-        for view in views:
-            work = outlook.work(view)
-            jobs.append((outlook.latest(view) + work, work))
-        punctual, late = on_time(jobs, context.now + outlook.backlog)
-        return [views[number].id for number in (*punctual, *late)]
+        machine = Machine.of(waiting, context)
+        return machine.names(machine.order())

@@ -11,11 +11,15 @@ __all__ = ["Context", "Interval", "Policy", "View"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A predicted number of output tokens: expected, and where it lies with probability 0.8 (`low`, `high`)."""
+    """A predicted number of output tokens: expected, and where it lies with probability 0.8 (`low`, `high`).
+
+    `tail` is the mean of the longest tenth (CVaR at 0.9); None: unknown, `high` stands in for it.
+    """
 
     expected: float
     low: float
     high: float
+    tail: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +75,12 @@ class Policy(Protocol):
 
     def victim(self, running: Sequence[View], context: Context) -> str | None:
         """Return whom to preempt if blocks run out, None for nobody."""
+        ...
+
+    def shed(self, waiting: Sequence[View], context: Context) -> list[str]:
+        """Return whom to give up now (429), because their SLO cannot be met any more; most policies never do."""
+        ...
+
+    def served(self, tenant: str, prompt: int, output: int) -> None:
+        """Hear how many tokens of a tenant were computed in a step; policies that share by tenant count them."""
         ...
