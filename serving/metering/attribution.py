@@ -2,8 +2,9 @@
 
     seconds of a row = seconds of the step * work(row) / work(all rows)        work: `CostModel` without its fixed part
 
-so that the rows' seconds add up to the step's, whatever the model predicts. Within a row, prompt tokens are `fresh` work
-but for the keys they attend to that came from the prefix cache (`cached`), and everything after the prompt is `output`.
+so that the rows' seconds add up to the step's, whatever the model predicts. Within a row, prompt tokens are `fresh`
+work but for the keys they attend to that came from the prefix cache (`cached`), and what follows the prompt is
+`output`.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Errors as OpenAI's clients understand them: `{"error": {"message", "type", "param", "code"}}` and a status.
 
-    400 the request is wrong     401 no or wrong key     403 not allowed     404 no such thing     408 body too slow
-    409 in use     413 body too large     422 no plan     429 this tenant, with Retry-After     503 this server, now
+400 the request is wrong     401 no or wrong key     403 not allowed     404 no such thing     408 body too slow
+409 in use     413 body too large     422 no plan     429 this tenant, with Retry-After     503 this server, now
 """
 
 import math
@@ -46,7 +46,7 @@ class HttpProblem(Exception):
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
         kind = _TYPES.get(self.status, "server_error")
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        error: dict[str, Any] = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         if self.retry_after is not None:
             error["retry_after"] = round(self.retry_after, 3)
         return {"error": error}
