@@ -1,0 +1,123 @@
+"""How many tokens a step may compute: the most whose predicted time stays within the time between tokens.
+
+Large steps compute prompts for less fixed cost; small ones keep those that decode from waiting. The controller learns
+the cost model's coefficients from each step (recursive least squares with forgetting) and takes the largest step that
+fits the target; what the model misses is corrected by the measured 95th percentile (additive increase, multiplicative
+decrease).
+"""
+
+from collections import deque
+
+import numpy as np
+
+from catp.serving.policies.costmodel import CostModel, Load
+from catp.serving.policies.fitting import features
+from catp.serving.policies.protocol import Context
+
+__all__ = ["BudgetController", "StepTimes"]
+
+_WINDOW = 64
+"""Steps between two corrections."""
+_DECREASE, _INCREASE = 0.85, 0.02
+_LEAST_CORRECTION = 0.25
+_MEMORY = 0.995
+"""Forgetting factor: a step counts half after 140 others."""
+_KNEE = 0.75
+"""Share of a step's time that is spent on tokens, not on being a step, where nobody says what is wanted."""
+_SHARE = 0.5
+"""Share of the wanted time between tokens that one step may take: a mean has slower steps in it, and a start."""
+
+
+class StepTimes:
+    """The cost model's coefficients, learned step by step: recursive least squares, kept at zero or above.
+
+    Starts from a given model; `certainty` is how many steps it counts as.
+    """
+
+    def __init__(self, costs: CostModel | None = None, *, memory: float = _MEMORY, certainty: float = 4.0) -> None:
+        start = costs or CostModel()
+        self._theta = np.array([start.fixed, start.token, start.attend, start.sequence, start.kv])
+        self._scale = np.array([1.0, 256.0, 256.0 * 1024.0, 32.0, 32.0 * 1024.0])
+        self._theta *= self._scale
+        self._spread = np.eye(5) / certainty
+        self._memory = memory
+        self.costs = start
+
+    def observe(self, load: Load, seconds: float) -> None:
+        """Learn from a step; one that was not measured (no positive time) is passed over."""
+        if not 0 < seconds < float("inf"):
+            return
+        row = np.array(features(load)) / self._scale
+        along = self._spread @ row
+        gain = along / (self._memory + row @ along)
+        self._theta = self._theta + gain * (seconds - row @ self._theta)
+        self._spread = (self._spread - np.outer(gain, along)) / self._memory
+        self._spread = 0.5 * (self._spread + self._spread.T)
+        if np.trace(self._spread) > 1e4:  # directions that are never excited: their uncertainty need not grow for ever
+            self._spread *= 1e4 / np.trace(self._spread)
+        self.costs = CostModel(*(float(value) for value in np.maximum(self._theta / self._scale, 0.0)))
+
+
+class BudgetController:
+    """The token budget of the next step.
+
+    Args:
+        target: seconds a step may take; None: half the tightest time between tokens that a running request wants, at
+        most
+            where three quarters of a step's time go into tokens (larger steps hardly compute more per second).
+        floor, ceiling: bounds of the budget in tokens.
+        costs: step times to begin with.
+    """
+
+    def __init__(
+        self, target: float | None = None, *, floor: int = 64, ceiling: int = 8192, costs: CostModel | None = None
+    ) -> None:
+        if target is not None and not target > 0:
+            raise ValueError(f"budget: target is the seconds of a step and above 0, not {target}")
+        if not 1 <= floor <= ceiling:
+            raise ValueError(f"budget: 1 <= floor <= ceiling, not floor {floor} and ceiling {ceiling}")
+        self._target, self._floor, self._ceiling = target, floor, ceiling
+        self._times = StepTimes(costs)
+        self._recent: deque[float] = deque(maxlen=_WINDOW)
+        self._wanted = target
+        self.correction = 1.0
+
+    @property
+    def costs(self) -> CostModel:
+        """Step times as learned so far."""
+        return self._times.costs
+
+    def observe(self, load: Load, seconds: float) -> None:
+        """Learn from a measured step, and correct the target once per window."""
+        self._times.observe(load, seconds)
+        self._recent.append(seconds)
+        if len(self._recent) < _WINDOW or self._wanted is None:
+            return
+        slow = sorted(self._recent)[int(0.95 * _WINDOW)] > 1.1 * self._wanted
+        self.correction = (
+            max(self.correction * _DECREASE, _LEAST_CORRECTION) if slow else min(self.correction + _INCREASE, 1.0)
+        )
+        self._recent.clear()
+
+    def budget(self, context: Context) -> int:
+        """Return the most tokens whose step is predicted within the target, decodes and their keys included.
+
+        At least the floor and one token for each running sequence, at most the ceiling.
+        """
+        costs, running = self._times.costs, context.running
+        self._wanted = self._target if self._target is not None else self._derived(context)
+        keys = sum(view.context + view.generated for view in running)
+        offsets = [view.context - view.prompt for view in running if view.prompt]
+        offset = sum(offsets) / len(offsets) if offsets else 0.0
+        rest = self._wanted * self.correction - costs.fixed - costs.sequence * len(running) - costs.kv * keys
+        each = costs.token + costs.attend * offset
+        most = self._ceiling if each <= 0 else int(min(max(rest, 0.0) / each, self._ceiling))
+        return min(max(most, self._floor, len(running) + 1), max(self._ceiling, len(running) + 1))
+
+    def _derived(self, context: Context) -> float:
+        """Return the target that nobody set."""
+        costs = self._times.costs
+        keys = sum(view.context + view.generated for view in context.running)
+        base = costs.fixed + costs.sequence * len(context.running) + costs.kv * keys
+        wanted = [view.tpot for view in context.running if view.tpot is not None]
+        return min(base / (1.0 - _KNEE), _SHARE * min(wanted, default=float("inf")))

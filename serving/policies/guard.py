@@ -1,0 +1,81 @@
+"""A policy on probation: one that breaks its time limit or fails is replaced by its fallback for a while.
+
+A decision that runs cannot be interrupted in its thread, but it can be the last of its kind: after an overrun the
+fallback decides, for twice as many decisions after each further overrun in a row.
+"""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from catp.serving.policies.base import QueuePolicy
+from catp.serving.policies.protocol import Context, View
+
+__all__ = ["Guarded"]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 16, 4096
+_FORGIVEN = 3
+
+
+class Guarded(QueuePolicy):
+    """A policy with its time limit enforced.
+
+    Args:
+        inner: the policy; its `limit` holds for each decision.
+        fallback: what decides meanwhile; must not fail.
+        clock: seconds.
+        forgiven: overruns in a row that have no consequence (other processes' time slices look like overruns).
+
+    `decisions`, `overruns`, `failures` and `seconds` (spent in decisions) are counters for metrics.
+    """
+
+    def __init__(
+        self, inner: QueuePolicy, fallback: QueuePolicy, *,
+        clock: Callable[[], float] = perf_counter, forgiven: int = _FORGIVEN,
+    ) -> None:  # fmt: skip
+        self.name = inner.name
+        self._inner, self._fallback, self._clock, self._forgiven = inner, fallback, clock, forgiven
+        self._paused, self._pause, self._row = 0, _FIRST_PAUSE, 0
+        self.decisions = self.overruns = self.failures = 0
+        self.seconds = 0.0
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the fallback decides now."""
+        return self._paused > 0
+
+    def order(self, waiting: Sequence[View], context: Context) -> list[str]:
+        """Return the policy's order, or the fallback's while the policy is cut off or fails."""
+        self.decisions += 1
+        if self._paused:
+            self._paused -= 1
+            return self._fallback.order(waiting, context)
+        begin = self._clock()
+        try:
+            ids = self._inner.order(waiting, context)
+        except Exception:  # whatever a policy does wrong, requests are served
+            self.failures += 1
+            self._cut_off()
+            return self._fallback.order(waiting, context)
+        took = self._clock() - begin
+        self.seconds += took
+        if took <= self._inner.limit:
+            self._row, self._pause = 0, _FIRST_PAUSE
+            return ids
+        self.overruns += 1
+        self._row += 1
+        if self._row > self._forgiven:
+            self._cut_off()
+        return ids
+
+    def victim(self, running: Sequence[View], context: Context) -> str | None:  # noqa: D102
+        return (self._fallback if self._paused else self._inner).victim(running, context)
+
+    def shed(self, waiting: Sequence[View], context: Context) -> list[str]:  # noqa: D102
+        return self._inner.shed(waiting, context)
+
+    def served(self, tenant: str, prompt: int, output: int) -> None:  # noqa: D102
+        self._inner.served(tenant, prompt, output)
+        self._fallback.served(tenant, prompt, output)
+
+    def _cut_off(self) -> None:
+        self._paused, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
