@@ -79,7 +79,7 @@ class Metrics:
             field: Histogram(name, text, ["model_name"], buckets=buckets, registry=self._registry).labels(model)
             for name, (field, text, buckets) in _HISTOGRAMS.items()
         }
-        self._registry.register(self)  # type: ignore[arg-type]  # any object with `collect` will do
+        self._registry.register(self)
         meter.listen(self._observe)
 
     def render(self) -> tuple[bytes, str]:
