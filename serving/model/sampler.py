@@ -102,7 +102,7 @@ def _draw(logits: torch.Tensor, rows: torch.Tensor, draws: Sequence[Draw]) -> li
     _penalise(work, draws)
     _bias(work, draws)
     _allow(work, draws)
-    best = work.max(dim=-1).values
+    best = work.amax(dim=-1)
     tokens = work.argmax(dim=-1)
     hot = [index for index, draw in enumerate(draws) if draw.sampling.temperature > 0.0]
     if hot:
@@ -180,7 +180,7 @@ def _hot(work: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
         return torch.tensor([value(draw.sampling) for draw in draws], dtype=torch.float32).to(work.device)[:, None]
 
     # the largest becomes 0: a tiny temperature cannot overflow
-    scores = (work - work.max(dim=-1, keepdim=True).values) / column(lambda sampling: sampling.temperature)
+    scores = (work - work.amax(dim=-1, keepdim=True)) / column(lambda sampling: sampling.temperature)
     samplings = [draw.sampling for draw in draws]
     if any(sampling.top_k > 0 for sampling in samplings):
         scores = scores.masked_fill(scores < _top_k(scores, samplings), -torch.inf)

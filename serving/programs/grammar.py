@@ -1,0 +1,286 @@
+"""Constraints on text: JSON schemas, regular expressions and Lark grammars, compiled by llguidance.
+
+    spec --(thread pool, limits, cache)--> Grammar --start()--> TextConstraint, one per branch
+    allowed() -> mask for the sampler;  advance(token) -> the run of tokens that the grammar forces next (jump-forward)
+
+JSON is written without optional whitespace: it is shorter, more of it is forced, and a model cannot loop on newlines.
+
+llguidance bounds the work of a compilation and of a mask by fuel, but follows chains of rules and references by
+recursion: a few thousand of them end the process. So texts and their rules are counted first, and threads that compile
+have large stacks.
+"""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catp.serving.engine.errors import EngineFailed, Refused
+
+__all__ = ["Constraint", "Grammar", "GrammarCompiler", "Spec", "TextConstraint"]
+
+_RULES = 1000
+_STACK_BYTES = 64 << 20
+_PROBE = 'The_first  of\t12 fiSh:\n {"Å": "ﬁ é"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What text must look like: `text` is a JSON schema, a regular expression (of all of it) or a Lark grammar."""
+
+    kind: Literal["json_schema", "regex", "lark"]
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of kind and text."""
+        return hashlib.sha256(f"{self.kind}\n{self.text}".encode()).hexdigest()
+
+
+class Constraint(Protocol):
+    """What one branch of text may go on with."""
+
+    opening: tuple[int, ...]
+    """Tokens that any text begins with; already taken."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the text is complete and nothing but its end may follow."""
+        ...
+
+    def allowed(self) -> NDArray[np.uint32]:
+        """Return what may come next, as `Draw.allowed` wants it; tokens that end text are in it where it may end."""
+        ...
+
+    def advance(self, token: int) -> tuple[int, ...]:
+        """Take a drawn token and return the tokens that must follow it; those are taken already.
+
+        Raises:
+            EngineFailed: it was not allowed.
+        """
+        ...
+
+
+class TextConstraint:
+    """A `Constraint` over a matcher of llguidance, which it owns."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+        self.opening = self._forced()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the text is complete and nothing but its end may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self) -> NDArray[np.uint32]:
+        """Return packed bits over the tokenizer's vocabulary.
+
+        Raises:
+            EngineFailed: the grammar is too ambiguous here: the work of one mask is bounded.
+        """
+        bits = self._matcher.compute_bitmask()
+        self._check("cannot go on")
+        return np.frombuffer(bits, dtype="<u4")
+
+    def advance(self, token: int) -> tuple[int, ...]:
+        """Take a drawn token and return the tokens that must follow it; those are taken already.
+
+        Raises:
+            EngineFailed: it was not allowed.
+        """
+        self._matcher.consume_token(token)
+        self._check(f"does not allow token {token}")
+        return self._forced()
+
+    def _forced(self) -> tuple[int, ...]:
+        found: list[int] = []
+        while run := self._matcher.compute_ff_tokens():
+            # a tokenizer may fold characters that `_PROBE` lacks, and spell forced text wrongly: then it is drawn
+            fitting = self._matcher.try_consume_tokens(run)
+            found += run[:fitting]
+            if fitting < len(run):
+                break
+        self._check("cannot go on")
+        return tuple(found)
+
+    def _check(self, what: str) -> None:
+        if self._matcher.is_error():
+            raise EngineFailed(f"the constraint {what}: {_reason(self._matcher)}; simplify the grammar or the schema")
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A compiled constraint, shared by all texts that are held to it."""
+
+    spec: Spec
+    matcher: Any
+
+    def start(self) -> TextConstraint:
+        """Return the constraint of a new text: a cheap copy, for the engine's thread."""
+        return TextConstraint(self.matcher.deep_copy())
+
+
+class GrammarCompiler:
+    """Compiles constraints for one tokenizer; safe to call from many threads.
+
+    Args:
+        tokenizer: a fast tokenizer of `transformers`.
+        ends: ids that end a text; the tokenizer's own if empty.
+        workers: compilations at once.
+        seconds: most time a caller waits for one.
+        size: most bytes of a text.
+        pending: most compilations that wait or run.
+        kept: compiled grammars (and refusals) remembered, least recently used first to go.
+
+    Raises:
+        ImportError: llguidance is not installed.
+        ValueError: the tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self, tokenizer: Any, ends: Sequence[int] = (), *,
+        workers: int = 2, seconds: float = 5.0, size: int = 1 << 16, pending: int = 64, kept: int = 256,
+    ) -> None:  # fmt: skip
+        try:
+            from llguidance.hf import from_tokenizer
+        except ImportError as error:
+            raise ImportError("constraints on text need llguidance; run: pip install 'catp[serve]'") from error
+        self._tokenizer = _faithful(from_tokenizer(tokenizer, eos_token=list(ends) or None))
+        self._seconds, self._size, self._pending, self._kept = seconds, size, pending, kept
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grammar")
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[str, Future[Grammar]] = OrderedDict()
+
+    def compile(self, spec: Spec) -> Grammar:
+        """Return the compiled constraint; blocks until it is there (call it in a thread where that matters).
+
+        Raises:
+            Refused: `bad_grammar`, with the reason, `queue_full`, or `draining` after `close`.
+        """
+        if len(spec.text.encode()) > self._size:
+            raise _bad(spec, f"it is longer than {self._size} bytes; shorten it")
+        try:
+            return self._future(spec).result(self._seconds)
+        except TimeoutError:
+            raise _bad(spec, f"it does not compile within {self._seconds:g} s; simplify it") from None
+        except CancelledError:
+            raise _closed() from None
+
+    def close(self) -> None:
+        """Stop; compilations that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _future(self, spec: Spec) -> Future[Grammar]:
+        with self._lock:
+            found = self._cache.get(spec.digest)
+            if found is None:
+                if sum(not future.done() for future in self._cache.values()) >= self._pending:
+                    raise Refused("queue_full", "too many grammars are being compiled; try again", retry_after=1.0)
+                found = self._cache[spec.digest] = self._submit(spec)
+            self._cache.move_to_end(spec.digest)
+            done = [digest for digest, future in self._cache.items() if future.done()]
+            for digest in done[: max(len(self._cache) - self._kept, 0)]:
+                del self._cache[digest]
+        return found
+
+    def _submit(self, spec: Spec) -> Future[Grammar]:
+        before = threading.stack_size(_STACK_BYTES)  # holds for the thread that the pool starts here, if it does
+        try:
+            return self._pool.submit(_compile, spec, self._tokenizer)
+        except RuntimeError:
+            raise _closed() from None
+        finally:
+            threading.stack_size(before)
+
+
+class _Greedy:
+    """Spells text by the longest tokens that fit, which loses nothing; in the form llguidance wants tokenizers in."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = tokenizer.eos_token
+        self.tokens = [tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)]
+        self.special_token_ids = [token for token in range(len(self.tokens)) if tokenizer.is_special_token(token)]
+
+    def __call__(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.greedy_tokenize(text)
+        return found
+
+
+def _faithful(tokenizer: Any) -> Any:
+    """Return a tokenizer whose spelling of forced text is that text; some fold case or drop spaces (catp-tiny's)."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    if tokenizer.decode_bytes(tokenizer.tokenize_str(_PROBE)) == _PROBE.encode():
+        return tokenizer
+    return LLTokenizer(TokenizerWrapper(_Greedy(tokenizer)), eos_token=tokenizer.eos_tokens)
+
+
+def _compile(spec: Spec, tokenizer: Any) -> Grammar:
+    from llguidance import LLMatcher, LLParserLimits
+
+    source = _source(spec)
+    limits = LLParserLimits(verbose_errors=False)  # the verbose ones tell callers the parser's inner state
+    matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits)
+    if matcher.is_error():
+        raise _bad(spec, f"{_reason(matcher)}; correct it")
+    first = matcher.deep_copy()
+    first.compute_bitmask()  # finds grammars that no text fits, and fills caches outside of the engine's thread
+    if first.is_error():
+        raise _bad(spec, f"no text fits it ({_reason(first)}); correct it")
+    return Grammar(spec, matcher)
+
+
+def _source(spec: Spec) -> str:
+    """Return llguidance's form of a spec."""
+    from llguidance import LLMatcher
+
+    if spec.kind == "json_schema":
+        text = _schema(spec)
+        rules = text.count('"$ref"')
+        source = LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_flexible": False})
+    elif spec.kind == "lark":
+        rules = spec.text.count(":")
+        source = LLMatcher.grammar_from_lark(spec.text)
+    else:
+        rules = 0
+        source = LLMatcher.grammar_from_regex(spec.text)
+    if rules > _RULES:
+        raise _bad(spec, f"it has {rules} rules or references, more than {_RULES}; split it")
+    return str(source)
+
+
+def _schema(spec: Spec) -> str:
+    """Return a schema as canonical JSON, in which `$ref` cannot hide behind escapes."""
+    try:
+        schema = json.loads(spec.text)
+    except (ValueError, RecursionError) as error:
+        raise _bad(spec, f"it is not JSON ({error}); correct it") from None
+    if not isinstance(schema, dict):
+        raise _bad(spec, f"a schema is a JSON object, not {type(schema).__name__}; use {{}} for any JSON")
+    return json.dumps(schema)
+
+
+def _bad(spec: Spec, why: str) -> Refused:
+    names = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "Lark grammar"}
+    return Refused("bad_grammar", f"the {names[spec.kind]} cannot be used: {why}")
+
+
+def _closed() -> Refused:
+    return Refused("draining", "the server is shutting down and compiles no more grammars; ask another one")
+
+
+def _reason(matcher: Any) -> str:
+    """Return the first line that says what is wrong."""
+    lines = [line.strip() for line in matcher.get_error().splitlines()]
+    return next((line for line in lines if line and not line.startswith("<")), "it is not valid")
