@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from catp.planlang.money import Money
-from catp.planners.protocol import PlanRequest, Proposal
+from catp.planners.protocol import PlanningFailed, PlanRequest, Proposal
 from catp.tools.price import ComputePrice
 from catp.tools.usage import Usage
 
@@ -24,7 +24,11 @@ def cpu_price(ms: float) -> Money:
 
 
 def metered(search: Callable[[PlanRequest], Proposal], request: PlanRequest) -> Proposal:
-    """Plan in this thread, and add to the proposal what that cost."""
+    """Plan in this thread, and add to the proposal, or to the `PlanningFailed`, what that cost."""
     began = time.thread_time()
-    found = search(request)
+    try:
+        found = search(request)
+    except PlanningFailed as error:
+        error.price = cpu_price((time.thread_time() - began) * 1e3)
+        raise
     return replace(found, price=cpu_price((time.thread_time() - began) * 1e3))

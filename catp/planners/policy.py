@@ -115,7 +115,8 @@ class PolicyPlanner:
         cheap, cpu_s = await asyncio.to_thread(_timed, lambda: cheapest_plans(request, self.cheapest))
         advised, advice_price = await self._advised(request)
         cheap = (*cheap, *advised)
-        began = time.perf_counter()
+        clock = time.process_time if self.writer.device == "cpu" else time.perf_counter
+        began = clock()
         usage = Usage()
         try:
             draft = await self._draft(request, cheap)
@@ -124,8 +125,8 @@ class PolicyPlanner:
             cpu_s += more
             reason = self._doubt(assessed, len(draft.written))
         except Unusable as error:
-            if usage == Usage():  # what a writer that failed has used nobody says: the time it took is charged
-                usage = Usage(seconds=time.perf_counter() - began)
+            if usage == Usage():  # a writer that failed does not say what it used: at most what the process did
+                usage = Usage(seconds=clock() - began)
             return await self._instead(request, str(error), _sum(self._price(usage, cpu_s), advice_price))
         price = _sum(self._price(usage, cpu_s), advice_price)
         if reason and (self.fallback is not None or not assessed.options):

@@ -19,6 +19,7 @@ from catp.planlang.registry_view import Size, ValueFacts
 from catp.planlang.types import Type
 from catp.planners.cheapest import cheapest_plans
 from catp.planners.front import dominates
+from catp.planners.metered import cpu_price
 from catp.planners.policy import PolicyPlanner
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal, Wanted
 from catp.planners.repair import Failure, RepairingPlanner, RepairRequest
@@ -311,6 +312,23 @@ def test_search_plans_instead_and_says_why(writer: PlanWriter, reason: str) -> N
     assert found.by == "search"
     assert found.price is not None
     assert found.price > 0
+
+
+def test_waiting_in_vain_for_the_writer_is_no_cpu_time() -> None:
+    request = page_request()
+    found = asyncio.run(PolicyPlanner(GivenWriter(None), patience_s=1.0).plan(request))
+    assert found.price is not None
+    searching = asyncio.run(SearchPlanner().plan(request)).price
+    assert searching is not None
+    assert found.price - searching < cpu_price(500)
+
+
+def test_search_that_finds_nothing_has_a_price_too() -> None:
+    request = page_request(objective=Objective(budget=Money(1)))
+    with pytest.raises(NothingFits) as failed:
+        asyncio.run(SearchPlanner().plan(request))
+    assert failed.value.price is not None
+    assert failed.value.price > 0
 
 
 def test_without_a_fallback_the_reason_is_the_error() -> None:
