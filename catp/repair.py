@@ -73,17 +73,26 @@ class Repairs:
         if left is not None and left <= 0:
             return None
         request = await asyncio.to_thread(self._request, broken, left)
-        began = time.perf_counter()
-        suffixes = await self._planner.repair(request)
-        ms = (time.perf_counter() - began) * 1e3
-        planning = Planning(self._planner.name, ms, None if None in request.paid else _sum(request.paid))
-        if left is not None and planning.price is not None:
-            left = Money(left - planning.price)
+        suffixes, price = await self._asked(broken, request)
+        if left is not None and price is not None:
+            left = Money(left - price)
         for suffix in suffixes:
             compiled = self._compiled(request, suffix)
             if compiled is not None and _fits(compiled, request, left):
-                return Repaired(compiled, self._reason(request, compiled), planning)
+                return Repaired(compiled, self._reason(request, compiled))
         return None
+
+    async def _asked(self, broken: Broken, request: RepairRequest) -> tuple[tuple[Plan, ...], Money | None]:
+        """The planner's proposals and their price, which is booked whatever comes of them."""
+        assert isinstance(self._planner, RepairingPlanner)
+        began, price = time.perf_counter(), None
+        try:
+            suffixes = await self._planner.repair(request)
+            price = None if None in request.paid else _sum(request.paid)
+        finally:  # nobody says what a planner that failed, or had no more time, has cost: the price stays unknown
+            ms = (time.perf_counter() - began) * 1e3
+            broken.planning.append(Planning(self._planner.name, ms, price))
+        return suffixes, price
 
     def _money_left(self, broken: Broken) -> Money | None:
         own = self._repair.budget

@@ -62,7 +62,7 @@ class ReplayedStep:
 class Replay:
     """A recorded run beside the same run played again; `outcome` is everything about the latter.
 
-    `planning` is part of both, first that of the first plan: plans are not made again.
+    `planning` is part of both, in the order of time: plans are not made again.
     """
 
     run_id: str
@@ -118,12 +118,16 @@ async def _play(
 ) -> tuple[RunOutcome, frozenset[str]]:  # fmt: skip
     clock = VirtualClock()
     recording = Recording(recorded.restored.events, recorded.values, clock)
-    planned = _planned(recorded)
-    further = iter(zip(plans[1:], planned[1:], strict=True))
+    events = recorded.restored.events
+    first, *planned = [Planning.recorded(event.data) for event in events if _is_plan(event)]
+    further = iter(zip(plans[1:], planned, strict=True))
+    in_vain = (planning for event in events if not _is_plan(event) and (planning := Planning.recorded(event.data)))
 
     async def repair(broken: Broken) -> Repaired | None:
         compiled, planning = next(further, (None, None))
-        return None if compiled is None else Repaired(compiled, "as recorded", planning)
+        planning = next(in_vain, None) if compiled is None else planning
+        broken.planning.extend([] if planning is None else [planning])
+        return None if compiled is None else Repaired(compiled, "as recorded")
 
     run = Run(
         plans[0],
@@ -136,7 +140,7 @@ async def _play(
         approve=recording.approve,
         repair=repair,
         understudy=recording,
-        planning=planned[0],
+        planning=first,
     )
     run.start()
     stopped = _stopped_at(recorded, recording.lives)
@@ -146,13 +150,8 @@ async def _play(
     return outcome, frozenset(recording.estimated)
 
 
-def _planned(run: RecordedRun) -> list[Planning | None]:
-    """What was booked for the first plan and for each that a repair put in its place."""
-    return [
-        Planning.recorded(event.data)
-        for event in run.restored.events
-        if event.type == "run.created" or _is_new_plan(event)
-    ]
+def _is_plan(event: RunEvent) -> bool:
+    return event.type == "run.created" or _is_new_plan(event)
 
 
 def _stopped_at(run: RecordedRun, lives: Lives) -> int | None:
@@ -190,5 +189,5 @@ def _beside(run: RecordedRun, outcome: RunOutcome, estimated: frozenset[str]) ->
     return Replay(
         run.run_id, Side(status, Money(sum(costs.values())), ms),
         Side(outcome.status, outcome.spent, outcome.wall_ms), tuple(steps), outcome,
-        tuple(planning for planning in _planned(run) if planning is not None),
+        tuple(planning for event in past.events if (planning := Planning.recorded(event.data)) is not None),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def rows_of(event: RunEvent, tool: str) -> list[LedgerRow]:
 
 
 def _planning_rows(event: RunEvent) -> list[LedgerRow]:
-    """The ledger rows of planning in an event that gives a run its plan; none if nothing was planned for it."""
+    """The ledger rows of planning in an event that gives a run its plan, or ends it; none if nothing was planned."""
     planning = event.data.get("planning")
     if planning is None:
         return []
@@ -182,6 +182,7 @@ class _Fold:
             self.source = event.data.get("source")
             self.rows += _planning_rows(event)
         elif kind in ("run.finished", "run.waiting"):
+            self.rows += _planning_rows(event)
             self.status, self.stopped = event.data["status"], event.data.get("reason", "")
 
     def _let_go(self, kept: set[str]) -> None:

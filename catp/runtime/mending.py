@@ -13,7 +13,7 @@ class Mending:
 
     Args:
         repair: Finds another plan; without it nothing is mended.
-        done: Called with what was found (or None), and the seconds that were left when it was asked for.
+        done: Called with what was found (or None), and what was told of the broken run when it was asked for.
         failed: Told about a planner that raised.
     """
 
@@ -21,7 +21,7 @@ class Mending:
         self,
         repair: Repairer | None,
         *,
-        done: Callable[[Repaired | None, float | None], None],
+        done: Callable[[Repaired | None, Broken], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._repair = repair
@@ -59,4 +59,4 @@ class Mending:
         except Exception as error:  # a planner that fails must not make things worse
             self._failed(error)
         self._task = None
-        self._done(repaired, broken.left_s)
+        self._done(repaired, broken)

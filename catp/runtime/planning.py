@@ -1,7 +1,7 @@
 """What making a plan took: who planned, for how long, for how much. It is the first ledger row of the run it was for.
 
     plan   ──> Planning ──> Quote ──> Run: one row of kind `planning`, in the event that creates the run
-    repair ──> Planning ──> Repaired ──> one more, in the event that gives the run another plan
+    repair ──> Planning ──> one more, in the event that gives the run another plan, or ends it if none was found
 
 Whoever planned has been paid by the time a run starts, so nothing is reserved: the run's room is its cap less this. A
 plan may be run several times, or never; the first run of any of its candidates books the planning, and no other does.
@@ -60,7 +60,7 @@ class Planning:
 
     @classmethod
     def recorded(cls, told: Mapping[str, Any]) -> "Planning | None":
-        """Read it back from the data of `run.created` or `run.replanned`, due again; None if nothing was booked."""
+        """Read it back from the data of an event of the run, due again; None if nothing was booked."""
         data = told.get("planning")
         if data is None:
             return None

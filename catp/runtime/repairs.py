@@ -1,7 +1,7 @@
 """What the runtime asks for when steps have failed, and what it remembers so that nothing fails the same way twice."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
@@ -32,7 +32,8 @@ class Broken:
     """A run in which something failed and nothing is left to do.
 
     `values` are those of the inputs and of every step that has one. `left` is the money that may still be spent
-    (None: no limit) and `left_s` the time.
+    (None: no limit) and `left_s` the time. Whoever plans anew puts into `planning` what that took, found or not: it is
+    booked either way, also if the search is given up.
     """
 
     compiled: CompiledPlan
@@ -43,18 +44,15 @@ class Broken:
     spent: Money
     left: Money | None
     left_s: float | None
+    planning: list[Planning] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """The plan to go on with. Steps of the broken plan that are in it unchanged and have ended stay as they ended.
-
-    `planning` is what finding it took, if that is to be booked.
-    """
+    """The plan to go on with. Steps of the broken plan that are in it unchanged and have ended stay as they ended."""
 
     compiled: CompiledPlan
     reason: str
-    planning: Planning | None = None
 
 
 Repairer: TypeAlias = Callable[[Broken], Awaitable[Repaired | None]]

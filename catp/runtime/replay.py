@@ -37,10 +37,10 @@ def rebuild(events: Iterable[RunEvent]) -> Rebuilt:
     for place, event in enumerate(events, 1):
         if event.seq != place:
             raise ValueError(f"event {place} of run {event.run_id} is missing: found number {event.seq}")
-        if event.type in ("run.created", "run.replanned") and "planning" in event.data:
+        if event.step is None and "planning" in event.data:
             amounts = [row["amount"] for row in event.data["planning"]["rows"] if "amount" in row]
             run.spent = Money(run.spent + sum(parse_usd(amount) for amount in amounts))
-        elif event.type in ("run.finished", "run.waiting"):
+        if event.type in ("run.finished", "run.waiting"):
             run.status = event.data["status"]
             run.outputs = {name: output["status"] for name, output in event.data["outputs"].items()}
         elif event.step is not None:

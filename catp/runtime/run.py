@@ -238,7 +238,7 @@ class Run:
         self._warn(levels)
 
     def _book(self, planning: Planning | None, data: dict[str, Any]) -> tuple[LevelReached, ...]:
-        """Write the row of planning into the ledger and into the event of the plan it gave: both or neither."""
+        """Write the row of planning into the ledger and into the event of what came of it: both or neither."""
         if planning is None or not planning.claim():
             return ()
         number = 1 + sum(row.kind == PLANNING for row in self._dispatcher.rows)
@@ -416,13 +416,14 @@ class Run:
             missing, self._dispatcher.spent, self.ledger.available, left_s,
         )  # fmt: skip
 
-    def _mended(self, repaired: Repaired | None, left_s: float | None) -> None:
+    def _mended(self, repaired: Repaired | None, broken: Broken) -> None:
+        planning = next(iter(broken.planning), None)
         if repaired is None or self._state.stopped:
-            self._end(collect_outputs(self._state, self._values))
+            self._end(collect_outputs(self._state, self._values), planning)
         else:
-            self._replan(repaired, left_s)
+            self._replan(repaired, broken.left_s, planning)
 
-    def _replan(self, repaired: Repaired, left_s: float | None) -> None:
+    def _replan(self, repaired: Repaired, left_s: float | None, planning: Planning | None) -> None:
         """Go on with another plan; steps that are the same in both and have ended stay as they ended."""
         now, before, program = self.clock.now_ns(), self._compiled.plan, build_program(repaired.compiled)
         known = {step.name: step for step in before.steps}
@@ -441,11 +442,12 @@ class Run:
             "plan": repaired.compiled.digest, "source": to_text(repaired.compiled.source), "reason": repaired.reason,
             "kept": sorted(kept),
         }  # fmt: skip
-        levels = self._book(repaired.planning, data)
+        levels = self._book(planning, data)
         self._post(Replanned(now, program, kept, left_s, data))
         self._warn(levels)
 
-    def _end(self, outputs: dict[str, OutputResult]) -> None:
+    def _end(self, outputs: dict[str, OutputResult], planning: Planning | None = None) -> None:
+        """End the run; `planning` is what looking for another plan took, if that was in vain."""
         for name, reason in self._given_up.items():
             outputs.setdefault(name, OutputResult(None, "refused", reason, optional=True))
         status = verdict(self._state, outputs)
@@ -453,8 +455,11 @@ class Run:
             if output.ok:
                 self._keep("output", name, None, output.value)
         ended = self.clock.now_ns()
+        booked: dict[str, Any] = {}
+        self._warn(self._book(planning, booked))
         spent = self._dispatcher.spent
         data = {
+            **booked,
             "status": status,
             "spent": format_usd(spent),
             "ms": (ended - self._started_ns) / 1e6,

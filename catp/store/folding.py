@@ -131,6 +131,8 @@ def _on_resumed(changes: Changes, event: RunEvent) -> None:
 
 def _on_run_over(changes: Changes, event: RunEvent) -> None:
     run = _run(changes, event.run_id)
+    if "planning" in event.data:
+        _on_planned(changes, event, event.data["planning"])
     run.status = str(event.data["status"])
     run.latency_ms = event.data.get("ms")
     run.ended_ns = event.at_ns if event.type == "run.finished" else None

@@ -125,6 +125,7 @@ class RunSpans:
             call.span.set_status(Status(StatusCode.ERROR, "the run ended before the call was settled"))
             call.span.end(event.at_ns)
         self._open.clear()
+        self._unpriced |= _unpriced_planning(event)
         status, spent = str(event.data.get("status", "unknown")), event.data.get("spent")
         workflow.describe(
             {

@@ -299,6 +299,87 @@ async def test_planning_anew_in_a_repair_is_another_row(store: RunStore) -> None
         assert (result.status, result.outputs) == ("failed", {})
 
 
+GIVEN = parse("in text: text\nsaid = broken(text)\nout said")
+
+
+async def test_a_repair_that_found_nothing_is_booked_when_the_run_ends(store: RunStore) -> None:
+    async with Agent(Catalogue([plain, broken]), Paid(), repair=1, budget="0.025", store=store) as one:
+        result = await one.run(GIVEN, TEXT)  # 0.001 for the call and 0.02 for the plan leave too little for `plain`
+        assert (result.status, result.spent) == ("failed", usd("0.021"))
+        assert [(row.seq, row.kind, row.amount) for row in result.ledger] == [
+            (1, "call", usd("0.001")), (2, "planning", PRICE),
+        ]  # fmt: skip
+        assert result.trace[-1].data["planning"]["rows"] == [result.ledger[1].to_json()]
+        assert result.trace[-1].data["spent"] == "0.021"
+        assert rebuild(result.trace).spent == result.spent
+        saved = store.get(result.run_id)
+        assert (saved.summary.cost, [row["kind"] for row in saved.costs]) == (result.spent, ["call", "planning"])
+        balanced(store)
+        replay = await one.replay(result.run_id)
+        assert (replay.then.cost, replay.now.cost) == (result.spent, result.spent)
+        assert [planning.price for planning in replay.planning] == [PRICE]
+        before = saved.costs
+        store.database.write(project_anew)
+        assert store.get(result.run_id).costs == before
+        balanced(store)
+
+
+async def test_a_budget_of_the_project_pays_for_a_repair_in_vain(store: RunStore) -> None:
+    store.database.write(lambda c: set_budget(c, "project", "demo", "total", usd("1"), (), time.time_ns()))
+    options: dict[str, Any] = {"repair": 1, "budget": "0.025", "store": store, "project": "demo", "warn": (0.8,)}
+    async with Agent(Catalogue([plain, broken]), Paid(), **options) as one:
+        result = await one.run(GIVEN, TEXT)
+        assert [event.data["level"] for event in result.trace if event.type == "run.budget_warning"] == [0.8]
+        assert result.trace[-1].type == "run.finished"
+        standing = store.database.read(lambda c: standings(c, time.time_ns()))[0]
+        assert (standing.spent, standing.reserved) == (usd("0.021"), 0)
+        balanced(store)
+
+
+class Hanging(Paid):
+    """Plans once, and is never heard of again."""
+
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        await asyncio.sleep(60)
+        raise AssertionError("cut off before")
+
+
+class Raising(Paid):
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        request.paid.append(PRICE)
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("planner", [Hanging(), Raising()])
+async def test_what_a_repair_cost_that_was_cut_off_or_failed_is_unknown(store: RunStore, planner: Paid) -> None:
+    async with Agent(Catalogue([plain, broken]), planner, repair=1, store=store) as one:
+        result = await one.run(GIVEN, TEXT, deadline_s=0.5)
+        assert result.status == "failed"
+        assert [(row.kind, row.amount) for row in result.ledger] == [("call", usd("0.001")), ("planning", None)]
+        assert (result.unpriced, result.spent) == (1, usd("0.001"))
+        assert store.get(result.run_id).summary.unpriced == 1
+        balanced(store)
+
+
+async def test_search_that_finds_no_other_way_is_priced() -> None:
+    async with Agent(Catalogue([broken]), "search", repair=1) as one:
+        result = await one.run(GIVEN, TEXT)
+        planning = result.ledger[-1]
+        assert (result.status, planning.kind, planning.priced) == ("failed", "planning", True)
+        assert Money(0) < (planning.amount or 0) < usd("0.00001")
+
+
+async def test_going_on_with_a_run_keeps_the_row_of_a_repair_in_vain(store: RunStore) -> None:
+    async with Agent(Catalogue([plain, broken]), Paid(), repair=1, budget="0.025", store=store) as one:
+        first = await one.run(GIVEN, TEXT)
+        assert first.status == "failed"
+        again = await one.resume(first.run_id, budget="0.05", retry_failed=True)
+        assert [row.kind for row in again.ledger][:2] == ["call", "planning"]
+        assert again.ledger[1] == first.ledger[1]
+        assert len({row.seq for row in again.ledger}) == len(again.ledger)
+        balanced(store)
+
+
 def life(folder: Path, on_event: Any = None, resume: bool = False) -> Any:
     async def live() -> Any:
         async with agent(store=folder / "runs.db", budget="0.05") as one:
