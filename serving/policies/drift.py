@@ -6,6 +6,7 @@ once most of the last requests ended inside its intervals.
 
 from collections import deque
 from math import log
+from typing import Any
 
 from catp.serving.policies.protocol import Interval
 
@@ -58,7 +59,7 @@ class DriftGuard:
         self._inside.clear()
         return True
 
-    def _new_test(self):  # type: ignore[no-untyped-def]
+    def _new_test(self) -> Any:
         try:
             from river.drift import PageHinkley
         except ImportError as error:
