@@ -11,19 +11,26 @@ work between steps is 2 ms. These three are assumptions; the first two were set 
 Azure's trace and the attainment of FCFS are near published prototype figures (docs/serving-simulator.md).
 """
 
+import json
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Protocol
 
-from catp.serving.policies.costmodel import Load
+from catp.serving.policies.costmodel import CostModel, Load
+from catp.serving.policies.fitting import fit
 
-__all__ = ["PROFILES", "Profile", "StepTime", "loads"]
+__all__ = ["PROFILES", "Profile", "ProfileError", "StepTime", "load_profile"]
 
 _WIDTH, _LAYERS = 4096, 32
 _PAIR_FLOPS = 4 * _WIDTH * _LAYERS
 _KEY_BYTES = 4 * _WIDTH * _LAYERS
 _HOST = 2e-3
 _LONGEST = 4096
+
+
+class ProfileError(ValueError):
+    """There is no such profile, or its file is broken; the message says how to go on."""
 
 
 class StepTime(Protocol):
@@ -66,22 +73,16 @@ class Profile:
             linear = self._linear[_LONGEST] * load.tokens / _LONGEST
         return linear + self.host + self.pair * load.attended + self.key * load.kv_tokens
 
+    def costs(self) -> CostModel:
+        """Return the linear model that policies plan with: fitted to steps as engines do them, as a real one's is."""
+        return fit([(load, self.step(load)) for load in _loads()]).costs
+
     def _interpolated(self, tokens: int) -> float:
         place = bisect_left(self.table, (tokens, 0.0))
         if place == 0:
             return self.table[0][1] / 1e3
         (left, low), (right, high) = self.table[place - 1], self.table[place]
         return (low + (high - low) * (tokens - left) / (right - left)) / 1e3
-
-
-def loads() -> list[Load]:
-    """Return steps as an engine does them, from a lone decoding row to a large chunk beside many; to fit models to."""
-    return [
-        Load(chunk + decodes, chunk * (context + chunk / 2), decodes, decodes * context)
-        for chunk in (0, 16, 64, 128, 256, 512, 1024, 2048)
-        for decodes in (1, 8, 32, 64, 128)
-        for context in (256, 1024, 2048)
-    ]
 
 
 def _device(name: str, teraflops: float, gigabytes_s: float, kv_tokens: int, table: str) -> Profile:
@@ -117,3 +118,40 @@ PROFILES = {
 }  # fmt: skip
 """Known devices. Memory for keys: 0.9 of the device (80, 80 and 48 GB) less 13.5 GB of weights, at 512 KiB a token."""
 
+
+def load_profile(name: str) -> tuple[StepTime, CostModel, int]:
+    """Return step times, the linear model that policies plan with, and tokens of memory for keys.
+
+    Args:
+        name: of `PROFILES`; or a JSON file with the coefficients of a `CostModel` in seconds, fitted to an engine's own
+            log of steps, and `kv_tokens`.
+
+    Raises:
+        ProfileError: it is neither.
+    """
+    if name in PROFILES:
+        profile = PROFILES[name]
+        return profile, profile.costs(), profile.kv_tokens
+    path = Path(name)
+    if not path.is_file():
+        raise ProfileError(f"no profile {name!r}: known are {', '.join(PROFILES)}, or name a JSON file of coefficients")
+    wanted = [field.name for field in fields(CostModel)]
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        costs = CostModel(**{field: float(data[field]) for field in wanted})
+        memory = int(data["kv_tokens"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProfileError(f"profile {name}: {error!r}; it needs numbers {', '.join(wanted)} and kv_tokens") from error
+    if memory < 1 or min(getattr(costs, field) for field in wanted) < 0 or not costs.step(Load(tokens=1)) > 0:
+        raise ProfileError(f"profile {name}: coefficients are at least 0, not all 0, and kv_tokens is at least 1")
+    return costs, costs, memory
+
+
+def _loads() -> list[Load]:
+    """Return steps from a lone decoding row to a large chunk beside many."""
+    return [
+        Load(chunk + decodes, chunk * (context + chunk / 2), decodes, decodes * context)
+        for chunk in (0, 16, 64, 128, 256, 512, 1024, 2048)
+        for decodes in (1, 8, 32, 64, 128)
+        for context in (256, 1024, 2048)
+    ]

@@ -1,4 +1,4 @@
-"""Made-up traces: requests of a planner (a shared catalogue, a short task, a short constrained plan), Poisson or bursty.
+"""Made-up traces: requests of a planner (shared catalogue, short task, short constrained plan), Poisson or bursty.
 
 A request's prompt is one of a few catalogues and a task of its own; its output ends well below the bound that the
 grammar of plans gives, as plans do.
