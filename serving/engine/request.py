@@ -102,6 +102,8 @@ class Branch:
     reads: list[Read] = field(default_factory=list)
     shared: int = 0
     closed: bool = False
+    keys: list[bytes] = field(default_factory=list)
+    """Keys of its leading full blocks in the prefix cache, as far as anybody asked."""
 
     @property
     def pending(self) -> int:

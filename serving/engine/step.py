@@ -26,11 +26,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Rows to compute in one pass, after blocks were copied (`copies`: from, to). `late` jobs were given up."""
+    """Rows to compute in one pass, after blocks were copied (`copies`: from, to; all are read before any is written).
+
+    `late` jobs were given up because their deadline cannot be met, `stuck` ones because the pool cannot hold what they
+    grew to, even alone; the engine ends both.
+    """
 
     rows: tuple[Row, ...] = ()
     copies: tuple[tuple[int, int], ...] = ()
     late: tuple[Job, ...] = ()
+    stuck: tuple[Job, ...] = ()
 
     @property
     def tokens(self) -> int:

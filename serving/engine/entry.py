@@ -1,0 +1,117 @@
+"""The scheduler's notes on a job: how much memory it may take at worst, and how policies see it."""
+
+from collections import Counter
+
+from catp.serving.engine.request import Job
+from catp.serving.engine.tables import Tables
+from catp.serving.policies.costmodel import CostModel
+from catp.serving.policies.protocol import Context, Interval, View
+
+__all__ = ["Entry"]
+
+_STALE = 8
+"""Output tokens after which a running job's view is made anew."""
+
+
+class Entry:
+    """Notes on one job.
+
+    Attributes:
+        job: the job.
+        number: in order of arrival.
+        length: predicted output tokens.
+        shared: leading blocks that all branches have in common.
+        matched: leading blocks of the prompt that were cached when last looked at.
+        latest: when it must start at the latest to be in time at best; None: no deadline, or it is not dropped for it.
+    """
+
+    __slots__ = ("_due", "_view", "job", "latest", "length", "matched", "number", "shared", "size")
+
+    def __init__(self, job: Job, number: int, length: Interval, size: int, costs: CostModel, budget: int) -> None:
+        request = job.request
+        self.job, self.number, self.length, self.size = job, number, length, size
+        self.shared = len(request.prompt) // size
+        self.matched = 0
+        self._view: View | None = None
+        self._due: tuple[float | None, float | None] = (None, None)
+        self._due = self._dues(costs, budget)
+        self.latest: float | None = None
+
+    @property
+    def most(self) -> int:
+        """Blocks it holds at worst: all branches as long as they may get, with only `shared` blocks in common."""
+        request = self.job.request
+        length = -(-(len(request.prompt) + request.bound) // self.size)
+        return self.shared + request.width * (length - self.shared)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of its prompt and its bound, what limits of the queue count."""
+        return len(self.job.request.prompt) + self.job.request.bound
+
+    def held(self) -> int:
+        """Return how many different blocks it holds."""
+        branches = self.job.branches
+        if len(branches) == 1:
+            return len(branches[0].blocks)
+        return len({block for branch in branches for block in branch.blocks})
+
+    def private(self, refs: list[int]) -> int:
+        """Return how many blocks only it holds; for one branch at least that many."""
+        branches = self.job.branches
+        if len(branches) == 1:
+            count = 0
+            for block in reversed(branches[0].blocks):  # what is shared is a prefix, but for odd cases
+                if refs[block] > 1:
+                    break
+                count += 1
+            return count
+        uses = Counter(block for branch in branches for block in branch.blocks)
+        return sum(refs[block] == count for block, count in uses.items())
+
+    def view(self, tables: Tables) -> View:
+        """Return how policies see it; the same object as before if little has changed."""
+        request, branches, old = self.job.request, self.job.branches, self._view
+        context = len(request.prompt)
+        root = branches[0]
+        longest = len(root.tokens) if len(branches) == 1 else max(len(branch.tokens) for branch in branches)
+        if root.computed or root.blocks:
+            open_ = max(context - root.computed, 0)
+        else:  # waiting: what is computed again after a preemption counts as prompt
+            self.matched = tables.matched(root, self.matched)
+            open_ = longest - self.matched * self.size
+        generated = longest - context
+        if old is None or old.prompt != open_ or abs(generated - old.generated) >= _STALE:
+            self._view = old = View(
+                request.id, request.arrival, open_, context, request.bound, self.length, generated, request.tenant,
+                request.priority, request.kind, *self._due, request.slo.tpot, self.held(),
+            )  # fmt: skip
+        return old
+
+    def _dues(self, costs: CostModel, budget: int) -> tuple[float | None, float | None]:
+        """Return when the first token and the end are due; a plan's slack counts from the expected end."""
+        request, slo = self.job.request, self.job.request.slo
+        ttft = None if slo.ttft is None else request.arrival + slo.ttft
+        ends = [] if slo.e2e is None else [request.arrival + slo.e2e]
+        if slo.slack is not None:
+            ends.append(request.arrival + costs.remaining(self._alone(), Context(request.arrival, costs, (), budget)))
+            ends[-1] += slo.slack
+        return ttft, min(ends, default=None)
+
+    def _alone(self) -> View:
+        request = self.job.request
+        prompt = len(request.prompt)
+        return View(request.id, request.arrival, prompt, prompt, request.bound, self.length)
+
+    def latest_start(self, view: View, costs: CostModel, budget: int) -> float | None:
+        """Return when it must start at the latest to be in time on an idle engine, if it is the shortest it may be."""
+        ttft, e2e = self._due
+        starts = []
+        outlook = costs.outlook(Context(0.0, costs, (), budget))
+        if ttft is not None and not view.generated:
+            starts.append(ttft - outlook.first(view))
+        if e2e is not None:
+            low = Interval(self.length.low, self.length.low, self.length.high)
+            best = View(view.id, view.arrival, view.prompt, view.context, view.bound, low, view.generated)
+            starts.append(e2e - outlook.service(best))
+        return min(starts, default=None)
