@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import exp
 from random import Random
 from time import perf_counter
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.moore_hodgson import Machine
@@ -111,7 +111,7 @@ class Annealing(QueuePolicy):
     """
 
     name = "annealing"
-    fallback: ClassVar[str | None] = "moore-hodgson"
+    fallback: str | None = "moore-hodgson"
 
     def __init__(
         self, goal: Goal = "met", *, moves: int = 32, seconds: float = 8e-4, seed: int = 0,

@@ -1,7 +1,6 @@
 """What all queue policies share: a name, a limit on their time, a cheaper policy behind them, and their victims."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from catp.serving.policies.protocol import Context, View
 
@@ -16,8 +15,8 @@ class QueuePolicy:
     """
 
     name: str
-    limit: ClassVar[float] = 1e-3
-    fallback: ClassVar[str | None] = "fcfs"
+    limit: float = 1e-3
+    fallback: str | None = "fcfs"
 
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:
         """Return the ids of all waiting requests, first to be served first."""

@@ -8,7 +8,6 @@ charge that one admission can bring, however many requests the other one sends.
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
-from typing import ClassVar
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.protocol import Context, View
@@ -23,10 +22,8 @@ class Fair(QueuePolicy):
     one order, and for prompts that were let in and are not computed yet, a tenant is charged ahead.
     """
 
-    fallback: ClassVar[str | None] = "fcfs"
-
     def __init__(self, inner: QueuePolicy, *, prompt: float = 1.0, output: float = 2.0) -> None:
-        self.name = f"{inner.name}+fair"
+        self.name, self.limit, self.fallback = f"{inner.name}+fair", inner.limit, inner.fallback
         self._inner, self._prompt, self._output = inner, prompt, output
         self._counters: dict[str, float] = {}
         self._waited: frozenset[str] = frozenset()

@@ -1,7 +1,6 @@
 """First come, first served; with priorities, first come within each."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.protocol import Context, View
@@ -13,7 +12,7 @@ class Fcfs(QueuePolicy):
     """By arrival; the newest is preempted first (vLLM's default). Needs no prediction and is everybody's fallback."""
 
     name = "fcfs"
-    fallback: ClassVar[str | None] = None
+    fallback: str | None = None
 
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:
         """Return the ids by arrival."""

@@ -31,7 +31,7 @@ class Feasible(QueuePolicy):
     def __init__(
         self, inner: QueuePolicy, late: Late = "demote", *, patience: float = 60.0, lanes: float = 0.1
     ) -> None:
-        self.name = f"{inner.name}+{late}"
+        self.name, self.limit, self.fallback = f"{inner.name}+{late}", inner.limit, inner.fallback
         self._inner, self._late, self._patience, self._lanes = inner, late, patience, lanes
 
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:

@@ -1,10 +1,12 @@
-"""A policy on probation: one that breaks its time limit or fails is replaced by its fallback for a while.
+"""A policy on probation: one that breaks its time limit is replaced by its fallback for a while.
 
-A decision that runs cannot be interrupted in its thread, but it can be the last of its kind: after an overrun the
-fallback decides, for twice as many decisions after each further overrun in a row.
+A decision that runs cannot be interrupted in its thread, but it can be the last of its kind. Its answer is still taken:
+the time is spent. After a few overruns in a row the fallback decides, for twice as many decisions after each further
+one.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from time import perf_counter
 
 from catp.serving.policies.base import QueuePolicy
@@ -13,29 +15,30 @@ from catp.serving.policies.protocol import Context, View
 __all__ = ["Guarded"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 16, 4096
-_FORGIVEN = 3
 
 
 class Guarded(QueuePolicy):
-    """A policy with its time limit enforced.
+    """A policy with its time limit enforced; has none of its own.
 
     Args:
         inner: the policy; its `limit` holds for each decision.
-        fallback: what decides meanwhile; must not fail.
+        fallback: what decides meanwhile.
         clock: seconds.
         forgiven: overruns in a row that have no consequence (other processes' time slices look like overruns).
 
-    `decisions`, `overruns`, `failures` and `seconds` (spent in decisions) are counters for metrics.
+    `decisions`, `overruns` and `seconds` (spent in the policy's own decisions) are counters for metrics.
     """
+
+    limit: float = inf
 
     def __init__(
         self, inner: QueuePolicy, fallback: QueuePolicy, *,
-        clock: Callable[[], float] = perf_counter, forgiven: int = _FORGIVEN,
+        clock: Callable[[], float] = perf_counter, forgiven: int = 2,
     ) -> None:  # fmt: skip
         self.name = inner.name
         self._inner, self._fallback, self._clock, self._forgiven = inner, fallback, clock, forgiven
         self._paused, self._pause, self._row = 0, _FIRST_PAUSE, 0
-        self.decisions = self.overruns = self.failures = 0
+        self.decisions = self.overruns = 0
         self.seconds = 0.0
 
     @property
@@ -44,18 +47,13 @@ class Guarded(QueuePolicy):
         return self._paused > 0
 
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:
-        """Return the policy's order, or the fallback's while the policy is cut off or fails."""
+        """Return the policy's order, or the fallback's while the policy is cut off."""
         self.decisions += 1
         if self._paused:
             self._paused -= 1
             return self._fallback.order(waiting, context)
         begin = self._clock()
-        try:
-            ids = self._inner.order(waiting, context)
-        except Exception:  # whatever a policy does wrong, requests are served
-            self.failures += 1
-            self._cut_off()
-            return self._fallback.order(waiting, context)
+        ids = self._inner.order(waiting, context)
         took = self._clock() - begin
         self.seconds += took
         if took <= self._inner.limit:
@@ -64,7 +62,7 @@ class Guarded(QueuePolicy):
         self.overruns += 1
         self._row += 1
         if self._row > self._forgiven:
-            self._cut_off()
+            self._paused, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         return ids
 
     def victim(self, running: Sequence[View], context: Context) -> str | None:  # noqa: D102
@@ -75,7 +73,3 @@ class Guarded(QueuePolicy):
 
     def served(self, tenant: str, prompt: int, output: int) -> None:  # noqa: D102
         self._inner.served(tenant, prompt, output)
-        self._fallback.served(tenant, prompt, output)
-
-    def _cut_off(self) -> None:
-        self._paused, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)

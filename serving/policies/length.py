@@ -1,18 +1,22 @@
 """How many tokens a request will generate: what others of its kind did, cut off at its bound.
 
-Requests are kept by kind and by the size of their prompt (powers of two). A prediction is the distribution of the last
-few hundred outputs of the same key, each at most the request's bound (from its grammar, or max_tokens), given what it
-has generated already. Keys with few requests borrow from their kind, kinds from all requests, and before there are any
-a prior stands in. No output is ever predicted beyond the bound: that much a grammar guarantees.
+Requests are kept by kind (an endpoint, or that and a catalogue) and by the size of their prompt (powers of two). A
+prediction is the distribution of the last few hundred outputs of the same key, each at most the request's bound (from
+its grammar, or max_tokens), given what it has generated already. Keys with few requests borrow from their kind, kinds
+from all requests, and before there are any a prior stands in. No output is ever predicted beyond the bound: that much a
+grammar guarantees.
 """
 
 from bisect import bisect_right, insort
 from collections import deque
 from itertools import accumulate
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from catp.serving.policies.drift import DriftGuard
 from catp.serving.policies.protocol import Interval
+
+if TYPE_CHECKING:
+    from catp.serving.engine.request import Request
 
 __all__ = ["LengthPredictor"]
 
@@ -40,37 +44,30 @@ class LengthPredictor:
         self._histories: dict[Key, _History] = {}
         self._recent = _History(32)
 
-    def predict(self, kind: str, prompt: int, bound: int, generated: int = 0) -> Interval:
-        """Return the interval of the whole output, of which `generated` tokens are there already.
-
-        Args:
-            kind: what the request's history is kept by, such as its endpoint, or that and its catalogue.
-            prompt: tokens of its prompt.
-            bound: most output tokens there can be.
-            generated: output tokens so far.
-        """
+    def predict(self, request: "Request", generated: int = 0) -> Interval:
+        """Return the interval of a request's whole output, of which `generated` tokens are there already."""
         if self.guard is not None and not self.guard.trusted:
-            return self._constant(bound, generated)
-        return self._learned(kind, prompt, bound, generated) or _prior(bound, generated)
+            return self._constant(request.bound, generated)
+        return self._learned(request, generated) or _prior(request.bound, generated)
 
-    def observe(self, kind: str, prompt: int, bound: int, actual: int) -> None:
+    def observe(self, request: "Request", actual: int) -> None:
         """Learn the output length of a finished request; those that were cancelled or failed teach nothing."""
-        learned = self._learned(kind, prompt, bound, 0)
+        learned = self._learned(request, 0)
         if self.guard is not None and learned is not None and self.guard.observe(learned, actual):
             self._histories.clear()
         self._recent.add(actual)
-        for key in _keys(kind, prompt):
+        for key in _keys(request):
             history = self._histories.get(key)
             if history is None:
                 history = self._histories[key] = _History(self._memory)
             history.add(actual)
 
-    def _learned(self, kind: str, prompt: int, bound: int, generated: int) -> Interval | None:
+    def _learned(self, request: "Request", generated: int) -> Interval | None:
         """Return the prediction of the closest history that is long enough."""
-        for key in _keys(kind, prompt):
+        for key in _keys(request):
             history = self._histories.get(key)
             if history is not None and history.above(generated) >= _ENOUGH:
-                return history.interval(bound, generated)
+                return history.interval(request.bound, generated)
         return None
 
     def _constant(self, bound: int, generated: int) -> Interval:
@@ -131,6 +128,6 @@ class _History:
         return (self._sums[cut] - self._sums[first] + (last - cut) * bound) / (last - first)
 
 
-def _keys(kind: str, prompt: int) -> tuple[Key, Key, Key]:
+def _keys(request: "Request") -> tuple[Key, Key, Key]:
     """Return where a request's output is kept, closest first."""
-    return (kind, prompt.bit_length()), kind, _ALL
+    return (request.kind, len(request.prompt).bit_length()), request.kind, _ALL

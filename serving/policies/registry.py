@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from time import perf_counter
 from typing import Any
 
 from catp.serving.policies.annealing import Annealing
@@ -11,10 +12,11 @@ from catp.serving.policies.deadlines import Edf, Slack
 from catp.serving.policies.fairness import Fair
 from catp.serving.policies.fcfs import Fcfs, Priority
 from catp.serving.policies.feasible import Feasible, Late
+from catp.serving.policies.guard import Guarded
 from catp.serving.policies.moore_hodgson import MooreHodgson
 from catp.serving.policies.shortest import LowerBound, ShortestFirst, Uncertainty
 
-__all__ = ["DEFAULT", "names", "policy"]
+__all__ = ["DEFAULT", "guarded", "names", "policy"]
 
 DEFAULT = "moore-hodgson"
 
@@ -59,6 +61,11 @@ def policy(name: str = DEFAULT, *, late: Late | None = None, fair: bool = False,
     if late is not None:
         made = Feasible(made, late)
     return Fair(made) if fair else made
+
+
+def guarded(inner: QueuePolicy, *, clock: Callable[[], float] = perf_counter) -> Guarded:
+    """Return a policy with its time limit enforced, and behind it the fallback that it declares."""
+    return Guarded(inner, policy(inner.fallback or "fcfs"), clock=clock)
 
 
 def _unknown(what: str, name: str, known: list[str]) -> KeyError:
