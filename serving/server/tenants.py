@@ -117,8 +117,8 @@ class Tenants:
             raise HttpProblem(401, "invalid_api_key", "the API key is not known here")
         return found
 
-    def admit(self, tenant: Tenant) -> Visit:
-        """Let a tenant's request in.
+    def check(self, tenant: Tenant) -> None:
+        """Refuse a tenant that is over its limits, without counting anything.
 
         Raises:
             HttpProblem: 429, with the seconds to wait.
@@ -128,9 +128,14 @@ class Tenants:
             raise _limited(tenant, f"{tenant.concurrent} requests at a time", 1.0)
         if state.tokens is not None and (wait := state.tokens.wait(1.0, now)) > 0:
             raise _limited(tenant, f"{tenant.tokens_per_minute:g} tokens a minute", wait)
+        if state.requests is not None and (wait := state.requests.wait(1.0, now)) > 0:
+            raise _limited(tenant, f"{tenant.requests_per_minute:g} requests a minute", wait)
+
+    def admit(self, tenant: Tenant) -> Visit:
+        """Let a tenant's request in and count it; raise as `check`."""
+        self.check(tenant)
+        state = self._states[tenant.name]
         if state.requests is not None:
-            if (wait := state.requests.wait(1.0, now)) > 0:
-                raise _limited(tenant, f"{tenant.requests_per_minute:g} requests a minute", wait)
             state.requests.pay(1.0)
         return Visit(state)
 
