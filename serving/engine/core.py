@@ -31,8 +31,11 @@ class Sink(Protocol):
         """Take an event of the request's program."""
         ...
 
-    def ended(self, job: Job, value: Any, why: str) -> None:
-        """Take the end: the program's value, and why it ended if not as it should. Called exactly once."""
+    def ended(self, job: Job, value: Any, why: str, code: str) -> None:
+        """Take the end: the program's value; if it is not as it should be, why, for people and for machines.
+
+        Called exactly once. Codes are those of `catp.serving.server.events.EndCode`.
+        """
         ...
 
 
@@ -74,6 +77,11 @@ class Core:
         """Jobs that have not ended."""
         return len(self._sinks)
 
+    def jobs(self) -> list[Job]:
+        """Return the jobs that have not ended."""
+        with self._lock:
+            return [control.job for control in self._controls.values()]
+
     def submit(self, request: Request, program: Program, sink: Sink) -> Job:
         """Accept a request; from any thread.
 
@@ -88,13 +96,13 @@ class Core:
             self._run(control, lambda: program.begin(job.branches[0], control))
             return job
 
-    def cancel(self, id: str, why: str, reason: FinishReason = "cancelled") -> bool:
+    def cancel(self, id: str, why: str, code: str = "cancelled") -> bool:
         """End a job now; its blocks are back before the next step. False if there is no such job. From any thread."""
         with self._lock:
             control = self._controls.get(id)
             if control is None:
                 return False
-            self._end(control.job, reason, None, why)
+            self._end(control.job, "cancelled", None, why, code)
             return True
 
     def step(self) -> bool:
@@ -106,9 +114,11 @@ class Core:
         with self._lock:
             step = self.scheduler.schedule(self.clock())
             for job in step.late:
-                self._end(job, "deadline", None, "its deadline cannot be met any more")
+                self._end(job, "deadline", None, "its deadline cannot be met any more", "deadline")
+            for job in step.stuck:
+                self._end(job, "failed", None, "the cache has no room for it, even alone", "request_failed")
         if not step.rows:
-            return bool(step.late)
+            return bool(step.late or step.stuck)
         done = self._execute(step)
         with self._lock:
             for part, result in done:
@@ -119,7 +129,7 @@ class Core:
         """End every job as failed: the engine is restarted, or gone."""
         with self._lock:
             for control in list(self._controls.values()):
-                self._end(control.job, "failed", None, why)
+                self._end(control.job, "failed", None, why, "engine_failed")
 
     def _execute(self, step: Step) -> list[tuple[Step, StepResult]]:
         """Compute a step; in two halves if memory runs out, and without the rows for which it still does."""
@@ -144,7 +154,7 @@ class Core:
         with self._lock:
             self.scheduler.abandon(step)
             for job in {row.branch.job.id: row.branch.job for row in step.rows}.values():
-                self._end(job, "failed", None, f"the device ran out of memory: {error}")
+                self._end(job, "failed", None, f"the device ran out of memory: {error}", "engine_failed")
 
     def _completed(self, step: Step, result: StepResult) -> None:
         self.steps += 1
@@ -163,7 +173,7 @@ class Core:
     def _advance(self, control: "_Control", results: Sequence[Result]) -> None:
         failure = next((one.error for one in results if one.error is not None), None)
         if failure is not None:
-            self._end(control.job, "failed", None, str(failure))
+            self._end(control.job, "failed", None, str(failure), "request_failed")
             return
         open_ = [one for one in results if not one.branch.closed]
         if open_:
@@ -174,13 +184,13 @@ class Core:
             call()
         except Exception as error:
             _log.warning("request %s failed", control.job.id, exc_info=not isinstance(error, EngineFailed))
-            self._end(control.job, "failed", None, f"{type(error).__name__}: {error}")
+            self._end(control.job, "failed", None, f"{type(error).__name__}: {error}", "request_failed")
             return
         job = control.job
         if job.phase is not Phase.DONE and not any(branch.pending for branch in job.branches):
-            self._end(job, "failed", None, "its program neither went on nor finished")
+            self._end(job, "failed", None, "its program neither went on nor finished", "request_failed")
 
-    def _end(self, job: Job, reason: FinishReason, value: Any, why: str) -> None:
+    def _end(self, job: Job, reason: FinishReason, value: Any, why: str = "", code: str = "") -> None:
         if job.finish is not None:
             return
         self.scheduler.finish(job, reason, self.clock())
@@ -190,7 +200,7 @@ class Core:
             if self._watcher is not None:
                 self._watcher.ended(job)
         finally:
-            sink.ended(job, value, why)
+            sink.ended(job, value, why, code)
 
 
 class _Control:
@@ -202,15 +212,20 @@ class _Control:
 
     def extend(self, branch: Branch, ids: Sequence[int], reads: Sequence[Read] = (), *, forced: int = 0) -> None:
         """Add tokens to a branch."""
-        request, job = self.job.request, self.job
+        request = self.job.request
         if len(branch.tokens) + len(ids) > len(request.prompt) + request.bound:
             raise EngineFailed(
                 f"request {request.id} writes beyond its bound of {request.bound} tokens: its program is broken"
             )
         branch.extend(ids, reads)
-        job.output_tokens += len(ids)
+        self.wrote(len(ids), forced=forced)
+
+    def wrote(self, tokens: int, *, forced: int = 0) -> None:
+        """Count tokens that were written."""
+        job = self.job
+        job.output_tokens += tokens
         job.forced_tokens += forced
-        if ids and job.first_token is None:
+        if tokens and job.first_token is None:
             job.first_token = self._core.clock()
 
     def fork(self, branch: Branch, at: int) -> Branch:
@@ -231,6 +246,6 @@ class _Control:
         if sink is not None:
             sink.emit(event)
 
-    def finish(self, reason: FinishReason, value: Any = None, why: str = "") -> None:
+    def finish(self, reason: FinishReason, value: Any = None) -> None:
         """End the request."""
-        self._core._end(self.job, reason, value, why)
+        self._core._end(self.job, reason, value)

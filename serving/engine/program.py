@@ -18,7 +18,7 @@ __all__ = ["Control", "Program", "Result"]
 class Result:
     """What a read found: the draws it asked for, or float32 logits (rows,) of the plan rows.
 
-    `error` says why there is neither (logits that are NaN, a constraint that allows nothing): it fails this request only.
+    `error` says why there is neither (logits that are NaN, a constraint that allows nothing): this request fails.
     """
 
     branch: Branch
@@ -35,6 +35,10 @@ class Control(Protocol):
 
     def extend(self, branch: Branch, ids: Sequence[int], reads: Sequence[Read] = (), *, forced: int = 0) -> None:
         """Add tokens to a branch; `forced` of them were no decision."""
+        ...
+
+    def wrote(self, tokens: int, *, forced: int = 0) -> None:
+        """Count tokens that end a branch: they are output, and need not be computed any more."""
         ...
 
     def fork(self, branch: Branch, at: int) -> Branch:

@@ -1,7 +1,7 @@
 """Writing plans: a session of `catp.training.policy.session`, computed by the engine.
 
 Every run of the session follows a run that was computed before. It goes on in that run's branch if the branch ends
-there, and in a fork of it otherwise; so plans that begin alike are computed once, and forced tokens, tokens of plans that
+there, and in a fork of it otherwise; so plans that begin alike are computed once; forced tokens, tokens of plans that
 are shown, and choices are all the same to the engine.
 """
 

@@ -14,7 +14,7 @@ from catp.serving.engine.errors import FinishReason
 from catp.serving.engine.program import Control, Result
 from catp.serving.engine.request import Branch, Read
 from catp.serving.engine.sampling import Draw, Drawn, Sampling
-from catp.serving.programs.grammar import Matcher
+from catp.serving.programs.grammar import Constraint
 from catp.serving.programs.spelling import Spelling, Stream
 from catp.serving.server.events import TextDelta, TokenLogprob, TopLogprob
 
@@ -28,7 +28,7 @@ class _Walker:
     index: int
     seed: int
     stream: Stream
-    matcher: Matcher | None
+    constraint: Constraint | None
     tokens: list[int] = field(default_factory=list)
     drawn: int = 0
     held: str = ""
@@ -47,14 +47,14 @@ class TextProgram:
         bound: most tokens of a choice.
         stop: texts that end a choice and are left out of it.
         ignore_eos: go on after the end-of-text token.
-        matcher: makes the constraint's state at the beginning of a choice; None: any text.
+        constraint: starts the constraint of a choice; None: any text.
         echo: send the prompt's text first.
         stream: send text as it comes; otherwise each choice is sent whole.
     """
 
     def __init__(
         self, spelling: Spelling, prompt: Sequence[int], seeds: Sequence[int], sampling: Sampling, bound: int, *,
-        stop: Sequence[str] = (), ignore_eos: bool = False, matcher: Callable[[], Matcher] | None = None,
+        stop: Sequence[str] = (), ignore_eos: bool = False, constraint: Callable[[], Constraint] | None = None,
         echo: bool = False, stream: bool = True,
     ) -> None:  # fmt: skip
         self._spelling, self._prompt, self._sampling, self._bound = spelling, tuple(prompt), sampling, bound
@@ -62,7 +62,7 @@ class TextProgram:
         self._eos = frozenset() if ignore_eos else spelling.eos
         self._echo, self._streamed = echo, stream
         self._walkers = [
-            _Walker(index, seed, spelling.stream(), None if matcher is None else matcher())
+            _Walker(index, seed, spelling.stream(), None if constraint is None else constraint())
             for index, seed in enumerate(seeds)
         ]
         self._at: dict[int, list[_Walker]] = {}
@@ -78,7 +78,11 @@ class TextProgram:
             text = self._spelling.decode(self._prompt)
             for walker in self._walkers:
                 self._send(TextDelta(walker.index, text), control)
-        self._go_on(root, self._walkers, (), 0, control)
+        first = self._walkers[0].constraint
+        opening = () if first is None else first.opening
+        for walker in self._walkers:
+            self._write(walker, opening, None, control)
+        self._go_on(root, self._walkers, opening, len(opening), control)
 
     def advance(self, results: Sequence[Result], control: Control) -> None:
         """Take what was drawn, part walkers that differ, and ask for the next tokens."""
@@ -92,6 +96,8 @@ class TextProgram:
             branches = [branch, *(control.fork(branch, length) for _ in ways[1:])]
             for way, (ids, walkers) in zip(branches, ways, strict=False):
                 self._go_on(way, walkers, ids, len(ids) - 1, control)
+            for ids in {ids for walker, ids in open_ if walker.finish is not None}:
+                control.wrote(len(ids), forced=len(ids) - 1)
             if not ways:
                 control.close(branch)
         if all(walker.finish is not None for walker in self._walkers):
@@ -105,7 +111,7 @@ class TextProgram:
             Draw(
                 self._sampling, walker.seed, walker.drawn, self._prompt if self._penalties else (),
                 tuple(walker.tokens) if self._penalties else (),
-                None if walker.matcher is None else walker.matcher.allowed(),
+                None if walker.constraint is None else walker.constraint.allowed(),
             )
             for walker in walkers
         )  # fmt: skip
@@ -114,18 +120,16 @@ class TextProgram:
     def _take(self, walker: _Walker, drawn: Drawn, control: Control) -> tuple[int, ...]:
         """Give a walker its token and what the constraint forces behind it; return the ids it goes on with."""
         walker.drawn += 1
-        forced: Sequence[int] = ()
-        ended = False
-        if walker.matcher is not None:
-            forced = walker.matcher.advance(drawn.token)
-            ended = walker.matcher.finished
-        ids = []
-        for place, token in enumerate((drawn.token, *forced)):
-            ids.append(token)
-            last = ended and place == len(forced)
+        forced = () if walker.constraint is None else walker.constraint.advance(drawn.token)
+        return self._write(walker, (drawn.token, *forced), drawn, control)
+
+    def _write(self, walker: _Walker, ids: Sequence[int], drawn: Drawn | None, control: Control) -> tuple[int, ...]:
+        """Add tokens to a choice until it ends; return those that were added. `drawn` is the first of them."""
+        for place, token in enumerate(ids):
+            last = place == len(ids) - 1 and walker.constraint is not None and walker.constraint.stopped
             self._add(walker, token, drawn if place == 0 else None, last, control)
             if walker.finish is not None:
-                break
+                return tuple(ids[: place + 1])
         return tuple(ids)
 
     def _add(self, walker: _Walker, token: int, drawn: Drawn | None, last: bool, control: Control) -> None:

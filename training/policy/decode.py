@@ -9,7 +9,7 @@ are under way. The log-probability of a plan and its rating are those of `catp.t
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from catp.planlang.nodes import Plan, Step
 from catp.planlang.token_ids import decode_ids
 from catp.planners.writer import Rating
 from catp.training.policy.tree import Run
-from catp.training.prompt.ask import Ask, goal_weights
+from catp.training.prompt.ask import Ask, Told, goal_weights
 from catp.training.prompt.buckets import QUALITY_LEVELS
 from catp.training.prompt.form import Narrator
 from catp.training.prompt.known import KnownOutput, KnownStep
@@ -86,14 +86,16 @@ class Places:
         tokens: of the model.
         prompt: the prompt's tokens.
         room: most tokens of a plan.
+        trust: share of the predicted difference from the composed score that counts.
+        correct: what is added to the rating of a plan.
     """
 
     def __init__(
         self, ask: Ask, mask: PlanMask, narrator: Narrator, tokens: PolicyTokens, prompt: Sequence[int],
-        room: int = MAX_TOKENS, trust: float = 1.0,
+        room: int = MAX_TOKENS, trust: float = 1.0, correct: Callable[[Told], float] | None = None,
     ) -> None:  # fmt: skip
-        self.ask, self.prompt = ask, prompt
-        self._trust = trust
+        self.ask, self.prompt, self.room = ask, prompt, room
+        self._trust, self._correct = trust, correct
         self._mask, self._narrator, self._tokens = mask, narrator, tokens
         self._last = len(prompt) + room
         self._vocabulary = ask.context.vocabulary
@@ -129,8 +131,8 @@ class Places:
                 return None
         return None
 
-    def beside(self, plan: Plan) -> tuple[Run, tuple[KnownOutput, ...]] | None:
-        """Return a run with a plan that the mask does not allow, and its outputs; None if it cannot be spelled."""
+    def beside(self, plan: Plan) -> tuple[Run, Told] | None:
+        """Return a run with a plan that the mask does not allow, and what is known of it; None if the tokens cannot."""
         try:
             told = self.ask.tell(plan)
         except (PlanError, KeyError, ValueError):
@@ -140,7 +142,7 @@ class Places:
         if run.end > self._last:
             return None
         self._waiting.append(run)
-        return run, told.outputs
+        return run, told
 
     def waiting(self) -> Sequence[Run]:
         """Return the runs that must be computed before anything can be chosen; none: all is done."""
@@ -153,8 +155,9 @@ class Places:
                 self._open(place)
         self._waiting, self._fresh = [], []
 
-    def rating(self, run: Run, outputs: Sequence[KnownOutput]) -> Rating:
-        """Return what the model read at the outputs of a plan, weighed as the score is; `outputs` in plan order."""
+    def rating(self, run: Run, told: Told) -> Rating:
+        """Return what the model read at the outputs of a plan, weighed as the score is, and corrected."""
+        outputs = told.outputs
         assert run.logits is not None
         logits = run.logits[:, len(self._vocabulary) :]
         share = np.array([self._weights[output.goal] for output in outputs])
@@ -163,7 +166,7 @@ class Places:
         levels /= levels.sum(axis=1, keepdims=True)
         mean = levels @ _LEVELS
         variance = np.maximum(levels @ _LEVELS**2 - mean**2, 0.0)
-        quality = share @ (composed + self._trust * mean)
+        quality = share @ (composed + self._trust * mean) + (0.0 if self._correct is None else self._correct(told))
         # not clipped to [0, 1], as in training and in `PolicyChooser`: of two good plans the one that is rated 1.05 is
         # likelier to be the better one than that rated 1.01, and clipping would leave the choice to their prices
         return Rating(float(quality), math.sqrt(share**2 @ variance))

@@ -10,7 +10,7 @@ price that weighs as much as quality 1. It is the objective's `price_scale`; els
 cheapest plan shown, a first guess at the price of a plan that is about as good as any; else the median price of a call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,16 +20,16 @@ from catp.planlang.mask.context import Infeasible
 from catp.planlang.nodes import Plan, Step
 from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
 from catp.planners.writer import Draft, Rating, Unwritable, Usage, Written
+from catp.training.critic.features import PlanFeatures
 from catp.training.policy.beam import Beams
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.decode import MAX_TOKENS, Place, Places, Search, Walk
 from catp.training.policy.offer import check_spellable, offered
 from catp.training.policy.tree import Run
-from catp.training.prompt.ask import Ask
+from catp.training.prompt.ask import Ask, Told
 from catp.training.prompt.form import Narrator
-from catp.training.prompt.known import KnownOutput
 from catp.training.prompt.render import Renderer
-from catp.training.prompt.view import Objectives
+from catp.training.prompt.view import Objectives, RequestView
 
 __all__ = ["Session", "Speller"]
 
@@ -68,6 +68,11 @@ class Session:
     def prompt(self) -> Sequence[int]:
         """The tokens all plans follow; they are the first run."""
         return self.places.prompt
+
+    @property
+    def room(self) -> int:
+        """Most tokens of a plan, forced ones included."""
+        return self.places.room
 
     def waiting(self) -> Sequence[Run]:
         """Return the runs to compute next, parents before children; none: the draft is ready."""
@@ -151,7 +156,15 @@ class Speller:
         narrator = Narrator(self._renderer, objectives, [tool.name for tool in ask.view.tools])
         return Places(
             ask, mask, narrator, self.policy.tokens, prompt, room, self.policy.manifest.trust,
+            self._correction(ask.view),
         )  # fmt: skip
+
+    def _correction(self, view: RequestView) -> Callable[[Told], float] | None:
+        forest, share = self.policy.forest, self.policy.manifest.forest
+        if forest is None or not share:
+            return None
+        features = PlanFeatures(view, self.policy.tokens.vocabulary)
+        return lambda told: share * float(forest.predict([features.row(told)])[0])
 
 
 def _mask(ask: Ask) -> PlanMask:
@@ -179,13 +192,17 @@ def _scale(ask: Ask, shown: Sequence[Plan]) -> float:
     return _DEAR * min(prices) if prices else ask.view.reference
 
 
-def _shown(places: Places, plan: Plan) -> tuple[Run, tuple[KnownOutput, ...]] | None:
+def _shown(places: Places, plan: Plan) -> tuple[Run, Told] | None:
     """Have a plan computed that is to be rated; None if the policy cannot spell it."""
     try:
         end = places.follow(places.ask.tell(plan).ids)
     except (PlanError, KeyError, ValueError):
         return None
-    return places.beside(plan) if end is None else (end.run, end.told)
+    return places.beside(plan) if end is None else (end.run, _told(end))
+
+
+def _told(end: Place) -> Told:
+    return Told(end.ids, end.steps, end.told)
 
 
 def _written(places: Places, searches: Sequence[Search]) -> tuple[Written, ...]:
@@ -199,6 +216,6 @@ def _written(places: Places, searches: Sequence[Search]) -> tuple[Written, ...]:
     found = []
     for place in ends.values():
         assert place.plan is not None
-        rating: Rating = places.rating(place.run, place.told)
+        rating: Rating = places.rating(place.run, _told(place))
         found.append(Written(place.plan, float(sum(place.chances)), rating))
     return tuple(found)
