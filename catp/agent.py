@@ -24,7 +24,7 @@ from catp.planlang.registry_view import ValueFacts
 from catp.planlang.types import parse_type
 from catp.planners.chosen import planner_for
 from catp.planners.intent import read_intent
-from catp.planners.protocol import Objective, Planner, PlanRequest, Wanted
+from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest, Wanted
 from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
@@ -148,12 +148,15 @@ class Agent(SavedRuns):
         budget: str | Money | None = None,
         deadline_s: float | None = None,
         candidates: int = 5,
+        front: bool = False,
     ) -> Planned:
         """Return priced candidate plans for a task, best first. Never calls a tool; costs what the planner costs.
 
-        `wanted` names the outputs and their types (`{"language": "Language"}`); without it the task text is read.
+        `wanted` names the outputs and their types (`{"language": "Language"}`); without it the task text is read. With
+        `front`, the candidates are plans none of which another beats on price, predicted quality and expected latency.
 
         Raises:
+            ValueError: the planner knows no front.
             PlanningFailed: if the task is not understood or no plan can do it within the budget and deadline.
         """
         facts = {name: describe(value) for name, value in (inputs or {}).items()}
@@ -168,7 +171,7 @@ class Agent(SavedRuns):
         estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         request = PlanRequest(task, facts, goals, objective, registry, estimator, candidates)
         began = time.perf_counter()
-        proposal = await self.planner.plan(request)
+        proposal = await (self._front_planner().front if front else self.planner.plan)(request)
         ms = (time.perf_counter() - began) * 1e3
         planning = Planning(proposal.by or self.planner.name, ms, proposal.price)
         notes += proposal.notes
@@ -310,6 +313,11 @@ class Agent(SavedRuns):
             return None
         estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         return Repairs(self.repair, self.planner, task, objective, self.catalogue.view(), estimator)
+
+    def _front_planner(self) -> FrontPlanner:
+        if not isinstance(self.planner, FrontPlanner):
+            raise ValueError(f"planner {self.planner.name!r} shows no Pareto front; use search or policy")
+        return self.planner
 
     def _objective(self, alpha: float | None, budget: str | Money | None, deadline_s: float | None) -> Objective:
         seconds = deadline_s if deadline_s is not None else self.deadline_s

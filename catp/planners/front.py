@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-__all__ = ["Front", "dominates", "pareto"]
+__all__ = ["Front", "dominates", "pareto", "spread"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,25 @@ def pareto(items: Iterable[T], point: Callable[[T], Sequence[float]]) -> list[T]
         else:
             kept.append((candidate, item))
     return [item for _, item in kept]
+
+
+def spread(ranked: Sequence[T], point: Callable[[T], Sequence[float]], count: int) -> list[T]:
+    """Return the front of the items, in the order of the items; a longer one than `count` is thinned to that.
+
+    What stays is the first item of the front, its two ends by the first count, the best by each other count, and then
+    others about evenly between the ends.
+    """
+    front = pareto(ranked, point)
+    order = {id(item): place for place, item in enumerate(ranked)}
+    if len(front) > count:
+        last = len(front) - 1
+        first = min(range(len(front)), key=lambda place: order[id(front[place])])
+        evenly = (round(k * last / max(1, count - 1)) for k in range(count))
+        points = [point(item) for item in front]
+        best = (min(zip(column, range(len(front)), strict=True))[1] for column in zip(*points, strict=True))
+        kept = list(dict.fromkeys([first, 0, last, *best, *evenly]))[:count]
+        front = [front[place] for place in kept]
+    return sorted(front, key=lambda item: order[id(item)])
 
 
 class Front:

@@ -21,10 +21,10 @@ from catp.planlang.nodes import Plan
 from catp.planners.assess import Assessed, Unusable, assess
 from catp.planners.cheapest import Cheap, cheapest_plans
 from catp.planners.decide import Decision, Option, candidate, decide, price_scale
-from catp.planners.front import pareto
+from catp.planners.front import spread
 from catp.planners.metered import cpu_price
 from catp.planners.pricing import priced
-from catp.planners.protocol import NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
+from catp.planners.protocol import FrontPlanner, NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner, check_request
 from catp.planners.serves import serves
@@ -100,16 +100,16 @@ class PolicyPlanner:
     async def front(self, request: PlanRequest) -> Proposal:
         """Return plans none of which another beats on price, predicted quality and expected latency, best first.
 
-        If there are more than `request.candidates`, some between the cheapest and the dearest are left out.
+        If there are more than `request.candidates`, some of those between are left out (see `spread`).
         """
-        return await self._propose(request, lambda ranked, count: _spread(ranked, count))
+        return await self._propose(request, lambda ranked, count: spread(ranked, _point, count), front=True)
 
     async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
         return await repair_by_search(request, self.plan)
 
     async def _propose(
-        self, request: PlanRequest, choose: Callable[[Sequence[Option], int], Sequence[Option]]
+        self, request: PlanRequest, choose: Callable[[Sequence[Option], int], Sequence[Option]], *, front: bool = False
     ) -> Proposal:
         check_request(request)
         cheap, cpu_s = await asyncio.to_thread(_timed, lambda: cheapest_plans(request, self.cheapest))
@@ -127,10 +127,10 @@ class PolicyPlanner:
         except Unusable as error:
             if usage == Usage():  # a writer that failed does not say what it used: at most what the process did
                 usage = Usage(seconds=clock() - began)
-            return await self._instead(request, str(error), _sum(self._price(usage, cpu_s), advice_price))
+            return await self._instead(request, str(error), _sum(self._price(usage, cpu_s), advice_price), front)
         price = _sum(self._price(usage, cpu_s), advice_price)
         if reason and (self.fallback is not None or not assessed.options):
-            return await self._instead(request, reason, price)
+            return await self._instead(request, reason, price, front)
         scale = price_scale(assessed.options, request.objective)
         decision = decide(assessed.options, request.objective, scale, kappa=self.kappa, margin=self.margin)
         chosen = tuple(candidate(o, request.objective, scale) for o in choose(decision.ranked, request.candidates))
@@ -189,7 +189,7 @@ class PolicyPlanner:
             return f"unsure (standard deviation of quality {assessed.sd:.2f} on average, above {self.unsure:g})"
         return ""
 
-    async def _instead(self, request: PlanRequest, reason: str, price: Money | None) -> Proposal:
+    async def _instead(self, request: PlanRequest, reason: str, price: Money | None, front: bool) -> Proposal:
         if self.fallback is None:
             objective = request.objective
             failed = PlanningFailed(f"policy: {reason}")
@@ -198,7 +198,8 @@ class PolicyPlanner:
             failed.price = price
             raise failed
         try:
-            found = await self.fallback.plan(request)
+            planner = self.fallback
+            found = await (planner.front if front and isinstance(planner, FrontPlanner) else planner.plan)(request)
         except PlanningFailed as error:
             error.price = _sum(price, error.price)
             raise
@@ -277,18 +278,8 @@ def _assessed(draft: Draft, cheap: Sequence[Cheap], request: PlanRequest) -> Ass
         raise Unusable(f"answered with a draft that cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _spread(ranked: Sequence[Option], count: int) -> Sequence[Option]:
-    """The front of the options, thinned evenly by price to `count`, in the order of `ranked`."""
-    front = pareto(ranked, lambda o: (o.priced.expected, -o.rating.possible, o.priced.latency.expected_ms))
-    if len(front) > count:
-        last = len(front) - 1
-        front = (
-            [front[round(place * last / (count - 1))] for place in range(count)]
-            if count > 1
-            else [min(front, key=ranked.index)]
-        )
-    kept = {option.key for option in front}
-    return [option for option in ranked if option.key in kept]
+def _point(option: Option) -> tuple[int, float, float]:
+    return option.priced.expected, -option.rating.quality, option.priced.latency.expected_ms
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -6,14 +6,17 @@ implement the same protocol.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.registry_view import Estimator, Latency, PriceRange, RegistryView, ValueFacts
 from catp.planlang.types import Type
 
-__all__ = ["Candidate", "NothingFits", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal", "Wanted"]
+__all__ = [
+    "Candidate", "FrontPlanner", "NothingFits", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal",
+    "Wanted",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +136,16 @@ class Planner(Protocol):
 
     async def plan(self, request: PlanRequest) -> Proposal:
         """Return ranked candidates or raise `PlanningFailed`."""
+        ...
+
+
+@runtime_checkable
+class FrontPlanner(Protocol):
+    """A planner that can show what there is to choose from, instead of what is best at one alpha."""
+
+    async def front(self, request: PlanRequest) -> Proposal:
+        """Return up to `request.candidates` plans none of which another beats on price, quality and expected latency.
+
+        They come in the order of the objective, best first; see `Planner.plan` for the rest.
+        """
         ...

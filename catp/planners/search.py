@@ -18,7 +18,7 @@ from catp.planlang.registry_view import UNPRICED
 from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
-from catp.planners.front import Front, pareto
+from catp.planners.front import Front, pareto, spread
 from catp.planners.metered import metered
 from catp.planners.pricing import priced
 from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
@@ -38,6 +38,7 @@ LITTLE = Money(1_000_000)
 """if it costs at most this much more (nano-USD), or at most twice as much."""
 
 _BEAM = 128
+_WHOLE_FRONT = 1000
 _UNLIMITED = float("inf")
 
 
@@ -83,6 +84,11 @@ class SearchPlanner:
     async def plan(self, request: PlanRequest) -> Proposal:
         """Return the best plans of the front, or raise `PlanningFailed` saying what is missing or would be needed."""
         return await asyncio.to_thread(metered, self.search, request)
+
+    async def front(self, request: PlanRequest) -> Proposal:
+        """Return the front itself, best first; `spread` thins it to `request.candidates` plans."""
+        found = await self.plan(replace(request, candidates=_WHOLE_FRONT))
+        return replace(found, candidates=tuple(spread(found.candidates, _point, request.candidates)))
 
     async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
@@ -284,6 +290,12 @@ class SearchPlanner:
             names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
             return PlanningFailed(f"no plan makes {names} {need}")
         return _unaffordable(request.objective, free, found.space.refused)
+
+
+def _point(one: Candidate) -> tuple[float, float, float]:
+    """Price, quality and time of a plan, less is better; an unknown price or quality is the worst."""
+    price = _UNLIMITED if one.price.expected is None else one.price.expected
+    return price, 0.0 if one.quality is None else -one.quality, one.latency.expected_ms
 
 
 def _rivals(labels: list[Label], combiner: Combiner) -> Front:

@@ -8,12 +8,16 @@ import asyncio
 import importlib
 import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from catp.planlang.nodes import Plan
 from catp.planners.protocol import Planner, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner
 from catp.planners.terms import Bounds
+
+if TYPE_CHECKING:
+    from catp.planners.policy import PolicyPlanner
 
 __all__ = ["DeferredPolicy", "default_planner", "load_policy"]
 
@@ -39,7 +43,7 @@ _QUICK = Bounds(max_terms=1_500, max_nodes=5_000)
 """How far the search looks whose plans the policy rates beside its own."""
 
 
-def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> Planner:
+def load_policy(model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> "PolicyPlanner":
     """Load a policy and return the planner that asks it; takes seconds.
 
     A writer may have `kappa` and `margin`, the decision rule that it was tuned with.
@@ -67,18 +71,22 @@ class DeferredPolicy:
     def __init__(self, model: str | None = None, *, device: str = "cpu", threads: int | None = 1) -> None:
         self.model = model
         self._device, self._threads = device, threads
-        self._loaded: Planner | None = None
+        self._loaded: PolicyPlanner | _Noted | None = None
         self._lock = threading.Lock()
 
     async def plan(self, request: PlanRequest) -> Proposal:
         """Plan with the policy, or by search with a first note that says why."""
         return await (await asyncio.to_thread(self._planner)).plan(request)
 
+    async def front(self, request: PlanRequest) -> Proposal:
+        """Return the Pareto front of the policy's plans, or of search with a first note that says why."""
+        return await (await asyncio.to_thread(self._planner)).front(request)
+
     async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
         return await repair_by_search(request, self.plan)
 
-    def _planner(self) -> Planner:
+    def _planner(self) -> "PolicyPlanner | _Noted":
         with self._lock:  # two first plans at once load the policy once
             if self._loaded is None:
                 try:
@@ -92,12 +100,17 @@ class DeferredPolicy:
 
 
 class _Noted:
-    """A planner whose every proposal starts with the same note."""
+    """Search whose every proposal starts with the same note."""
 
-    def __init__(self, planner: Planner, note: str) -> None:
+    def __init__(self, planner: SearchPlanner, note: str) -> None:
         self.name = planner.name
         self._planner, self._note = planner, note
 
     async def plan(self, request: PlanRequest) -> Proposal:
-        found = await self._planner.plan(request)
+        return self._noted(await self._planner.plan(request))
+
+    async def front(self, request: PlanRequest) -> Proposal:
+        return self._noted(await self._planner.front(request))
+
+    def _noted(self, found: Proposal) -> Proposal:
         return replace(found, notes=(self._note, *found.notes), by=found.by or self.name)

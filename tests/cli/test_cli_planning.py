@@ -123,3 +123,43 @@ def test_doctor_says_who_plans(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (state, detail.partition(";")[0]) == ("warn", "search")
     assert "torch" in detail
     assert "pip install 'catp[policy]'" in detail
+
+
+SEVERAL = TOOLS.replace(
+    "CATALOGUE = Catalogue([plain])",
+    """
+@tool(price=PerCall("0.03"), accuracy=0.95)
+async def fine(text: str) -> str:
+    "Say it well."
+    return text.upper()
+
+@tool(price=PerCall("0.05"), accuracy=0.7)
+async def beaten(text: str) -> str:
+    "Say it for too much."
+    return text.upper()
+
+CATALOGUE = Catalogue([plain, fine, beaten])
+""",
+)
+
+
+@pytest.mark.parametrize("alpha", ["0.1", "1"])
+def test_the_front_has_every_plan_that_may_be_worth_it(project: Path, alpha: str) -> None:
+    (project / "planning_several.py").write_text(SEVERAL)
+    args = ("plan", *TASK, "--planner", "search", "--tools", "planning_several:CATALOGUE", "--alpha", alpha, "--front")
+    found = json.loads(catp(*args, "--json").stdout)
+    assert (found["schema"], found["front"]) == ("catp.plans/1", True)
+    plans = {(one["price_usd"]["expected"], one["quality"]) for one in found["candidates"]}
+    assert plans == {("0.01", 0.6), ("0.03", 0.95)}
+    lines = catp(*args).stdout.splitlines()
+    begin = lines.index("Pareto front, cheapest first; * is the plan above")
+    rows = [line.split() for line in lines[begin + 2 :]]
+    assert [row[-1] for row in rows] == ["plain", "fine"]
+    assert [row[0] == "*" for row in rows] == [alpha == "0.1", alpha == "1"]
+    assert json.loads(catp(*args[:-1], "--json").stdout)["front"] is False
+
+
+def test_a_planner_without_a_front_says_so(project: Path) -> None:
+    done = CliRunner().invoke(app, ["plan", *TASK, "--planner", "openai:gpt@http://127.0.0.1:9/v1", "--front"])
+    assert done.exit_code == 2
+    assert "shows no Pareto front; use search or policy" in done.stderr

@@ -266,6 +266,13 @@ def test_front_has_only_plans_that_no_other_beats_with_both_ends() -> None:
     assert keys(one, request) == keys(front, request)[:1]
 
 
+def test_where_the_policy_cannot_the_front_is_that_of_the_fallback() -> None:
+    request = replace(page_request(tools=40), candidates=50)
+    found = asyncio.run(PolicyPlanner(GivenWriter(RuntimeError("broken"))).front(request))
+    assert found.by == "search"
+    assert keys(found, request) == keys(asyncio.run(SearchPlanner().front(request)), request)
+
+
 # When the policy cannot be used
 
 

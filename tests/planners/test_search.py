@@ -1,5 +1,6 @@
 """The search planner against brute force, and what its plans promise."""
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -178,6 +179,29 @@ def test_no_candidate_dominates_another() -> None:
 
 
 # Sharing
+
+
+def test_the_front_is_thinned_to_its_ends_and_the_best_of_each_kind() -> None:
+    registry, estimator = page_catalogue(60)
+    wanted = (Wanted("text", TEXT, capability=("ocr",)), Wanted("language", LANGUAGE))
+    request = PlanRequest("x", PAGE, wanted, DEFAULT, registry, estimator, candidates=1000)
+    planner = SearchPlanner()
+
+    def point(one: Candidate) -> tuple[int, float, float]:
+        return one.price.expected or 0, -(one.quality or 0), one.latency.expected_ms
+
+    whole = asyncio.run(planner.front(request)).candidates
+    assert len(whole) > 6
+    assert not any(dominates(point(a), point(b)) for a in whole for b in whole if a is not b)
+    assert [one.utility for one in whole] == sorted((one.utility for one in whole), reverse=True)
+    few = asyncio.run(planner.front(replace(request, candidates=5))).candidates
+    assert [one for one in whole if one in few] == list(few)
+    assert len(few) == 5
+    assert whole[0] in few
+    for kind in range(3):
+        assert min(point(one)[kind] for one in few) == min(point(one)[kind] for one in whole)
+    assert max(point(one)[0] for one in few) == max(point(one)[0] for one in whole)
+    assert asyncio.run(planner.front(replace(request, candidates=1))).candidates == whole[:1]
 
 
 def test_shared_reading_is_paid_once() -> None:

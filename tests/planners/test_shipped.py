@@ -3,13 +3,13 @@
 import asyncio
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import pytest
 
 from catp.planners.policy import PolicyPlanner
-from catp.planners.protocol import Objective
+from catp.planners.protocol import FrontPlanner, Objective
 from catp.planners.repair import RepairingPlanner
 from catp.planners.search import SearchPlanner
 from catp.planners.shipped import DeferredPolicy, default_planner, load_policy
@@ -116,3 +116,16 @@ def test_load_policy_raises_what_loading_raises(loader: Loader) -> None:
     loader.error = Missing("no torch")
     with pytest.raises(ImportError, match="no torch"):
         load_policy()
+
+
+def test_the_front_of_the_deferred_policy_is_that_of_the_planner_it_loads(loader: Loader) -> None:
+    request = replace(REQUEST, candidates=20)
+    loaded = load_policy("mine")
+    deferred = DeferredPolicy("mine")
+    assert isinstance(deferred, FrontPlanner)
+    assert asyncio.run(deferred.front(request)).candidates == asyncio.run(loaded.front(request)).candidates
+    loader.error = OSError("no such file")
+    found = asyncio.run(DeferredPolicy("gone").front(request))
+    assert found.candidates == asyncio.run(SearchPlanner().front(request)).candidates
+    assert found.notes[0] == "policy: no such file; planned by search instead"
+    assert found.by == "search"
