@@ -81,7 +81,7 @@ def _with_tail(batch: Batch, reads: Sequence[Sequence[int]]) -> Batch:
     counts = [batch.starts[row + 1] - first for row, first in kept]
     if sum(counts) == len(batch.ids):
         return batch
-    starts, places, moved = [0], [], []
+    starts, places, moved = [0], list[int](), list[int]()
     for (row, first), count in zip(kept, counts, strict=True):
         places += range(first, first + count)
         moved += [place - first + starts[-1] for place in reads[row]]

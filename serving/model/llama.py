@@ -68,7 +68,7 @@ class Llama:
         x = F.embedding(batch.ids, self.weights.embedding)
         if adapters is not None:
             adapters.embed(x, batch.ids)
-        attention.begin(batch)
+        attention.begin(batch, cache)
         turn = self._rotary(batch.positions)
         for number, layer in enumerate(self.weights.layers[:-1]):
             x = self._layer(number, layer, x, turn, cache, attention, adapters)

@@ -15,6 +15,7 @@ from catp.serving.engine.request import Branch, Read
 from catp.serving.engine.step import Row, Step, StepResult, reads_in
 from catp.serving.model.attention.base import Attention
 from catp.serving.model.attention.sdpa import GatherAttention
+from catp.serving.model.attention.shared import SharedAttention
 from catp.serving.model.batch import pack
 from catp.serving.model.heads import Heads
 from catp.serving.model.kvcache import KVCache
@@ -58,7 +59,7 @@ class ModelRunner:
     ) -> None:  # fmt: skip
         config = weights.config
         self.model, self.heads = Llama(weights), Heads(weights, plan_ids)
-        self.attention = attention or GatherAttention()
+        self.attention = attention or _attention(weights)
         self.adapters = adapters
         self.threads = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
         with _memory(f"{blocks} blocks of {block_size} tokens"):
@@ -116,6 +117,12 @@ class ModelRunner:
         if adapters is not None:
             adapters.logits(logits, hidden, places, plan=plan)
         return logits
+
+
+def _attention(weights: Weights) -> Attention:
+    """The best backend for a device and number format."""
+    fast = weights.device.type == "cpu"
+    return SharedAttention() if fast else GatherAttention()
 
 
 def _plan_results(logits: torch.Tensor, reads: Sequence[tuple[Branch, Read]]) -> list[Result]:

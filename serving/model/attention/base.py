@@ -18,7 +18,7 @@ class Attention(Protocol):
 
     name: str
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: Batch, cache: KVCache) -> None:
         """Take the rows of a step and prepare what all layers share."""
         ...
 

@@ -23,7 +23,7 @@ class GatherAttention:
         self._rows: list[_Row] = []
         self._tail: list[_Row] = []
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: Batch, cache: KVCache) -> None:
         """Prepare slots and masks of the rows."""
         self._slots = batch.slots
         self._rows = _rows(batch)
