@@ -24,7 +24,7 @@ from catp.serving.model.llama import Part
 from catp.serving.model.loraweights import Adapter, Rows, read_adapter
 from catp.serving.model.weights import Weights
 
-__all__ = ["AdapterStore", "StepAdapters", "with_rows"]
+__all__ = ["AdapterStore", "Loaded", "StepAdapters", "with_rows"]
 
 
 @dataclass
@@ -35,6 +35,16 @@ class _Entry:
     bytes: int
     adapter: Adapter | None
     users: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A name, the digest it points to, the folder that was read, and how many requests use the content."""
+
+    name: str
+    digest: str
+    folder: Path
+    users: int
 
 
 class AdapterStore:
@@ -88,15 +98,15 @@ class AdapterStore:
                 raise Refused("unknown_adapter", f"there is no adapter {name!r}; {self._known()}")
             self._drop_if_unused(self._names.pop(name))
 
-    def names(self) -> dict[str, str]:
-        """Return digests by name."""
-        with self._lock:
-            return dict(self._names)
+    def digest(self, name: str) -> str | None:
+        """Return what a name means now, None if it means nothing."""
+        return self._names.get(name)
 
-    def users(self, digest: str) -> int:
-        """Return how many requests use a content."""
-        entry = self._entries.get(digest)
-        return 0 if entry is None else entry.users
+    def loaded(self) -> tuple[Loaded, ...]:
+        """Return everything that has a name, by name."""
+        with self._lock:
+            found = ((name, digest, self._entries[digest]) for name, digest in sorted(self._names.items()))
+            return tuple(Loaded(name, digest, entry.folder, entry.users) for name, digest, entry in found)
 
     @property
     def bytes(self) -> int:

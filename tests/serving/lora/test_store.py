@@ -52,7 +52,8 @@ def test_a_reload_under_a_name_is_another_digest_and_running_requests_keep_their
     release = store.use(old)
     new = store.load("planner", saved[1])
     assert old != new
-    assert store.names() == {"planner": new}
+    assert [(found.name, found.digest, found.users) for found in store.loaded()] == [("planner", new, 0)]
+    assert (store.digest("planner"), store.digest("other")) == (new, None)
     for digest, folder in ((old, saved[0]), (new, saved[1])):
         assert logits(store, weights, digest) == pytest.approx(
             reference(BASE, folder, [5, 6, 7])[2][PLAN_IDS], abs=1e-4
@@ -87,8 +88,9 @@ def test_unloading_waits_for_the_last_request(weights: Weights, saved: list[Path
     store = AdapterStore(weights)
     digest = store.load("a", saved[0])
     releases = [store.use(digest), store.use(digest)]
+    assert [found.users for found in store.loaded()] == [2]
     store.unload("a")
-    assert store.users(digest) == 2
+    assert store.loaded() == ()
     releases[0]()
     assert store.bytes > 0
     releases[1]()
@@ -114,7 +116,7 @@ def test_idle_adapters_leave_the_memory_least_recently_used_first(weights: Weigh
     with pytest.raises(Refused, match="no room") as full:
         store.load("3", saved[3])
     assert (full.value.reason, full.value.retry_after) == ("queue_full", 1.0)
-    assert "3" not in store.names()
+    assert store.digest("3") is None
     release()
     release2()
     store.load("3", saved[3])
@@ -162,8 +164,8 @@ def test_loads_uses_and_unloads_from_many_threads_leave_nothing(weights: Weights
     for thread in threads:
         thread.join()
     assert failures == []
-    for name in store.names():
-        store.unload(name)
+    for found in store.loaded():
+        store.unload(found.name)
     assert store.bytes == 0
 
 
@@ -206,7 +208,7 @@ def test_what_cannot_be_served_is_refused_by_name(weights: Weights, saved: list[
         assert why in str(refused.value)
         assert refused.value.reason == "bad_request"
         assert str(folder) in str(refused.value)
-    assert store.names() == {}
+    assert store.loaded() == ()
 
 
 def test_an_adapter_of_another_base_is_refused_by_the_digest_in_its_manifest(
