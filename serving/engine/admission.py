@@ -1,11 +1,23 @@
 """What an engine accepts: limits, and the reasons why a request is refused before it is queued."""
 
 from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
 
 from catp.serving.engine.errors import Refused
 from catp.serving.engine.request import Request
+from catp.serving.engine.tables import Tables
+from catp.serving.policies.costmodel import CostModel
+from catp.serving.policies.protocol import Context
 
-__all__ = ["Limits", "check_shape"]
+if TYPE_CHECKING:
+    from catp.serving.engine.entry import Entry
+    from catp.serving.engine.queue import Queue
+
+__all__ = ["Limits", "check_deadline", "check_queue", "check_shape"]
+
+_SAMPLE = 16
+"""Waiting requests whose mean work stands for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +85,42 @@ def check_shape(request: Request, limits: Limits, *, most: int, blocks: int) -> 
             "too_large",
             f"request {request.id!r} may take {most} blocks of the cache and there are {blocks - limits.watermark}: "
             f"shorten it, ask for fewer branches than {width}, or give the engine more memory for its cache",
+        )
+
+
+def check_queue(entry: "Entry", limits: Limits, queue: "Queue", tables: Tables, context: Context) -> None:
+    """Check that there is room to wait.
+
+    Raises:
+        Refused: `queue_full`; after `retry_after` enough of those that wait will have been served.
+    """
+    tokens = queue.tokens + entry.tokens
+    if len(queue) < limits.max_waiting and tokens <= limits.max_waiting_tokens:
+        return
+    sample = [one for one, _ in zip(queue.entries.values(), range(_SAMPLE), strict=False)]
+    outlook = context.costs.outlook(context)
+    work = sum(outlook.work(one.view(tables)) for one in sample) / max(len(sample), 1)
+    share = max(tokens - limits.max_waiting_tokens, 0) / max(queue.tokens, 1)
+    raise Refused(
+        "queue_full",
+        f"{len(queue)} requests with {queue.tokens} tokens are waiting, and at most {limits.max_waiting} with "
+        f"{limits.max_waiting_tokens} may; try again later, or raise max_waiting or max_waiting_tokens",
+        retry_after=outlook.backlog + work * max(ceil(share * len(queue)), 1),
+    )
+
+
+def check_deadline(entry: "Entry", tables: Tables, costs: CostModel, budget: int, now: float) -> None:
+    """Check that a request that would be dropped if late can be in time, alone and as short as it may be.
+
+    Raises:
+        Refused: `hopeless`.
+    """
+    if not entry.job.request.drop_late:
+        return
+    entry.refresh(tables, costs, budget)
+    if entry.latest < now:
+        raise Refused(
+            "hopeless",
+            f"request {entry.job.id!r} would have had to start {now - entry.latest:.3f} s ago to meet its deadline; "
+            "give it more time, or send it without drop_late",
         )

@@ -1,6 +1,9 @@
 """The scheduler's notes on a job: how much memory it may take at worst, and how policies see it."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 
 from catp.serving.engine.request import Job
 from catp.serving.engine.tables import Tables
@@ -22,7 +25,7 @@ class Entry:
         length: predicted output tokens.
         shared: leading blocks that all branches have in common.
         matched: leading blocks of the prompt that were cached when last looked at.
-        latest: when it must start at the latest to be in time at best; None: no deadline, or it is not dropped for it.
+        latest: when it must start at the latest to be in time at best, or when it is late if it has started.
     """
 
     __slots__ = ("_due", "_view", "job", "latest", "length", "matched", "number", "shared", "size")
@@ -35,7 +38,7 @@ class Entry:
         self._view: View | None = None
         self._due: tuple[float | None, float | None] = (None, None)
         self._due = self._dues(costs, budget)
-        self.latest: float | None = None
+        self.latest = inf
 
     @property
     def most(self) -> int:
@@ -56,10 +59,15 @@ class Entry:
             return len(branches[0].blocks)
         return len({block for branch in branches for block in branch.blocks})
 
-    def private(self, refs: list[int]) -> int:
-        """Return how many blocks only it holds; for one branch at least that many."""
+    def private(self, refs: list[int], extra: Sequence[int] = ()) -> int:
+        """Return how many blocks only it holds; for one branch at least that many.
+
+        Args:
+            refs: reference counts of the pool.
+            extra: blocks that it holds besides those of its branches.
+        """
         branches = self.job.branches
-        if len(branches) == 1:
+        if len(branches) == 1 and not extra:
             count = 0
             for block in reversed(branches[0].blocks):  # what is shared is a prefix, but for odd cases
                 if refs[block] > 1:
@@ -67,6 +75,7 @@ class Entry:
                 count += 1
             return count
         uses = Counter(block for branch in branches for block in branch.blocks)
+        uses.update(extra)
         return sum(refs[block] == count for block, count in uses.items())
 
     def view(self, tables: Tables) -> View:
@@ -88,6 +97,20 @@ class Entry:
             )  # fmt: skip
         return old
 
+    def refresh(self, tables: Tables, costs: CostModel, budget: int) -> None:
+        """Set `latest`: on an otherwise idle engine, if its output is as short as predicted with probability 0.9."""
+        ttft, e2e = self._due
+        started = self.job.started is not None
+        view = self.view(tables)
+        outlook = costs.outlook(Context(0.0, costs, (), budget))
+        times = [inf]
+        if ttft is not None and not view.generated:
+            times.append(ttft if started else ttft - outlook.first(view))
+        if e2e is not None:
+            shortest = replace(view, length=Interval(self.length.low, self.length.low, self.length.high))
+            times.append(e2e if started else e2e - outlook.service(shortest))
+        self.latest = min(times)
+
     def _dues(self, costs: CostModel, budget: int) -> tuple[float | None, float | None]:
         """Return when the first token and the end are due; a plan's slack counts from the expected end."""
         request, slo = self.job.request, self.job.request.slo
@@ -102,16 +125,3 @@ class Entry:
         request = self.job.request
         prompt = len(request.prompt)
         return View(request.id, request.arrival, prompt, prompt, request.bound, self.length)
-
-    def latest_start(self, view: View, costs: CostModel, budget: int) -> float | None:
-        """Return when it must start at the latest to be in time on an idle engine, if it is the shortest it may be."""
-        ttft, e2e = self._due
-        starts = []
-        outlook = costs.outlook(Context(0.0, costs, (), budget))
-        if ttft is not None and not view.generated:
-            starts.append(ttft - outlook.first(view))
-        if e2e is not None:
-            low = Interval(self.length.low, self.length.low, self.length.high)
-            best = View(view.id, view.arrival, view.prompt, view.context, view.bound, low, view.generated)
-            starts.append(e2e - outlook.service(best))
-        return min(starts, default=None)

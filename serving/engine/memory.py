@@ -70,6 +70,18 @@ class Memory:
         self._claims = None
         return False
 
+    def share(self, entry: Entry, found: Sequence[int]) -> bool:
+        """Whether a running job may adopt blocks: they come back later then than their owners' end."""
+        if self.overcommit or self._worst <= self.pool.capacity:
+            return True
+        self.pool.acquire(found)
+        claims = [self._claim(one) for one, _ in self._running.values() if one is not entry]
+        claims.append(Claim(entry.most - entry.held() - len(found), entry.private(self.pool.refs, found)))
+        try:
+            return safe(self.pool.available, claims)
+        finally:
+            self.pool.release(found)
+
     def _fits(self, entry: Entry, matched: Sequence[int]) -> bool:
         refs = self.pool.refs
         own = sum(refs[block] == 1 for block in matched)
@@ -81,7 +93,8 @@ class Memory:
         if shared + peak(growths, self.pool.size) + self._watermark > self.pool.capacity:
             return False
         if self.overcommit:
-            return True
+            now = sum(-(-len(branch.tokens) // self.pool.size) for branch in entry.job.branches)
+            return now - len(matched) + self._watermark <= self.pool.available
         claims = [self._claim(one) for one in entries]
         claims.append(Claim(entry.most - len(matched), own))
         return safe(self.pool.available, claims)
@@ -91,7 +104,7 @@ class Memory:
 
     def _growth(self, entry: Entry, held: int, private: int) -> Growth:
         request, size = entry.job.request, self.pool.size
-        longest = max(len(branch.tokens) for branch in entry.job.branches)
+        longest = max((len(branch.tokens) for branch in entry.job.branches), default=0)
         left, width = len(request.prompt) + request.bound - longest, request.width
         if self.overcommit:
             width = len(entry.job.branches)

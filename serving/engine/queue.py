@@ -44,7 +44,7 @@ class Guard:
     @property
     def fallbacks(self) -> int:
         """How often the policy failed or overran its time."""
-        return self.failures + self.policy.failures + self.policy.overruns
+        return self.failures + self.policy.overruns
 
     def order(self, views: list[View], context: Context) -> list[str]:
         """Return the ids in the policy's order, or by arrival."""

@@ -7,6 +7,8 @@ A prefix that several branches need is computed once: whoever computes a block i
 is in the cache and adopt it. Nobody waits for a leader that did nothing for `_PATIENCE` rounds.
 """
 
+from collections.abc import Sequence
+
 from catp.serving.engine.blocks import BlockPool
 from catp.serving.engine.prefix import extend_chain
 from catp.serving.engine.request import Branch
@@ -50,15 +52,17 @@ class Tables:
             count += 1
         return count
 
-    def adopt(self, branch: Branch) -> int:
-        """Take cached blocks instead of computing them; return how many tokens that is."""
+    def found(self, branch: Branch) -> list[int]:
+        """Return the cached blocks that a branch can adopt instead of computing them."""
         first, offset = divmod(branch.computed, self.pool.size)
+        if offset or (len(branch.tokens) - 1) // self.pool.size <= first:
+            return []
         most = self.adoptable(branch)
-        if offset or first >= most:
-            return 0
-        found = self.pool.match_keys(self.keys(branch, most)[first:most])
-        if not found:
-            return 0
+        return self.pool.match_keys(self.keys(branch, most)[first:most])
+
+    def adopt(self, branch: Branch, found: Sequence[int]) -> None:
+        """Give a branch the blocks that were found for it."""
+        first = branch.computed // self.pool.size
         self.pool.adopt(found)
         unused = branch.blocks[first : first + len(found)]
         branch.blocks[first : first + len(found)] = found
@@ -66,12 +70,11 @@ class Tables:
         if branch.shared == branch.computed:
             branch.shared += len(found) * self.pool.size
         branch.computed += len(found) * self.pool.size
-        return len(found) * self.pool.size
 
     def waits(self, branch: Branch, position: int, round_: int) -> bool:
         """Whether somebody else is computing the block at `position`, a multiple of the block size, that it needs."""
         number, offset = divmod(position, self.pool.size)
-        if offset or number >= self.adoptable(branch):
+        if offset or (len(branch.tokens) - 1) // self.pool.size <= number or number >= self.adoptable(branch):
             return False
         leader = self._leaders.get(self.keys(branch, number + 1)[number])
         if leader is None or leader is branch:
@@ -82,6 +85,8 @@ class Tables:
         """Say that a branch computes its pending full blocks."""
         first, last = branch.computed // self.pool.size, len(branch.tokens) // self.pool.size
         self._seen[branch.number] = round_
+        if first == last:
+            return
         for key in self.keys(branch, last)[first:last]:
             leader = self._leaders.setdefault(key, branch)
             if leader is not branch and round_ - self._seen[leader.number] > _PATIENCE:
