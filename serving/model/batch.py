@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from catp.serving.engine.request import Branch
 from catp.serving.engine.step import Row, reads_in
 
 __all__ = ["Batch", "pack"]
@@ -22,7 +23,8 @@ class Batch:
         ids, positions, slots: (N,) int64 on the device; slot = block * block size + offset, where a token's keys go.
         begins, counts, starts: per row, on the host; `starts` has one more entry, N.
         tables: block table of each row, as many blocks as its last position needs.
-        branches: number of each row's branch; the same number is the same sequence as in earlier steps.
+        branches: each row's branch: the same object is the same sequence as in earlier steps. (Its number is not
+            enough: an engine that restarts counts from 0 again.)
         block_size: positions per block.
         reads: places among the N whose hidden states are read, by row and read.
         tail: the rows from their first read on, rows without reads left out: only for these does the last layer
@@ -37,7 +39,7 @@ class Batch:
     counts: tuple[int, ...]
     starts: tuple[int, ...]
     tables: tuple[tuple[int, ...], ...]
-    branches: tuple[int, ...]
+    branches: tuple[Branch, ...]
     block_size: int
     reads: tuple[int, ...] = ()
     tail: "Batch | None" = None
@@ -70,7 +72,7 @@ def pack(rows: Sequence[Row], block_size: int, device: torch.device) -> Batch:
     packed = torch.tensor([ids, positions, slots], dtype=torch.int64).to(device)
     whole = Batch(
         packed[0], packed[1], packed[2], tuple(row.begin for row in rows), tuple(row.count for row in rows),
-        tuple(starts), tuple(tables), tuple(row.branch.number for row in rows), block_size,
+        tuple(starts), tuple(tables), tuple(row.branch for row in rows), block_size,
         tuple(place for found in reads for place in found),
     )  # fmt: skip
     return _with_tail(whole, reads)

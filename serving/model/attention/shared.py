@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from catp.serving.engine.request import Branch
 from catp.serving.model.attention.partial import Partial, attend, attend_causal
 from catp.serving.model.attention.prefix import extents, shared_runs
 from catp.serving.model.attention.tails import LONGEST, WIDEST, Queries, Tail, Tails
@@ -57,7 +58,7 @@ class SharedAttention:
         size = batch.block_size
         computed = [table[: begin // size] for table, begin in zip(batch.tables, batch.begins, strict=True)]
         order, runs, covered = shared_runs(computed, -(-_GAIN // size))
-        shared = {number: blocks * size for number, blocks in zip(batch.branches, covered, strict=True)}
+        shared = {branch: blocks * size for branch, blocks in zip(batch.branches, covered, strict=True)}
         groups = [
             (
                 {batch.branches[row] for row in order[run.first : run.last]},
@@ -104,7 +105,7 @@ class SharedAttention:
             found.put(row.where, row.attend(q[row.where], keys, values))
         return found
 
-    def _short(self, batch: Batch, shared: dict[int, int], cache: KVCache) -> list[Tail]:
+    def _short(self, batch: Batch, shared: dict[Branch, int], cache: KVCache) -> list[Tail]:
         """The rows whose tails go to the workspace."""
         found = [
             Tail(branch, shared[branch], begin, begin + count, range(start, start + count), table)
@@ -114,7 +115,7 @@ class SharedAttention:
         return found[: self._tails.room(cache)] if len(found) >= _FEW else []
 
     def _planned(
-        self, batch: Batch, groups: Sequence[tuple[set[int], "_Spans"]], shared: dict[int, int],
+        self, batch: Batch, groups: Sequence[tuple[set[Branch], "_Spans"]], shared: dict[Branch, int],
         short: Sequence[Tail], cache: KVCache,
     ) -> "_Plan":  # fmt: skip
         """Plan the rows of a step, or of its tail; branches are the same in both, places are not."""
@@ -176,7 +177,7 @@ class _Plan:
     short: Sequence[Queries]
 
 
-def _rows(batch: Batch) -> Iterator[tuple[int, int, int, int, tuple[int, ...]]]:
+def _rows(batch: Batch) -> Iterator[tuple[Branch, int, int, int, tuple[int, ...]]]:
     """Branch, begin, count, place of the first token and table of each row."""
     return zip(batch.branches, batch.begins, batch.counts, batch.starts[:-1], batch.tables, strict=True)
 

@@ -3,18 +3,20 @@
 What a branch has for itself (the text of its task, the plan so far) is a hundred tokens in blocks anywhere in the pool.
 Row by row, the calls cost more than the arithmetic. So each branch gets a slot of a workspace, heads outermost, where
 its keys and values are written as well as to the pool; a branch that comes new, or comes back, is copied from the pool
-once. Slots are found by the branch's number and taken from whoever was idle longest.
+once. A slot is free when its branch is gone, or else taken from the branch that was idle longest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from catp.serving.engine.request import Branch
 from catp.serving.model.attention.partial import Partial, attend_masked
 from catp.serving.model.kvcache import KVCache
 
@@ -32,14 +34,14 @@ class Tail:
     """A row of a step whose tail goes here.
 
     Args:
-        branch: number of its branch.
+        branch: its branch; where it is the same object, it is the same sequence.
         shared: positions before this one are attended to elsewhere.
         begin, end: positions of its new tokens.
         places: where its new tokens stand in the pack.
         table: its blocks.
     """
 
-    branch: int
+    branch: Branch
     shared: int
     begin: int
     end: int
@@ -66,7 +68,7 @@ class Tails:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._slots: dict[int, _Slot] = {}
+        self._slots: WeakKeyDictionary[Branch, _Slot] = WeakKeyDictionary()
         self._data = torch.empty(0)
         self._step = 0
         self._fresh: list[int] = []
@@ -153,9 +155,10 @@ class Tails:
         """Slots nobody has, then those of the branches that were idle longest; lowest first, so that runs stay long."""
         taken = {slot.number for slot in self._slots.values()}
         free = [number for number in range(self._data.shape[2]) if number not in taken][:wanted]
-        idle = sorted((slot.used, branch) for branch, slot in self._slots.items() if slot.used < self._step)
-        for _, branch in idle[: wanted - len(free)]:
-            free.append(self._slots.pop(branch).number)
+        idle = sorted(self._slots.items(), key=lambda item: item[1].used)
+        for branch, slot in idle[: wanted - len(free)]:
+            free.append(slot.number)
+            del self._slots[branch]
         return sorted(free)
 
     def _cells(self, spans: Sequence[tuple[Tail, int, int]], heads: int) -> Tensor:
