@@ -16,6 +16,8 @@ from catp.serving.policies.protocol import Context
 
 __all__ = ["BudgetController", "StepTimes"]
 
+_TILE = 128
+"""Rows of a matrix that a GPU computes at once: one token more costs another tile (Sarathi-Serve, OSDI 2024)."""
 _WINDOW = 64
 """Steps between two corrections."""
 _DECREASE, _INCREASE = 0.85, 0.02
@@ -112,7 +114,7 @@ class BudgetController:
         rest = self._wanted * self.correction - costs.fixed - costs.sequence * len(running) - costs.kv * keys
         each = costs.token + costs.attend * offset
         most = self._ceiling if each <= 0 else int(min(max(rest, 0.0) / each, self._ceiling))
-        return min(max(most, self._floor, len(running) + 1), max(self._ceiling, len(running) + 1))
+        return min(max(_tiled(most), self._floor, len(running) + 1), max(self._ceiling, len(running) + 1))
 
     def _derived(self, context: Context) -> float:
         """Return the target that nobody set."""
@@ -121,3 +123,7 @@ class BudgetController:
         base = costs.fixed + costs.sequence * len(context.running) + costs.kv * keys
         wanted = [view.tpot for view in context.running if view.tpot is not None]
         return min(base / (1.0 - _KNEE), _SHARE * min(wanted, default=float("inf")))
+
+
+def _tiled(tokens: int) -> int:
+    return tokens - tokens % _TILE if tokens > _TILE else tokens

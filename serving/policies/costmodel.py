@@ -64,8 +64,9 @@ class Outlook:
         work      = P * token + attend * P * (C - P / 2) + L * (token + sequence + kv * (C + L / 2))
                     + fixed * max((P + L) / B, L / (n + 1))                      seconds it takes from all others
 
-    P are its uncached prompt tokens, C its prompt in all, L the output tokens that are still expected (at least one, at
-    most its bound), W the prompt tokens of others, whose chunks lengthen the steps in which it decodes.
+    P are its uncached prompt tokens, C its prompt in all, L the steps in which it decodes: output tokens that are still
+    expected (at least one, at most its bound), but the first one that comes with the end of its prompt. W are the
+    prompt tokens of others, whose chunks lengthen those steps.
 
     `backlog` is the work of prompts that were let in and are not computed yet: nobody starts before.
     """
@@ -92,10 +93,11 @@ class Outlook:
         self.backlog = costs.token * open_tokens + costs.attend * open_pairs + self._fixed * open_tokens / self._budget
 
     @staticmethod
-    def left(view: "View") -> float:
-        """Return the output tokens still expected: at least one, at most what its bound leaves."""
-        generated = view.generated
-        return max(min(view.length.expected, view.bound) - generated, 1.0)
+    def decodes(view: "View", left: float | None = None) -> float:
+        """Return the steps in which it decodes, if `left` output tokens are to come; None: as many as expected."""
+        if left is None:
+            left = min(view.length.expected, view.bound) - view.generated
+        return max(left, 1.0) - 1.0 if view.prompt else max(left, 1.0)
 
     def first(self, view: "View") -> float:
         """Return the seconds from its start to its first token."""
@@ -107,16 +109,14 @@ class Outlook:
 
     def service(self, view: "View") -> float:
         """Return the seconds from its start to its end."""
-        left = self.left(view)
+        left = self.decodes(view)
         step = self._decode + self._kv * (view.context + 0.5 * left)
         mixed = self._token * min(left * self._room, max(self._rivals - view.prompt, 0))
         return self.first(view) + left * step + mixed
 
     def work(self, view: "View", left: float | None = None) -> float:
         """Return the seconds of the device that it takes from all others; `left` output tokens if given."""
-        prompt = view.prompt
-        if left is None:
-            left = self.left(view)
+        prompt, left = view.prompt, self.decodes(view, left)
         return (
             prompt * (self._token + self._attend * (view.context - 0.5 * prompt))
             + left * (self._tokens + self._kv * (view.context + 0.5 * left))
@@ -152,6 +152,7 @@ class Outlook:
                 left = 1.0
             fill, first = 0.0, decode
             if prompt:
+                left -= 1.0
                 fill = prompt * (token + attend * (keys - 0.5 * prompt))
                 first = fill + ceil(prompt / room) * between
             reads = kv * (keys + 0.5 * left)

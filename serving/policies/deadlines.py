@@ -22,7 +22,8 @@ class Edf(QueuePolicy):
     def order(self, waiting: Sequence[View], context: Context) -> list[str]:
         """Return the ids by due time; those without one last, by arrival."""
         outlook = context.costs.outlook(context, waiting)
-        keys = sorted((outlook.latest(view) + outlook.work(view), view.arrival, view.id) for view in waiting)
+        due = (due for due, _ in outlook.jobs(waiting))
+        keys = sorted((by, view.arrival, view.id) for by, view in zip(due, waiting, strict=True))
         return [key[2] for key in keys]
 
 
