@@ -12,9 +12,10 @@ from catp.training.caorl.batch import batch_of
 from catp.training.caorl.cases import Case
 from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.examples import Packed, draw, pack
+from catp.training.caorl.finish import WithForest
 from catp.training.caorl.losses import heads_of
 from catp.training.caorl.methods import Returns, asked, decides_by, losses, plans_shown
-from catp.training.caorl.rating import Rated, drawn_as_is, normalised_regret, rate
+from catp.training.caorl.rating import SHARES, Rated, drawn_as_is, normalised_regret, rate
 from catp.training.caorl.run import Ready
 from catp.training.caorl.source import Losses
 from catp.training.caorl.sources import load_cases
@@ -23,9 +24,6 @@ from catp.training.prompt.render import Renderer
 from catp.training.prompt.tokens import PolicyTokens
 
 __all__ = ["PlanLearning", "prepare", "texts_of"]
-
-_TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the predicted difference that are tried on the validation side; 0 is what profiles promise."""
 
 _MOST_PLANS = 24
 """Most plans of a validation input that are rated."""
@@ -52,6 +50,7 @@ class PlanLearning:
         order = np.random.default_rng(0).permutation(len(choices))[: config.eval.limit]
         self.val = [choices[int(place)] for place in sorted(order)]
         self._returns = Returns.of_cases(train, config.method.name)
+        self._rated: list[tuple[Mapping[str, float], list[Rated]]] = []
 
     def __len__(self) -> int:
         """How many inputs an epoch has."""
@@ -93,26 +92,34 @@ class PlanLearning:
         """By rated quality and predicted price."""
         rated = list(rate(model, self.renderer, (drawn_as_is(case, 0.8, _MOST_PLANS) for case in self.val)))
         trust, figures = min(
-            ((trust, self._regrets(rated, trust)) for trust in _TRUSTS), key=lambda found: sum(found[1].values())
+            ((trust, self.regrets(rated, trust)) for trust in SHARES), key=lambda found: sum(found[1].values())
         )
         likeliest = [int(np.argmax(one.logpi)) for one in rated]
         errors = [
             np.abs(one.trusted(trust) - [branch.score for branch in case.branches[:_MOST_PLANS]]).mean()
             for case, one in zip(self.val, rated, strict=True)
         ]
-        return {
+        found = {
             **figures,
             "trust": trust,
-            "composed_regret": float(np.mean(list(self._regrets(rated, 0.0).values()))),
+            "composed_regret": float(np.mean(list(self.regrets(rated, 0.0).values()))),
             "policy_regret@0.8": normalised_regret(self.val, likeliest, 0.8, most=_MOST_PLANS),
             "quality_error": float(np.mean(errors)),
         }
+        self._rated.append((found, rated))
+        return found
 
-    def _regrets(self, rated: Sequence[Rated], trust: float) -> dict[str, float]:
+    def rated(self, figures: Mapping[str, float | None]) -> list[Rated] | None:
+        """Return the ratings behind figures that `evaluate` found, None if it did not."""
+        known = (rated for found, rated in self._rated if all(figures.get(name) == found[name] for name in found))
+        return next(known, None)
+
+    def regrets(self, rated: Sequence[Rated], trust: float, share: float = 0.0) -> dict[str, float]:
+        """Return the regret on the validation side at each of `eval.alphas`, by name; shares as of `Rated.trusted`."""
         figures = {}
         for alpha in self.config.eval.alphas:
             chosen = [
-                int(np.argmax(alpha * one.trusted(trust) - (1 - alpha) * predicted_prices(case)))
+                int(np.argmax(alpha * one.trusted(trust, share) - (1 - alpha) * predicted_prices(case)))
                 for case, one in zip(self.val, rated, strict=True)
             ]
             figures[f"regret@{alpha:g}"] = normalised_regret(self.val, chosen, alpha, most=_MOST_PLANS)
@@ -173,4 +180,5 @@ def prepare(
         policy = load(policy)
     if policy is None:
         policy = new(config, texts_of(train)) if config.model.base is None else from_base(config)
-    return Ready(PlanLearning(config, policy.tokens, train, val, digest), policy, digests)
+    learning = PlanLearning(config, policy.tokens, train, val, digest)
+    return Ready(learning, policy, digests, WithForest(learning, progress))

@@ -14,7 +14,10 @@ from catp.training.caorl.examples import Drawn, Packed, as_is, pack
 from catp.training.caorl.losses import heads_of
 from catp.training.prompt.render import Renderer
 
-__all__ = ["Rated", "drawn_as_is", "normalised_regret", "offered", "rate"]
+__all__ = ["SHARES", "Rated", "drawn_as_is", "normalised_regret", "offered", "rate"]
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of what was learned that are tried on the validation side; 0 is what profiles promise."""
 
 _TOOLS = 24
 """Tools shown when measured plans are rated: those they use, and others up to this many."""
@@ -22,16 +25,20 @@ _TOOLS = 24
 
 @dataclass(frozen=True)
 class Rated:
-    """What a model says of a case's plans, each (B,): quality, the composed score in it, its deviation, log pi."""
+    """What a model says of a case's plans, each (B,): quality, the composed score in it, its deviation, log pi.
+
+    `forest` is the correction of a forest beside the model, 0 without one.
+    """
 
     quality: NDArray[np.float64]
     composed: NDArray[np.float64]
     sd: NDArray[np.float64]
     logpi: NDArray[np.float64]
+    forest: NDArray[np.float64] | float = 0.0
 
-    def trusted(self, trust: float) -> NDArray[np.float64]:
-        """Return the composed score and `trust` times the predicted difference from it."""
-        found: NDArray[np.float64] = self.composed + trust * (self.quality - self.composed)
+    def trusted(self, trust: float, share: float = 0.0) -> NDArray[np.float64]:
+        """Return composed score + `trust` * difference that the model predicts + `share` * correction of the forest."""
+        found: NDArray[np.float64] = self.composed + trust * (self.quality - self.composed) + share * self.forest
         return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from catp.training.caorl.config import TrainConfig
 from catp.training.caorl.curves import curves_picture
-from catp.training.caorl.events import Evaluated, Event, Started, Step, TrainResult
+from catp.training.caorl.events import Evaluated, Event, Started, Step, Stopped, TrainResult
 from catp.training.caorl.loop import train
 from catp.training.caorl.metrics import Metrics, read_metrics
 from catp.training.caorl.settings import config_toml
@@ -33,11 +33,15 @@ CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
 
 @dataclass(frozen=True)
 class Ready:
-    """What a run begins with: what is learned, the policy that learns it, and SHA-256 of the data by name."""
+    """What a run begins with: what is learned, the policy that learns it, and SHA-256 of the data by name.
+
+    `finish` completes a checkpoint after the last step and returns its manifest; None: nothing is to do.
+    """
 
     algorithm: Algorithm
     policy: Policy
     data: Mapping[str, str]
+    finish: "Callable[[Path], Manifest] | None" = None
 
 
 def run_training(
@@ -76,6 +80,7 @@ def run_training(
         result = train(
             ready.algorithm, ready.policy.model, config, out, save_model=saver.save, resume=resume, on_event=tell
         )
+    saver.finish(out)
     _draw(out, warn)
     return result
 
@@ -84,9 +89,10 @@ class _Saver:
     """Writes checkpoints with what the run knows at that moment."""
 
     def __init__(self, ready: Ready, metrics: Path, command: str | None) -> None:
-        self._policy, self._data = ready.policy, dict(ready.data)
+        self._policy, self._data, self._finish = ready.policy, dict(ready.data), ready.finish
         self._metrics, self._command = metrics, command
         self._step = 0
+        self._ended = False
         self._measured: Evaluated | None = None
 
     def on_event(self, event: Event) -> None:
@@ -95,11 +101,21 @@ class _Saver:
             self._step = event.step
         elif isinstance(event, Evaluated):
             self._measured = event
+        elif isinstance(event, Stopped):  # only the first process is told
+            self._ended = event.reason != "interrupted"
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the model, its manifest and its card."""
-        written = save_model(model, folder, self._policy.tokens, self._manifest())
-        write_card(folder, written, read_metrics(self._metrics), self._command)
+        self._describe(folder, save_model(model, folder, self._policy.tokens, self._manifest()))
+
+    def finish(self, out: Path) -> None:
+        """Complete the checkpoints of a run that came to its end."""
+        for folder in (out / "best", out / "last"):
+            if self._finish is not None and self._ended and folder.is_dir():
+                self._describe(folder, self._finish(folder))
+
+    def _describe(self, folder: Path, manifest: "Manifest") -> None:
+        write_card(folder, manifest, read_metrics(self._metrics), self._command)
 
     def _manifest(self) -> "Manifest":
         measured = self._measured

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catp.training.caorl.config import TrainConfig
@@ -67,7 +67,7 @@ def try_out(ready: Ready, config: TrainConfig, on_event: Callable[[Event], None]
 
     fewer = small(config)
     with tempfile.TemporaryDirectory(prefix="catp-dry-run-") as folder:
-        run_training(ready, fewer, Path(folder) / "run", on_event=keep)
+        run_training(replace(ready, finish=None), fewer, Path(folder) / "run", on_event=keep)
     started, step, measured = told[Started], told[Step], told[Evaluated]
     assert isinstance(started, Started)
     assert isinstance(step, Step)

@@ -65,6 +65,38 @@ def train(
 
 
 @critic_app.command()
+def forest(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a policy; it is changed.")],
+    json_: JsonOption = False,
+) -> None:
+    """Give a trained policy the forest that corrects its ratings, from the data it was trained on.
+
+    `catp train` does this at its end; policies of before can be completed, and a forest can be grown anew.
+    """
+    from catp.training.caorl.algorithm import prepare
+    from catp.training.cli.model_errors import model_errors
+    from catp.training.policy.card import write_card
+    from catp.training.policy.manifest import read_manifest
+
+    with model_errors(), _progress() as progress:
+        before = read_manifest(model)
+        ready = prepare(before.config, progress, policy=model)
+        changed = sorted(name for name, digest in ready.data.items() if before.data.get(name) != digest)
+        if changed:
+            fail(f"{model} was not trained on the data that is here: {', '.join(changed)} differ", EXIT_USAGE)
+        assert ready.finish is not None
+        found = ready.finish(model)
+        write_card(model, found, _run_events(model))
+    if json_:
+        emit_json("catp.critic.forest/1", {"model": str(model), "trust": found.trust, "forest": found.forest,
+                                           "figures": dict(found.figures)})  # fmt: skip
+        return
+    regret, alone = found.figures.get("mixed_regret"), found.figures.get("regret")
+    told = "no forest" if regret is None or alone is None else f"regret {alone:.4f} without a forest, {regret:.4f} with"
+    emit_text(f"{model}: {told}; trust {found.trust:g}, forest {found.forest:g}")
+
+
+@critic_app.command()
 def gate(
     candidate: Annotated[
         str, typer.Argument(metavar="POLICY", help="A name of catp bench eval, or a critic's folder.")
@@ -110,6 +142,15 @@ def _print(verdict: "Verdict", json_: bool) -> None:
         return
     what = "promote: the candidate may take over" if verdict.promote else "shadow only: the candidate may not take over"
     emit_text("\n".join([what, *(f"  {reason}" for reason in verdict.reasons)]))
+
+
+def _run_events(folder: Path) -> list[dict[str, Any]]:
+    """What the run told, if the policy still lies in its run's folder."""
+    from catp.training.caorl.metrics import read_metrics
+    from catp.training.caorl.run import METRICS
+
+    path = folder.resolve().parent / METRICS
+    return read_metrics(path) if path.is_file() else []
 
 
 def _policy(name: str, train: Sequence["CandidateSet"], alpha: float) -> "PlanPolicy":

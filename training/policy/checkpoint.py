@@ -3,6 +3,7 @@
     config.json, model.safetensors                        a whole model
     adapter_config.json, adapter_model.safetensors        an adapter (peft), which needs its base
     tokenizer.json, tokenizer_config.json, catp.json      both
+    catp.forest                                           trees that correct its ratings, if there are any
 
 `new` and `from_base` make a policy to train, `save` and `load` write and read one. Every fault is a `CheckpointError`
 that names the file and the fix. Weights are safetensors only: a pickle can run code, and is refused.
@@ -15,6 +16,7 @@ from typing import Any
 
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.config import TrainConfig
+from catp.training.critic.forest import FOREST, Forest, read_forest, write_forest
 from catp.training.digest import file_digest
 from catp.training.policy.adapter import (
     ADAPTER_CONFIG,
@@ -67,6 +69,7 @@ class Policy:
     tokens: PolicyTokens
     manifest: Manifest
     folder: Path | None = None
+    forest: Forest | None = None
 
 
 def new(config: TrainConfig, texts: Iterable[str]) -> Policy:
@@ -133,12 +136,13 @@ def from_base(config: TrainConfig) -> Policy:
 
 def save(policy: Policy, folder: Path, *, dtype: str | None = None) -> Manifest:
     """Write a policy to a folder, whole or not at all; see `save_model`. Returns the manifest as written."""
-    return save_model(policy.model, folder, policy.tokens, policy.manifest, dtype=dtype)
+    return save_model(policy.model, folder, policy.tokens, policy.manifest, dtype=dtype, forest=policy.forest)
 
 
 def save_model(
-    model: Any, folder: Path, tokens: PolicyTokens, manifest: Manifest, *, dtype: str | None = None
-) -> Manifest:
+    model: Any, folder: Path, tokens: PolicyTokens, manifest: Manifest, *, dtype: str | None = None,
+    forest: Forest | None = None,
+) -> Manifest:  # fmt: skip
     """Write a model with its tokenizer and manifest to a folder; of a `PeftModel` only the adapter.
 
     What was in the folder is replaced. The same weights give the same bytes.
@@ -149,6 +153,7 @@ def save_model(
         tokens: its tokens.
         manifest: its manifest; digests of weights and tokens are filled in.
         dtype: `bfloat16` or `float16` halve the size; None keeps the weights as they are.
+        forest: that corrects its ratings.
 
     Raises:
         CheckpointError: a weight is NaN or infinite, or the model has fewer rows than there are tokens.
@@ -167,6 +172,9 @@ def save_model(
             write_json(filling / CONFIG, model_config(model, dtype))
         tokens.tokenizer.save_pretrained(str(filling))
         digests = {path.name: file_digest(path) for path in weight_files(filling)}
+        if forest is not None:
+            write_forest(filling / FOREST, forest)
+            digests[FOREST] = file_digest(filling / FOREST)
         written = manifest.updated(weights=digests, tokens=TokensRef.of(tokens))
         (filling / MANIFEST).write_text(written.text(), encoding="utf-8")
     return written
@@ -201,7 +209,7 @@ def load(
         model = load_llama(folder, dtype=dtype, attention=manifest.config.model.attention)
     check_rows(model.get_input_embeddings().weight.shape[0], tokens, folder)
     check_finite(model.named_parameters(), folder)
-    return Policy(model.to(device).eval(), tokens, manifest, folder)
+    return Policy(model.to(device).eval(), tokens, manifest, folder, _load_forest(folder, manifest))
 
 
 def _check_files(folder: Path, manifest: Manifest, *, verify: bool) -> None:
@@ -212,6 +220,16 @@ def _check_files(folder: Path, manifest: Manifest, *, verify: bool) -> None:
                 f"{folder / name} is not what {MANIFEST} says (its SHA-256 differs): damaged, or changed after it was "
                 "written; copy the checkpoint again"
             )
+
+
+def _load_forest(folder: Path, manifest: Manifest) -> Forest | None:
+    if FOREST in manifest.weights:
+        return read_forest(folder / FOREST)
+    if manifest.forest:
+        raise CheckpointError(
+            f"{folder / MANIFEST} counts on {FOREST}, which it does not name; copy the checkpoint again"
+        )
+    return None
 
 
 def _load_tokens(folder: Path, manifest: Manifest) -> PolicyTokens:

@@ -30,6 +30,7 @@ from catp.training.caorl.methods import Returns, asked, decides_by
 from catp.training.caorl.rating import Rated, rate
 from catp.training.caorl.source_files import FileRequests
 from catp.training.caorl.source_sim import SimRequests
+from catp.training.critic.grow import correction
 from catp.training.evaluate.candidates import CandidateSet, Floats, Option
 from catp.training.evaluate.regret import best_of
 from catp.training.policy.checkpoint import Policy, load
@@ -46,7 +47,8 @@ class PolicyChooser:
     Args:
         model: name or folder of a policy; the default one if None.
         files: gives requests and plans of other data.
-        trust: share of what was learned that counts (0: what profiles promise, no more); the manifest's if None.
+        trust: share of what the network learned that counts (0: none); the manifest's if None.
+        share: the same of the forest.
 
     Raises:
         OSError, ValueError: there is no such policy, or it cannot be loaded.
@@ -56,10 +58,12 @@ class PolicyChooser:
     name = "policy"
 
     def __init__(
-        self, model: str | Path | None = None, files: FileRequests | None = None, *, trust: float | None = None
-    ) -> None:
+        self, model: str | Path | None = None, files: FileRequests | None = None, *, trust: float | None = None,
+        share: float | None = None,
+    ) -> None:  # fmt: skip
         self.policy: Policy = load(_folder(model))
         self.trust = self.policy.manifest.trust if trust is None else trust
+        self.share = self.policy.manifest.forest if share is None else share
         self.policy.model.eval()
         self._renderer = Renderer(self.policy.tokens, self.policy.manifest.prompt.style)
         self._prices = StepPrices()
@@ -82,14 +86,14 @@ class PolicyChooser:
         if decides_by(self._method) == "likelihood":
             return best_of(self._rate(set, prices, alpha).logpi)
         rated = self._rate(set, prices)
-        quality = rated.trusted(self.trust) - self.policy.manifest.kappa * rated.sd
+        quality = rated.trusted(self.trust, self.share) - self.policy.manifest.kappa * rated.sd
         return best_of(alpha * quality - (1 - alpha) * self._prices.price(set, prices) / set.price_scale)
 
     def predict(self, set: CandidateSet) -> Floats | None:
         """Return the rated quality of each option; None if the policy's method learns none."""
         if decides_by(self._method) == "likelihood":
             return None
-        return self._rate(set, LISTED).trusted(self.trust)
+        return self._rate(set, LISTED).trusted(self.trust, self.share)
 
     def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
         latest = self._latest
@@ -98,6 +102,9 @@ class PolicyChooser:
             (rated,) = rate(self.policy.model, self._renderer, [drawn])
             if decides_by(self._method) == "likelihood":
                 rated = replace(rated, logpi=np.where([any(b.allowed) for b in drawn.branches], rated.logpi, -np.inf))
+            forest = self.policy.forest
+            if forest is not None:
+                rated = replace(rated, forest=correction(forest, drawn.case, self.policy.tokens.vocabulary))
             self._latest = latest = one, prices, alpha, rated
         return latest[3]
 

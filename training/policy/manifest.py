@@ -75,6 +75,8 @@ class Manifest(_Part):
     """Standard deviations that are subtracted from a predicted quality before plans are compared."""
     trust: float = Field(default=1.0, ge=0, le=1)
     """Share of the predicted difference from the composed score that counts; chosen on the validation side."""
+    forest: float = Field(default=0.0, ge=0, le=1)
+    """Share of the forest's correction (`catp.training.critic.forest`) that is added; 0 where there is no forest."""
     margin: float = Field(default=0.0, ge=0)
     """Utility a plan must be ahead of the cheapest one before it is chosen."""
     quality: Literal["parts", "whole"] = "parts"

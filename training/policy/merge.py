@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from catp.training.critic.forest import FOREST
 from catp.training.digest import file_digest
 from catp.training.policy.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapted
 from catp.training.policy.checkpoint import load, save_model
@@ -75,7 +76,7 @@ def _adapter(policy: Path, out: Path) -> None:
     refuse_pickles(policy)
     if ADAPTER_WEIGHTS not in manifest.weights:
         raise CheckpointError(f"{policy} holds a whole model and no adapter; export it with mode 'merge'")
-    wanted = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, MANIFEST, *_TOKENIZER)
+    wanted = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, FOREST, MANIFEST, *_TOKENIZER)
     with replaced_folder(out) as filling:
         for path in (policy / name for name in wanted if (policy / name).is_file()):
             shutil.copyfile(path, filling / path.name)
@@ -94,7 +95,7 @@ def _merged(policy: Path, out: Path, dtype: str, base: str | None) -> float:
     before = _logits(found.model, probes)
     model = found.model.merge_and_unload() if is_adapted(found.model) else found.model
     with replaced_folder(out) as filling:
-        save_model(model, filling, found.tokens, found.manifest, dtype=dtype)
+        save_model(model, filling, found.tokens, found.manifest, dtype=dtype, forest=found.forest)
         after = _logits(_plain_model(filling), probes)
         difference = float(np.abs(after - before).max() / np.abs(before).max())
         if not difference <= TOLERANCE[dtype]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from catp.config import default_data_dir
 from catp.planlang.errors import nearest
+from catp.training.critic.forest import FOREST
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.manifest import MANIFEST, Manifest, read_manifest
 from catp.training.policy.weights import check_weights, refuse_pickles
@@ -128,7 +129,7 @@ def _info(name: str, folder: Path, origin: Origin) -> ModelInfo:
     try:
         manifest = read_manifest(folder)
         refuse_pickles(folder)
-        shapes = [check_weights(folder / file) for file in manifest.weights]
+        shapes = [check_weights(folder / file) for file in manifest.weights if file != FOREST]
     except CheckpointError as error:
         return ModelInfo(name, folder, origin, size, problem=str(error))
     parameters = sum(prod(shape) for file in shapes for shape in file.values())

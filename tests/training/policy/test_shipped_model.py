@@ -28,7 +28,8 @@ def folder() -> Path:
 def test_it_is_small_and_holds_no_pickle(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 20 * 2**20
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".jsonl", ".gz", ".png", ".toml"}
+    plain = {".safetensors", ".forest", ".json", ".md", ".jsonl", ".gz", ".png", ".toml"}
+    assert {path.suffix for path in files} <= plain
 
 
 def test_it_is_what_the_committed_configuration_says(folder: Path) -> None:
