@@ -24,7 +24,7 @@ from catp.training.prompt.known import KnownStep
 from catp.training.prompt.render import Renderer
 from catp.training.prompt.view import Objectives, RequestView
 
-__all__ = ["Drawn", "Packed", "as_is", "draw", "pack"]
+__all__ = ["Drawn", "Packed", "as_is", "draw", "pack", "parts_of"]
 
 Ints = NDArray[np.int64]
 Floats32 = NDArray[np.float32]
@@ -227,12 +227,12 @@ def _arrays(
                 label.append(token if token < first_tool else first_tool + slots[token - first_tool])
                 owner.append(number)
                 masks.append(shown)
-        for output, measured, place in zip(branch.told.outputs, branch.parts, one.read, strict=True):
+        part += parts_of(branch, weights)
+        for output, place in zip(branch.told.outputs, one.read, strict=True):
             read.append(begin + place)
             reader.append(number)
             share.append(weights[output.goal])
             prior.append(output.score)
-            part.append(branch.score if math.isnan(measured) else measured)
     prices = _prices(drawn)
     return Packed(
         np.array(ids), np.array(positions), np.array(branch_of), np.array(at, dtype=np.int64),
@@ -242,6 +242,23 @@ def _arrays(
         np.array(part, dtype=np.float32), np.array([b.score for b in drawn.branches], dtype=np.float32),
         (prices / drawn.objectives.scale).astype(np.float32), _fits(drawn, prices), drawn.objectives.alpha,
     )  # fmt: skip
+
+
+def parts_of(branch: Branch, weights: Sequence[float]) -> list[float]:
+    """Return the score that each output of a plan is labelled with, in plan order.
+
+    Where only the whole score was measured, outputs get what makes their sum that score: all the same. A plan without
+    an optional output has less weight in all, so labelling its outputs with the score itself would call it worse.
+
+    Args:
+        branch: the plan.
+        weights: the share of each wanted output in the score.
+    """
+    shares = [weights[output.goal] for output in branch.told.outputs]
+    pairs = list(zip(shares, branch.parts, strict=True))
+    known = sum(share * part for share, part in pairs if not math.isnan(part))
+    unknown = sum(share for share, part in pairs if math.isnan(part))
+    return [(branch.score - known) / unknown if math.isnan(part) else part for part in branch.parts]
 
 
 def _shown(bits: int, first_tool: int, drawn: Drawn) -> int:

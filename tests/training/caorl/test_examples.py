@@ -1,5 +1,6 @@
 """Augmented examples: what is varied, what must never change, and what a model is shown of it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from catp.planlang.vocabulary import Vocabulary
 from catp.training.caorl.batch import batch_of, tree_mask
 from catp.training.caorl.config import MethodConfig, PromptConfig
-from catp.training.caorl.examples import as_is, draw, pack
+from catp.training.caorl.examples import as_is, draw, pack, parts_of
 from tests.training.caorl.cases_making import cases, learning, renderer, tokens
 
 VOCABULARY = Vocabulary()
@@ -84,6 +85,24 @@ def test_quality_is_read_once_per_output_behind_the_plan() -> None:
         assert len(marks) == 1
         assert (mine > marks[0]).all()
         assert packed.part[packed.reader == place] == pytest.approx(branch.parts, nan_ok=False)
+
+
+def test_where_only_the_whole_score_is_known_the_labels_of_outputs_add_up_to_it() -> None:
+    case = max(cases(), key=lambda one: max(len(branch.parts) for branch in one.branches))
+    goals = len(case.view.goals)
+    assert goals > 1
+    whole = next(branch for branch in case.branches if len(branch.parts) == goals)
+    kept = replace(whole.told, outputs=whole.told.outputs[:1])
+    for unknown in (
+        replace(whole, parts=(math.nan,) * goals, score=0.8),
+        replace(whole, parts=(math.nan,), told=kept, score=0.8),  # the others were left out
+        replace(whole, parts=(0.9, *(math.nan,) * (goals - 1)), score=0.8),
+    ):
+        shares = [case.weights[output.goal] for output in unknown.told.outputs]
+        labels = parts_of(unknown, case.weights)
+        assert sum(share * label for share, label in zip(shares, labels, strict=True)) == pytest.approx(0.8)
+        assert all(part == label for part, label in zip(unknown.parts, labels, strict=True) if not math.isnan(part))
+    assert parts_of(whole, case.weights) == list(whole.parts)
 
 
 def test_plans_see_the_prompt_and_themselves_only() -> None:
