@@ -13,7 +13,7 @@ from catp.serving.engine.blocks import BlockPool
 from catp.serving.engine.entry import Entry
 from catp.serving.engine.errors import FinishReason, Refused
 from catp.serving.engine.queue import Guard, Queue
-from catp.serving.engine.request import Branch, Job, Phase
+from catp.serving.engine.request import Branch, Job, Phase, Request
 from catp.serving.engine.roster import Budget, Roster
 from catp.serving.engine.round import Round
 from catp.serving.engine.step import Row, Step
@@ -27,11 +27,11 @@ __all__ = ["Budget", "Lengths", "Limits", "Scheduler"]
 class Lengths(Protocol):
     """Predicts output lengths and learns from requests that end (`catp.serving.policies.length`)."""
 
-    def predict(self, kind: str, prompt: int, bound: int, generated: int = 0, /) -> Interval:
+    def predict(self, request: Request, generated: int = 0) -> Interval:
         """Return how many output tokens are expected in all."""
         ...
 
-    def observe(self, kind: str, prompt: int, bound: int, actual: int, /) -> None:
+    def observe(self, request: Request, actual: int) -> None:
         """Learn how many they were."""
         ...
 
@@ -114,7 +114,7 @@ class Scheduler:
             raise Refused("draining", "the engine is shutting down; send the request to another one")
         length = Interval(request.bound, 0, request.bound)
         if self._lengths is not None:
-            length = self._lengths.predict(request.kind, len(request.prompt), request.bound)
+            length = self._lengths.predict(request)
         entry = Entry(job, self._jobs, length, self.pool.size, roster.costs, self.limits.token_budget)
         check_shape(request, self.limits, most=entry.most, blocks=self.pool.blocks)
         check_queue(entry, self.limits, roster.queue, roster.tables, roster.context(now))
@@ -163,7 +163,7 @@ class Scheduler:
         if self._lengths is not None and reason in ("stop", "length"):
             prompt = len(job.request.prompt)
             longest = max((len(branch.tokens) for branch in job.branches), default=prompt)
-            self._lengths.observe(job.request.kind, prompt, job.request.bound, longest - prompt)
+            self._lengths.observe(job.request, longest - prompt)
         for branch in job.branches:
             self._release(branch)
         job.branches = []

@@ -96,12 +96,13 @@ class TextProgram:
             branches = [branch, *(control.fork(branch, length) for _ in ways[1:])]
             for way, (ids, walkers) in zip(branches, ways, strict=False):
                 self._go_on(way, walkers, ids, len(ids) - 1, control)
-            for ids in {ids for walker, ids in open_ if walker.finish is not None}:
-                control.wrote(len(ids), forced=len(ids) - 1)
+            for last in {ids for walker, ids in open_ if walker.finish is not None}:
+                control.wrote(len(last), forced=len(last) - 1)
             if not ways:
                 control.close(branch)
-        if all(walker.finish is not None for walker in self._walkers):
-            control.finish(self._walkers[0].finish if len(self._walkers) == 1 else "stop")
+        reasons = {walker.finish for walker in self._walkers}
+        if None not in reasons:
+            control.finish("length" if reasons == {"length"} else "stop")
 
     def _go_on(
         self, branch: Branch, walkers: Sequence[_Walker], ids: Sequence[int], forced: int, control: Control

@@ -14,13 +14,18 @@ from catp.serving.engine.scheduler import Limits, Scheduler
 from catp.serving.engine.step import Runner
 from catp.serving.metering.account import Account
 from catp.serving.metering.prices import DevicePrice
+from catp.serving.policies.budget import BudgetController
 from catp.serving.policies.costmodel import CostModel
+from catp.serving.policies.drift import DriftGuard
+from catp.serving.policies.length import LengthPredictor
 from catp.serving.policies.registry import policy
 from catp.serving.programs.spelling import Spelling
+from catp.serving.server.adapters import Adapters
 from catp.serving.server.local import LocalBackend, Served
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.checkpoint import load as load_policy
 from catp.training.policy.errors import CheckpointError
+from catp.training.policy.llama import WEIGHTS
 from catp.training.policy.manifest import MANIFEST
 from catp.training.policy.models import find_model
 from catp.training.policy.session import Speller
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["EngineOptions", "build_backend", "serve_model"]
 
 _MIB = 1024 * 1024
+
+_MOST_TOKENS = 2048
+"""Tokens of a step at most: more do not make a step more efficient, and keep everybody waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,51 +86,71 @@ def build_backend(options: EngineOptions, *, clock: Callable[[], float] = time.m
         OutOfMemory: the KV cache does not fit.
         ValueError: an option makes no sense.
     """
-    served, weights, plan_ids = _load(options)
-    return serve_model(served, weights, plan_ids, options, clock=clock)
+    served, weights, plan_ids, digest = _load(options)
+    return serve_model(served, weights, plan_ids, options, base_sha256=digest, clock=clock)
 
 
 def serve_model(
     served: Served, weights: "Weights", plan_ids: tuple[int, ...], options: EngineOptions, *,
-    clock: Callable[[], float] = time.monotonic, wrap: Callable[[Runner], Runner] | None = None,
+    base_sha256: str | None = None, clock: Callable[[], float] = time.monotonic,
+    wrap: Callable[[Runner], Runner] | None = None,
 ) -> LocalBackend:  # fmt: skip
-    """Start the engine of a model that is loaded; see `build_backend`. `wrap` may put something around its runner."""
+    """Start the engine of a model that is loaded; see `build_backend`.
+
+    Args:
+        served, weights: the model.
+        plan_ids: tokens of its plan rows.
+        options: of the engine.
+        base_sha256: of the model's weights, to tell adapters of other bases.
+        clock: seconds.
+        wrap: puts something around the runner.
+    """
+    from catp.serving.model.lora import AdapterStore
     from catp.serving.model.runner import ModelRunner
 
     blocks = _blocks(weights, options)
-    runner = ModelRunner(weights, blocks, options.block_size, plan_ids=plan_ids, threads=options.threads)
+    store = AdapterStore(weights, plan_ids=plan_ids, base_sha256=base_sha256)
+    runner = ModelRunner(
+        weights, blocks, options.block_size, plan_ids=plan_ids, threads=options.threads, adapters=store
+    )
     executes = runner if wrap is None else wrap(runner)
     costs = CostModel()
     account = Account(costs)
     limits = Limits(
-        max_sequences=options.max_sequences, token_budget=options.token_budget or 512, max_context=served.context,
-        max_waiting=options.max_waiting, max_waiting_tokens=options.max_waiting_tokens,
+        max_sequences=options.max_sequences, token_budget=options.token_budget or _MOST_TOKENS,
+        max_context=served.context, max_waiting=options.max_waiting, max_waiting_tokens=options.max_waiting_tokens,
     )  # fmt: skip
+    lengths = LengthPredictor(DriftGuard())
+    budget = BudgetController(ceiling=_MOST_TOKENS, costs=costs) if options.token_budget is None else None
 
     def make() -> Core:
         pool = BlockPool(blocks, options.block_size)
-        return Core(Scheduler(pool, limits, policy(options.policy), costs), executes, clock, account)
+        scheduler = Scheduler(pool, limits, policy(options.policy), costs, lengths, budget)
+        return Core(scheduler, executes, clock, account)
 
     engine = Engine(make, restarts=options.restarts, clock=clock)
     price = DevicePrice.of(weights.device.type, runner.threads)
-    return LocalBackend(served, engine, account, price, clock=clock)
+    adapters = Adapters(store)
+    for name, path in options.adapters.items():
+        adapters.load(name, path)
+    return LocalBackend(served, engine, account, price, adapters=adapters, clock=clock)
 
 
-def _load(options: EngineOptions) -> tuple[Served, "Weights", tuple[int, ...]]:
+def _load(options: EngineOptions) -> tuple[Served, "Weights", tuple[int, ...], str | None]:
     from catp.serving.model.weights import from_hf, load_weights
 
-    folder = find_model(options.model) or Path(options.model)
+    folder = find_model(options.model)
     dtype = options.dtype or ("float32" if options.device == "cpu" else None)
     if (folder / MANIFEST).is_file():
         loaded: Policy = load_policy(folder, device=options.device, dtype=dtype)
         weights = from_hf(loaded.model)
         spelling = Spelling(loaded.tokens.tokenizer)
         speller, plan_ids = Speller(loaded), (*loaded.tokens.plan_ids, *loaded.tokens.quality_ids)
-        name = options.name or loaded.manifest.name
+        name, digest = options.name or loaded.manifest.name, loaded.manifest.weights.get(WEIGHTS)
     elif (folder / "config.json").is_file():
         weights = load_weights(folder, dtype=dtype, device=options.device)
         spelling, speller, plan_ids = Spelling(_tokenizer(folder), _ends(folder)), None, ()
-        name = options.name or folder.name
+        name, digest = options.name or folder.name, None
     else:
         raise CheckpointError(
             f"there is no model {options.model!r}: give the name of a policy (`catp models list`) or a folder with a "
@@ -130,7 +158,7 @@ def _load(options: EngineOptions) -> tuple[Served, "Weights", tuple[int, ...]]:
         )
     config = weights.config
     served = Served(name, spelling, config.vocabulary, config.positions, speller, weights.device.type)
-    return served, weights, plan_ids
+    return served, weights, plan_ids, digest
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -227,9 +227,9 @@ class LocalBackend:
                 self._grammars = GrammarCompiler(spelling.tokenizer, sorted(spelling.eos))
             except (ImportError, ValueError) as error:
                 raise Refused("bad_grammar", str(error)) from error
-        kind = "regex" if constraint.kind == "regex" else "json_schema"
         form = constraint.form or '{"type": "object"}'
-        return self._grammars.compile(GrammarSpec(kind, form)).start
+        spec = GrammarSpec("regex" if constraint.kind == "regex" else "json_schema", form)
+        return self._grammars.compile(spec).start
 
     def _plan(self, spec: PlanSpec, id_: str) -> tuple[Request, Program]:
         if self.served.speller is None:

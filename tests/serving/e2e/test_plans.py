@@ -68,7 +68,8 @@ async def test_a_draft_is_the_one_that_is_written_in_process(backend: Any, sampl
 async def test_many_at_once_are_as_good_as_alone_and_share_their_catalogue(backend: Any) -> None:
     specs = [spec(request(alpha=alpha), samples=3, seed=seed) for seed, alpha in enumerate((0.2, 0.5, 0.8, 0.95))]
     text = TextSpec("catp-tiny", "read this", max_tokens=40)
-    ends = await asyncio.gather(*(collect(backend, one) for one in [*specs, text]))
+    every: list[PlanSpec | TextSpec] = [*specs, text]
+    ends = await asyncio.gather(*(collect(backend, one) for one in every))
     for asked, (_, end) in zip(specs, ends, strict=False):
         assert end.value is not None
         alike(end.value, await in_process(asked))
