@@ -7,6 +7,7 @@ decrease).
 """
 
 from collections import deque
+from math import inf
 
 import numpy as np
 
@@ -24,6 +25,9 @@ _DECREASE, _INCREASE = 0.85, 0.02
 _LEAST_CORRECTION = 0.25
 _MEMORY = 0.995
 """Forgetting factor: a step counts half after 140 others."""
+_LEAST_INFORMATION = 1e-4
+_UNITS = np.array([1.0, 256.0, 256.0 * 1024.0, 32.0, 32.0 * 1024.0])
+"""What a step usually has of each feature; makes the coefficients alike in size."""
 _KNEE = 0.75
 """Share of a step's time that is spent on tokens, not on being a step, where nobody says what is wanted."""
 _SHARE = 0.5
@@ -33,31 +37,31 @@ _SHARE = 0.5
 class StepTimes:
     """The cost model's coefficients, learned step by step: recursive least squares, kept at zero or above.
 
-    Starts from a given model; `certainty` is how many steps it counts as.
+    Old steps are forgotten, but never so far that nothing is known: the information matrix leaks towards a small
+    multiple of the identity, so that steps that are all alike for hours do not make the next different one count for
+    everything.
+
+    Args:
+        costs: to begin with.
+        memory: forgetting factor.
+        certainty: how many steps `costs` counts as.
     """
 
     def __init__(self, costs: CostModel | None = None, *, memory: float = _MEMORY, certainty: float = 4.0) -> None:
-        start = costs or CostModel()
-        self._theta = np.array([start.fixed, start.token, start.attend, start.sequence, start.kv])
-        self._scale = np.array([1.0, 256.0, 256.0 * 1024.0, 32.0, 32.0 * 1024.0])
-        self._theta *= self._scale
-        self._spread = np.eye(5) / certainty
+        self.costs = start = costs or CostModel()
+        self._theta = _UNITS * (start.fixed, start.token, start.attend, start.sequence, start.kv)
+        self._information = certainty * np.eye(5)
         self._memory = memory
-        self.costs = start
+        self._leak = (1.0 - memory) * _LEAST_INFORMATION * np.eye(5)
 
     def observe(self, load: Load, seconds: float) -> None:
         """Learn from a step; one that was not measured (no positive time) is passed over."""
-        if not 0 < seconds < float("inf"):
+        if not 0 < seconds < inf:
             return
-        row = np.array(features(load)) / self._scale
-        along = self._spread @ row
-        gain = along / (self._memory + row @ along)
-        self._theta = self._theta + gain * (seconds - row @ self._theta)
-        self._spread = (self._spread - np.outer(gain, along)) / self._memory
-        self._spread = 0.5 * (self._spread + self._spread.T)
-        if np.trace(self._spread) > 1e4:  # directions that are never excited: their uncertainty need not grow for ever
-            self._spread *= 1e4 / np.trace(self._spread)
-        self.costs = CostModel(*(float(value) for value in np.maximum(self._theta / self._scale, 0.0)))
+        row = np.array(features(load)) / _UNITS
+        self._information = self._memory * self._information + np.outer(row, row) + self._leak
+        self._theta = self._theta + np.linalg.solve(self._information, row) * (seconds - row @ self._theta)
+        self.costs = CostModel(*(float(value) for value in np.maximum(self._theta / _UNITS, 0.0)))
 
 
 class BudgetController:
@@ -122,7 +126,7 @@ class BudgetController:
         keys = sum(view.context + view.generated for view in context.running)
         base = costs.fixed + costs.sequence * len(context.running) + costs.kv * keys
         wanted = [view.tpot for view in context.running if view.tpot is not None]
-        return min(base / (1.0 - _KNEE), _SHARE * min(wanted, default=float("inf")))
+        return min(base / (1.0 - _KNEE), _SHARE * min(wanted, default=inf))
 
 
 def _tiled(tokens: int) -> int:

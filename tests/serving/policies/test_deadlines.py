@@ -1,5 +1,6 @@
 """Policies that know due times, against all orders of small queues."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
@@ -17,7 +18,7 @@ Jobs = list[tuple[float, float]]
 JOBS = st.lists(st.tuples(st.integers(0, 40).map(float), st.integers(1, 12).map(float)), max_size=7)
 
 
-def met(jobs: Jobs, order: tuple[int, ...] | list[int], start: float = 0.0) -> int:
+def met(jobs: Jobs, order: Sequence[int], start: float = 0.0) -> int:
     clock, count = start, 0
     for number in order:
         clock += jobs[number][1]
@@ -25,7 +26,7 @@ def met(jobs: Jobs, order: tuple[int, ...] | list[int], start: float = 0.0) -> i
     return count
 
 
-def latency(jobs: Jobs, order: tuple[int, ...] | list[int]) -> float:
+def latency(jobs: Jobs, order: Sequence[int]) -> float:
     clock = total = 0.0
     for number in order:
         clock += jobs[number][1]
@@ -110,13 +111,14 @@ def test_due_at_the_first_token_no_longer_counts_once_it_came() -> None:
 
 
 def test_what_becomes_of_the_hopeless() -> None:
-    due = {"e2e_due": NOW - 1.0}
-    waiting = [view(1, wait=90, **due), view(2, wait=80, **due), view(3, wait=2, **due), view(4, e2e_due=NOW + 60)]
+    late = NOW - 1.0
+    waiting = [view(1, wait=90, e2e_due=late), view(2, wait=80, e2e_due=late), view(3, wait=2, e2e_due=late)]
+    waiting.append(view(4, e2e_due=NOW + 60))
     assert policy("fcfs+demote").order(waiting, context()) == ["r004", "r001", "r002", "r003"]
     assert policy("fcfs+demote").shed(waiting, context()) == []
     shed = policy("fcfs+shed")
     assert shed.order(waiting, context()) == ["r004", "r001", "r002", "r003"]
-    assert shed.shed([*waiting, view(5, generated=2, **due)], context()) == ["r001", "r002", "r003"]
+    assert shed.shed([*waiting, view(5, generated=2, e2e_due=late)], context()) == ["r001", "r002", "r003"]
     age = policy("fcfs+age")
     assert age.order(waiting, context()) == ["r001", "r004", "r002", "r003"]
     assert age.order(waiting[1:], context(waiting[0])) == ["r004", "r002", "r003"]  # its lane is taken
