@@ -10,7 +10,7 @@ goes on by the sum of the single steps' times, added up one by one, so the resul
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -99,10 +99,13 @@ class _Lengths:
     """Tells each request's predicted length."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = tasks
+        self._known = {task.id: task.interval() for task in tasks}
 
-    def predict(self, request: Request) -> Interval:
-        return self._tasks[int(request.id)].interval()
+    def predict(self, request: Request, generated: int = 0) -> Interval:
+        return self._known[request.id]
+
+    def observe(self, request: Request, actual: int) -> None:
+        """Learn nothing: how far the predictions err is given."""
 
 
 class _Script:
@@ -178,18 +181,17 @@ class _Simulation:
         self._clock = _Clock()
         self._pool = BlockPool(replica.kv_tokens // replica.block, replica.block)
         self._runner = _SimulatedRunner(replica.times, self._clock, self._pool)
-        self._limits = Limits(
+        limits = Limits(
             max_sequences=replica.sequences, token_budget=replica.budget or 8192, max_context=replica.kv_tokens,
             max_waiting=_EVER, max_waiting_tokens=_EVER, max_skips=replica.max_skips or _EVER,
             overcommit=replica.overcommit, watermark=self._pool.blocks // 100,
         )  # fmt: skip
         controller = None if replica.budget is not None else BudgetController(costs=replica.costs)
         self._scheduler = _TimedScheduler(
-            self._pool, self._limits, policy_named(policy), replica.costs, _Lengths(tasks), controller,
+            self._pool, limits, policy_named(policy), replica.costs, _Lengths(tasks), controller,
             timer=lambda: 0.0,  # whether a decision takes too long here says nothing, and must not change the result
         )  # fmt: skip
         self._scheduler.decisions = []
-        self._wide = replace(self._limits, token_budget=_EVER)
         self._core = Core(self._scheduler, self._runner, self._clock)
         self._next = 0
         self._found: dict[int, Outcome] = {}
@@ -241,15 +243,15 @@ class _Simulation:
         steps = self._alike()
         if steps < 2:
             return False
-        for job in self._scheduler.running.values():
+        for job in self._scheduler.running:
             branch = job.branches[0]
             branch.tokens += [0] * (steps - 1)
             branch.reads[-1] = Read(len(branch.tokens) - 1)
             job.output_tokens += steps - 1
         self._runner.repeat = steps
-        self._scheduler.limits = self._wide
+        self._scheduler.budget_override = _EVER
         self._core.step()
-        self._runner.repeat, self._scheduler.limits = 1, self._limits
+        self._runner.repeat = 1
         return True
 
     def _alike(self) -> int:
@@ -258,7 +260,7 @@ class _Simulation:
             return 0
         steps, keys, size = _EVER, 0, self._pool.size
         branches = []
-        for job in self._scheduler.running.values():
+        for job in self._scheduler.running:
             branch = job.branches[0]
             if len(branch.tokens) - branch.computed != 1 or not job.output_tokens:
                 return 0

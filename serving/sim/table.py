@@ -24,10 +24,10 @@ def rows(results: Mapping[Cell, Report]) -> list[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Return the table: a line per policy; for each load the attainment by error and, at the least error, the rest.
+    """Return the table: a line per policy; by load the attainment at each error and, at the least error, the rest.
 
-    `good` is the goodput in requests per second, `p99` of end-to-end seconds, and the last column the attainment of each
-    class, in percent.
+    `good` is the goodput in requests per second, `p99` of end-to-end seconds, and the last column the attainment of
+    each class, in percent.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

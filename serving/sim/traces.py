@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO
 
@@ -52,7 +53,7 @@ class Arrival:
 
     def prompt(self) -> tuple[int, ...]:
         """Write the prompt out."""
-        return tuple(token for token, count in self.runs for token in (token,) * count)
+        return tuple(chain.from_iterable(repeat(token, count) for token, count in self.runs))
 
 
 @dataclass(frozen=True, slots=True)
