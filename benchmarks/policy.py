@@ -8,13 +8,14 @@ Folders of one name are seeds of one thing; the first name is the policy that th
 without the held-out tools is judged on those tools, one that decides by likelihood stands in the table of methods.
 
 split, inputs, phrasing, tools, prices    regret and hypervolume among measured plans, all rows on the same inputs
+ablations                                 the policy without its network's ratings, and without its forest
 methods                                   methods of training, which must be asked at every alpha: on fewer inputs
 free                                      the planner of `catp run`, which writes its plans itself: valid, covered, over
 bars                                      what was to be reached, and whether it is
 
 `composed` is the policy without what it learned of quality: what the tools' profiles promise. Intervals of a row are
-bootstrapped over tasks, those over seeds are Student's. A rating takes about 0.16 s of one core: by default 80 inputs
-are drawn for a protocol (three seeds: some minutes); `--inputs 0`, all of them, takes half an hour.
+bootstrapped over tasks, those over seeds are Student's. A rating by the network takes about 0.16 s of one core, one by
+profiles and forest (of a policy whose `trust` is 0) a tenth: by default 80 inputs are drawn for a protocol.
 
 Prints the tables; writes benchmarks/results/policy.json.
 """
@@ -47,6 +48,7 @@ from catp.training.evaluate.pareto import ALPHAS
 from catp.training.evaluate.planning import Case, evaluate_planner
 from catp.training.evaluate.protocols import folds
 from catp.training.policy.chooser import PolicyChooser
+from catp.training.policy.manifest import Manifest
 from catp.training.policy.models import default_model, find_model
 
 HERE = Path(__file__).parent
@@ -67,8 +69,11 @@ Key = tuple[str, tuple[tuple[str, float], ...], float, float | None]
 class Rater(PolicyChooser):
     """A policy that remembers what it rated: a plan's rating depends on its input, not on the plans beside it."""
 
-    def __init__(self, folder: Path, trust: float | None = None, known: "dict[Key, dict[str, Any]] | None" = None):
-        super().__init__(folder, trust=trust)
+    def __init__(
+        self, folder: Path, trust: float | None = None, share: float | None = None,
+        known: "dict[Key, dict[str, Any]] | None" = None,
+    ) -> None:  # fmt: skip
+        super().__init__(folder, trust=trust, share=share)
         self.known: dict[Key, dict[str, Any]] = {} if known is None else known
         self.method = self.policy.manifest.config.method.name
 
@@ -79,7 +84,8 @@ class Rater(PolicyChooser):
         rows = self.known.setdefault((one.id, factors, alpha, target), {})
         if any(option.id not in rows for option in one.options):
             rated = super()._rate(one, prices, alpha)
-            found = np.stack([rated.quality, rated.composed, rated.sd, rated.logpi], axis=1)
+            forest = np.broadcast_to(rated.forest, rated.quality.shape)
+            found = np.stack([rated.quality, rated.composed, rated.sd, rated.logpi, forest], axis=1)
             rows.update(zip((option.id for option in one.options), found, strict=True))
         return Rated(*np.stack([rows[option.id] for option in one.options], axis=1))
 
@@ -128,11 +134,18 @@ class Model:
         manifests = [rater.policy.manifest for rater in self.raters]
         return {
             "seeds": [one.seed for one in manifests], "steps": [one.step for one in manifests],
-            "trust": [one.trust for one in manifests], "kappa": [one.kappa for one in manifests],
+            "trust": [one.trust for one in manifests], "forest": [one.forest for one in manifests],
+            "kappa": [one.kappa for one in manifests], "validation": [validation(one) for one in manifests],
             "method": manifests[0].config.method.name, "without_tools": sorted(self.without),
             "parameters": sum(p.numel() for p in self.raters[0].policy.model.parameters()),
             "config_sha256": [one.config_sha256 for one in manifests],
         }  # fmt: skip
+
+
+def validation(manifest: Manifest) -> dict[str, float | None]:
+    """Mean regrets on the validation side: of profiles, of network and forest alone beside them, and of all three."""
+    named = {"composed": "composed_regret", "network": "regret", "forest": "forest_regret", "both": "mixed_regret"}
+    return {name: r4(manifest.figures.get(figure)) for name, figure in named.items()}
 
 
 def models_of(named: Sequence[str]) -> list[Model]:
@@ -231,12 +244,27 @@ def protocol_rows(data: Measured, models: Sequence[Model], protocol: str) -> lis
             found = data.judge(name, BASELINES[name], protocol)
             rows.append(row_of(name, "baseline", found, [found]))
     main = models[0]
-    composed = Rater(main.folders[0], trust=0.0, known=main.raters[0].known)
     if main.rates:
+        composed = Rater(main.folders[0], trust=0.0, share=0.0)
         found = data.judge("composed", lambda: composed, protocol)
         rows.append(row_of("composed", "composed", found, [found]))
     rows += [data.row(one, protocol) for one in models if one.rates and judged(one, main, data, protocol)]
     return rows
+
+
+def ablations(data: Measured, main: Model, limit: int) -> dict[str, Any]:
+    """The policy without its network's ratings, and without its forest, on a draw of the inputs: the network takes
+    its time."""
+    if not main.rates:
+        return {}
+    manifests = [rater.policy.manifest for rater in main.raters]
+    network = [Rater(one, manifest.figures.get("trust"), 0.0)
+               for one, manifest in zip(main.folders, manifests, strict=True)]  # fmt: skip
+    forest = [Rater(one, 0.0) for one in main.folders]
+    composed = Model("composed", main.folders[:1], (Rater(main.folders[0], 0.0, 0.0),))
+    shown = [composed, Model("network alone", main.folders, tuple(network)),
+             Model("forest alone", main.folders, tuple(forest)), main]  # fmt: skip
+    return {name: [data.row(one, name, limit=limit) for one in shown] for name in ("inputs", "split")}
 
 
 def judged(one: Model, main: Model, data: Measured, protocol: str) -> bool:
@@ -357,6 +385,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", action="append", metavar="NAME=DIR", help="a policy; repeat, also a name for seeds")
     parser.add_argument("--inputs", type=int, default=80, metavar="N", help="inputs drawn for each protocol; 0: all")
+    parser.add_argument("--ablation-inputs", type=int, default=60, metavar="N", help="the same for the ablations")
     parser.add_argument("--method-inputs", type=int, default=20, metavar="N", help="the same for the table of methods")
     parser.add_argument("--limit", type=int, default=40, metavar="N", help="inputs that are planned freely; 0: none")
     parser.add_argument("--run", action="store_true", help="really run freely written plans that were not measured")
@@ -373,11 +402,14 @@ def main() -> None:
     began = time.perf_counter()
     results: dict[str, Any] = {
         "main": models[0].name, "models": {one.name: one.told() for one in models}, "alphas": list(ALPHAS),
-        "protocols": {}, "methods": {}, "free": {}, "bars": [],
+        "protocols": {}, "ablations": {}, "methods": {}, "free": {}, "bars": [],
     }  # fmt: skip
     for protocol in PROTOCOLS:
         rows = results["protocols"][protocol] = protocol_rows(data, models, protocol)
         print(f"\nprotocol {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
+    results["ablations"] = ablations(data, models[0], options.ablation_inputs or ALL)
+    for protocol, rows in results["ablations"].items():
+        print(f"\nablations, {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
     results["methods"] = methods(data, models, options.method_inputs or ALL)
     for protocol, rows in results["methods"].items():
         print(f"\nmethods, {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")

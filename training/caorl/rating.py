@@ -14,7 +14,7 @@ from catp.training.caorl.examples import Drawn, Packed, as_is, pack
 from catp.training.caorl.losses import heads_of
 from catp.training.prompt.render import Renderer
 
-__all__ = ["SHARES", "Rated", "drawn_as_is", "normalised_regret", "offered", "rate"]
+__all__ = ["SHARES", "Rated", "drawn_as_is", "normalised_regret", "offered", "promised", "rate"]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of what was learned that are tried on the validation side; 0 is what profiles promise."""
@@ -86,6 +86,15 @@ def _rate(model: Any, renderer: Renderer, packed: Sequence[Packed], bf16: bool) 
         end = begin + len(one.score)
         yield Rated(*(values[begin:end] for values in found))
         begin = end
+
+
+def promised(case: Case) -> Rated:
+    """Return what profiles promise of each plan, as a model that predicts no difference would rate it."""
+    composed = np.array(
+        [sum(case.weights[output.goal] * output.score for output in branch.told.outputs) for branch in case.branches]
+    )
+    nothing = np.zeros(len(composed))
+    return Rated(composed, composed, nothing, nothing)
 
 
 def normalised_regret(cases: Sequence[Case], chosen: Sequence[int], alpha: float, *, most: int | None = None) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catp.training.caorl.settings import config_toml
+from catp.training.critic.forest import FOREST
 from catp.training.policy.manifest import Manifest
 
 __all__ = ["CARD", "model_card", "write_card"]
@@ -100,6 +101,19 @@ def _use(manifest: Manifest) -> list[str]:
         "",
         f"Decisions subtract {manifest.kappa:g} standard deviations from a predicted quality, and leave the cheapest",
         f"plan for a gain in utility of more than {manifest.margin:g}.",
+        *_mixture(manifest),
+    ]
+
+
+def _mixture(manifest: Manifest) -> list[str]:
+    if FOREST not in manifest.weights:
+        return []
+    return [
+        "",
+        f"A predicted quality is what the tools' profiles promise, plus {manifest.trust:g} of the difference that the",
+        f"network predicts, plus {manifest.forest:g} of the correction by the trees in `{FOREST}`. These shares",
+        "have the least regret on the validation side: `mixed_regret` below; `regret` is that of the network alone,",
+        "`forest_regret` that of the trees alone, `composed_regret` that of neither.",
     ]
 
 

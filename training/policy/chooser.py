@@ -27,7 +27,7 @@ from catp.training.bench.tasks import Task, load_tasks
 from catp.training.caorl.cases import Branch, Case, allowed_before
 from catp.training.caorl.examples import Drawn, as_is
 from catp.training.caorl.methods import Returns, asked, decides_by
-from catp.training.caorl.rating import Rated, rate
+from catp.training.caorl.rating import Rated, promised, rate
 from catp.training.caorl.source_files import FileRequests
 from catp.training.caorl.source_sim import SimRequests
 from catp.training.critic.grow import correction
@@ -72,6 +72,9 @@ class PolicyChooser:
         self._latest: tuple[CandidateSet, Prices, float, Rated] | None = None
         self._families: dict[str, PlanRequest] = {}
         self._files = files
+        self._asked = bool(
+            self.trust or self.policy.manifest.kappa or decides_by(self._method) == "likelihood"
+        )  # a network that has no say is not asked
 
     def fit(self, sets: Sequence[CandidateSet]) -> None:
         """Fit the price estimates, and note which returns were reached; the policy stays as it is."""
@@ -99,7 +102,7 @@ class PolicyChooser:
         latest = self._latest
         if latest is None or latest[0] is not one or latest[1] is not prices or latest[2] != alpha:
             drawn = self._drawn(one, prices, alpha)
-            (rated,) = rate(self.policy.model, self._renderer, [drawn])
+            (rated,) = rate(self.policy.model, self._renderer, [drawn]) if self._asked else [promised(drawn.case)]
             if decides_by(self._method) == "likelihood":
                 rated = replace(rated, logpi=np.where([any(b.allowed) for b in drawn.branches], rated.logpi, -np.inf))
             forest = self.policy.forest
