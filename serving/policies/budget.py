@@ -7,13 +7,14 @@ decrease).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
 
 from catp.serving.policies.costmodel import CostModel, Load
 from catp.serving.policies.fitting import features
-from catp.serving.policies.protocol import Context
+from catp.serving.policies.protocol import Context, View
 
 __all__ = ["BudgetController", "StepTimes"]
 
@@ -23,6 +24,8 @@ _WINDOW = 64
 """Steps between two corrections."""
 _DECREASE, _INCREASE = 0.85, 0.02
 _LEAST_CORRECTION = 0.25
+_TOLERANCE = 1.1
+"""How far the slowest steps may exceed a target that was set before it is corrected."""
 _MEMORY = 0.995
 """Forgetting factor: a step counts half after 140 others."""
 _LEAST_INFORMATION = 1e-4
@@ -85,7 +88,7 @@ class BudgetController:
         self._target, self._floor, self._ceiling = target, floor, ceiling
         self._times = StepTimes(costs)
         self._recent: deque[float] = deque(maxlen=_WINDOW)
-        self._wanted = target
+        self._allowed = inf
         self.correction = 1.0
 
     @property
@@ -94,12 +97,14 @@ class BudgetController:
         return self._times.costs
 
     def observe(self, load: Load, seconds: float) -> None:
-        """Learn from a measured step, and correct the target once per window."""
+        """Learn from a measured step, and correct the target once per window of steps that were to fit it."""
         self._times.observe(load, seconds)
-        self._recent.append(seconds)
-        if len(self._recent) < _WINDOW or self._wanted is None:
+        if self._allowed == inf:
             return
-        slow = sorted(self._recent)[int(0.95 * _WINDOW)] > 1.1 * self._wanted
+        self._recent.append(seconds / self._allowed)
+        if len(self._recent) < _WINDOW:
+            return
+        slow = sorted(self._recent)[int(0.95 * _WINDOW)] > 1.0
         self.correction = (
             max(self.correction * _DECREASE, _LEAST_CORRECTION) if slow else min(self.correction + _INCREASE, 1.0)
         )
@@ -108,25 +113,26 @@ class BudgetController:
     def budget(self, context: Context) -> int:
         """Return the most tokens whose step is predicted within the target, decodes and their keys included.
 
-        At least the floor and one token for each running sequence, at most the ceiling.
+        At least the floor and one token for each running sequence, at most the ceiling; above a tile in whole tiles.
         """
         costs, running = self._times.costs, context.running
-        self._wanted = self._target if self._target is not None else self._derived(context)
         keys = sum(view.context + view.generated for view in running)
         offsets = [view.context - view.prompt for view in running if view.prompt]
-        offset = sum(offsets) / len(offsets) if offsets else 0.0
-        rest = self._wanted * self.correction - costs.fixed - costs.sequence * len(running) - costs.kv * keys
-        each = costs.token + costs.attend * offset
-        most = self._ceiling if each <= 0 else int(min(max(rest, 0.0) / each, self._ceiling))
-        return min(max(_tiled(most), self._floor, len(running) + 1), max(self._ceiling, len(running) + 1))
+        base = costs.fixed + costs.sequence * len(running) + costs.kv * keys
+        target, allowed = self._wanted(base, running)
+        each = costs.token + costs.attend * (sum(offsets) / len(offsets) if offsets else 0.0)
+        rest = max(target * self.correction - base, 0.0)
+        most = int(rest / each) if rest < each * self._ceiling else self._ceiling
+        least = max(self._floor, len(running) + 1)
+        self._allowed = allowed if most > least else inf  # a smaller target would change nothing
+        return max(min(_tiled(most), self._ceiling), least)
 
-    def _derived(self, context: Context) -> float:
-        """Return the target that nobody set."""
-        costs = self._times.costs
-        keys = sum(view.context + view.generated for view in context.running)
-        base = costs.fixed + costs.sequence * len(context.running) + costs.kv * keys
-        wanted = [view.tpot for view in context.running if view.tpot is not None]
-        return min(base / (1.0 - _KNEE), _SHARE * min(wanted, default=inf))
+    def _wanted(self, base: float, running: Sequence[View]) -> tuple[float, float]:
+        """Return the target, and what the slowest steps may take; inf: whatever they take."""
+        if self._target is not None:
+            return self._target, self._target * _TOLERANCE
+        wanted = min((view.tpot for view in running if view.tpot is not None), default=inf)
+        return min(base / (1.0 - _KNEE), _SHARE * wanted), wanted
 
 
 def _tiled(tokens: int) -> int:

@@ -154,3 +154,9 @@ def test_with_no_setting_most_of_a_step_goes_into_tokens_unless_requests_want_it
     hurried = BudgetController(costs=TRUE).budget(context(view(prompt=0, context=500, tpot=0.02)))
     assert TRUE.step(Load(hurried, 0.0, 1, 500)) <= 0.012
     assert hurried < patient
+
+
+def test_slow_steps_change_nothing_where_nobody_asked_for_fast_ones_or_smaller_ones_would_not_help() -> None:
+    for controller in (BudgetController(costs=TRUE), BudgetController(1e-3, costs=TRUE)):
+        driven(controller, TRUE, 500, spike=3.0)
+        assert controller.correction == 1.0
