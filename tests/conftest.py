@@ -3,3 +3,4 @@
 import os
 
 os.environ["CATP_PLANNER"] = "search"  # before any test module makes an agent; programs that tests start inherit it
+os.environ["CATP_ENGINE"] = "off"  # an engine of the user who runs the tests is none of their business

@@ -1,5 +1,8 @@
 """The planner that `catp` uses unless told otherwise: the learned policy, or search where it cannot be loaded.
 
+    an engine runs (`catp serve`) ── asked over HTTP ── fails ──┐
+    none does ─────────────────────── loaded in this process <──┘── cannot be loaded ── search, with a note
+
 The policy lives in `catp.training`, which nothing here imports: it is found by name, and only when the first plan is
 asked for, because loading torch takes seconds that `catp --help` and runs of a given plan should not pay.
 """
@@ -19,7 +22,7 @@ from catp.planners.terms import Bounds
 if TYPE_CHECKING:
     from catp.planners.policy import PolicyPlanner
 
-__all__ = ["DeferredPolicy", "default_planner", "load_policy"]
+__all__ = ["DeferredPolicy", "ServedOrLocal", "default_planner", "load_policy"]
 
 _WRITERS = "catp.training.policy.writer"
 
@@ -36,7 +39,7 @@ def default_planner(model: str | None = None) -> Planner:
         from catp.planners.chat import ChatPlanner
 
         return ChatPlanner.from_spec(model, fallback=SearchPlanner())
-    return DeferredPolicy(model)
+    return ServedOrLocal(model)
 
 
 _QUICK = Bounds(max_terms=1_500, max_nodes=5_000)
@@ -97,6 +100,42 @@ class DeferredPolicy:
                     reason = f"cannot be loaded ({type(error).__name__}: {error})"
                     self._loaded = _Noted(SearchPlanner(), f"policy: {reason}; planned by search instead")
             return self._loaded
+
+
+class ServedOrLocal:
+    """The policy by the engine that runs, if one does, else in this process; what runs is looked up at each plan.
+
+    Args:
+        model: name or folder of a policy; None: whichever the engine serves, or the shipped one.
+    """
+
+    name = "policy"
+
+    def __init__(self, model: str | None = None) -> None:
+        self.model = model
+        self._local = DeferredPolicy(model)
+
+    async def plan(self, request: PlanRequest) -> Proposal:
+        """Plan with the policy, or by search with a first note that says why."""
+        return await (await asyncio.to_thread(self._planner)).plan(request)
+
+    async def front(self, request: PlanRequest) -> Proposal:
+        """Return the Pareto front of the policy's plans, or of search with a first note that says why."""
+        return await (await asyncio.to_thread(self._planner)).front(request)
+
+    async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
+        """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
+        return await repair_by_search(request, self.plan)
+
+    def _planner(self) -> "PolicyPlanner | DeferredPolicy":
+        from catp.planners.served import ServedWriter, find_engine
+
+        running = find_engine(self.model)
+        if running is None:
+            return self._local
+        from catp.planners.policy import PolicyPlanner
+
+        return PolicyPlanner(ServedWriter(running), self._local, advice=SearchPlanner(bounds=_QUICK))
 
 
 class _Noted:

@@ -1,0 +1,206 @@
+"""A policy behind `catp serve`: a `PlanWriter` over HTTP, and how an agent finds the engine that runs.
+
+CATP_ENGINE=http://host:8100   that one; its key, if it wants one, is in CATP_ENGINE_KEY
+CATP_ENGINE=off                none
+otherwise                      the one that `catp serve` announced on this machine, if it still answers
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catp.config import default_data_dir
+from catp.planlang.money import parse_usd
+from catp.planlang.nodes import Plan
+from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
+from catp.planners.wire import read_draft, request_form
+from catp.planners.writer import Draft, Unwritable, Usage
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["EngineUnreachable", "Running", "ServedWriter", "announce", "find_engine", "withdraw"]
+
+_ANNOUNCED = "engine.json"
+_ANSWER_S = 0.5
+"""How long an engine that was announced may take to say that it is ready."""
+
+
+class EngineUnreachable(OSError):
+    """The engine does not answer, or not in a way that can be read; the message says what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An engine: its address without a path, the model that plans, and `cpu` or `cuda`."""
+
+    url: str
+    model: str
+    device: str = "cpu"
+    pid: int = 0
+
+
+def announce(running: Running, directory: Path | None = None) -> Path:
+    """Tell agents of this user on this machine that an engine runs; the last one that says so is found."""
+    path = (directory or default_data_dir()) / _ANNOUNCED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(asdict(running)), encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def withdraw(path: Path) -> None:
+    """Take an announcement back, unless another engine's has replaced it."""
+    known = _announced(path)
+    if known is not None and known.pid == os.getpid():
+        path.unlink(missing_ok=True)
+
+
+def find_engine(model: str | None = None, directory: Path | None = None) -> Running | None:
+    """Return the engine that agents should use, None if there is none that is ready.
+
+    Args:
+        model: name of the policy it must serve; None: whichever it serves.
+        directory: where announcements are, the user's data directory by default.
+    """
+    asked = os.environ.get("CATP_ENGINE", "")
+    if asked.lower() in ("off", "0", "none"):
+        return None
+    known = Running(asked.rstrip("/"), "") if asked else _announced((directory or default_data_dir()) / _ANNOUNCED)
+    if known is None:
+        return None
+    found = _ask(known, patience=5.0 if asked else _ANSWER_S)
+    return found if found is not None and model in (None, found.model) else None
+
+
+class ServedWriter:
+    """Writes and rates plans by asking an engine; implements `PlanWriter`.
+
+    Args:
+        running: the engine.
+        key: API key; None: `CATP_ENGINE_KEY`, if it is set.
+        client: to send with; None: one of its own for each request.
+    """
+
+    def __init__(self, running: Running, *, key: str | None = None, client: "httpx.AsyncClient | None" = None) -> None:
+        self.running, self.name, self.device = running, f"{running.model}@{running.url}", running.device
+        self._key, self._client = key, client
+
+    async def write(
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
+    ) -> Draft:
+        """Write and rate plans; see `PlanWriter`. Cancelling it ends the work on the engine within one step.
+
+        Raises:
+            EngineUnreachable: the engine does not answer, is full, or answers nonsense.
+        """
+        import httpx
+
+        body = await asyncio.to_thread(self._body, request, samples, beams, shown, seed)
+        async with self._clients() as client:
+            try:
+                answer = await client.post(f"{self.running.url}/v1/plans", json=body, headers=_headers(self._key))
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                raise EngineUnreachable(
+                    f"{self.running.url} does not answer: {str(error) or type(error).__name__}"
+                ) from error
+        return self._draft(answer.status_code, _json(answer.text))
+
+    def _body(
+        self, request: PlanRequest, samples: int, beams: int, shown: Sequence[Plan], seed: int
+    ) -> Mapping[str, Any]:
+        from catp.planlang.jsonform import to_json
+
+        return {
+            **request_form(request), "model": self.running.model, "samples": samples, "beams": beams,
+            "shown": [to_json(plan) for plan in shown], "seed": seed,
+        }  # fmt: skip
+
+    def _draft(self, status: int, answer: Mapping[str, Any]) -> Draft:
+        if status == 200:
+            try:
+                return read_draft(answer, _usage(answer["usage"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise EngineUnreachable(f"{self.running.url} answered what is no draft: {error}") from error
+        problem = answer.get("error")
+        problem = problem if isinstance(problem, dict) else {}
+        message, code = str(problem.get("message", f"status {status}")), problem.get("code")
+        if code == "nothing_fits":
+            raise NothingFits(message, "budget")
+        if code == "planning_failed":
+            raise PlanningFailed(message)
+        if code == "unwritable":
+            raise Unwritable(message)
+        raise EngineUnreachable(f"{self.running.url}: {message}")
+
+    def _clients(self) -> "_Client":
+        return _Client(self._client)
+
+
+class _Client:
+    """A client for one request: the given one, which stays open, or a new one."""
+
+    def __init__(self, given: "httpx.AsyncClient | None") -> None:
+        import httpx
+
+        self._given = given
+        # the planner has its own patience: the engine may queue a request for as long as that
+        self._own = None if given is not None else httpx.AsyncClient(timeout=httpx.Timeout(None, connect=5.0))
+
+    async def __aenter__(self) -> "httpx.AsyncClient":
+        client = self._given or self._own
+        assert client is not None
+        return client
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._own is not None:
+            await self._own.aclose()
+
+
+def _usage(form: Mapping[str, Any]) -> Usage:
+    ours = form["catp"]
+    price = ours["price_usd"]
+    return Usage(
+        int(form["prompt_tokens"]), int(form["completion_tokens"]), float(ours["device_seconds"]),
+        None if price is None else parse_usd(price),
+    )  # fmt: skip
+
+
+def _announced(path: Path) -> Running | None:
+    try:
+        return Running(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _ask(running: Running, patience: float) -> Running | None:
+    """Return what an engine says of itself, None unless it is ready and serves a policy."""
+    import httpx
+
+    try:
+        with httpx.Client(timeout=patience, headers=_headers(None)) as client:
+            if client.get(f"{running.url}/ready").status_code != 200:
+                return None
+            cards = client.get(f"{running.url}/v1/models").json()["data"]
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, KeyError, TypeError):
+        return None
+    policies = [str(card["id"]) for card in cards if card.get("plans") and card.get("parent") is None]
+    return Running(running.url, policies[0], running.device, running.pid) if policies else None
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    found = key if key is not None else os.environ.get("CATP_ENGINE_KEY")
+    return {"Authorization": f"Bearer {found}"} if found else {}
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
