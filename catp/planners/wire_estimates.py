@@ -1,13 +1,14 @@
 """Estimates of single calls as a table: what an `Estimator` says, written down for somebody who cannot ask it.
 
-`estimates_form` asks about every tool with what the inputs are, with what that makes, and so on, until it has asked
-`MOST` times. `TableEstimator` answers from the table: exactly where the call is in it, otherwise with the call of the
-same tool that is most alike: the same condition first, then the same kind of input, then the nearest size.
+`estimates_form` asks about every tool that can be reached, then about every value that comes to be known: what the
+inputs are, what is made of them, and so on, until it has asked `MOST` times. `TableEstimator` answers from the table:
+exactly where the call is in it, otherwise with the call of the same tool that is most alike: the same condition first,
+then the same kind of input, then the nearest size.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, product
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import Field
@@ -31,10 +32,9 @@ from catp.planners.wire_tools import Form
 
 __all__ = ["MOST", "EstimateForm", "FactsForm", "Row", "TableEstimator", "estimates_form", "facts_form"]
 
-MOST = 1000
+MOST = 500
 """Calls in the table of one request."""
 
-_COMBINATIONS = 16
 _LIST = 10
 """Elements of a list of unknown length, as the compiler assumes."""
 
@@ -152,37 +152,62 @@ def facts_form(facts: ValueFacts) -> dict[str, Any]:
 
 
 def _asked(request: PlanRequest) -> Iterator[Row]:
-    """Ask about calls breadth first; what a call makes is an argument of later ones."""
-    known = list(dict.fromkeys(facts for given in request.inputs.values() for facts in _with_elements(given)))
-    seen: set[tuple[object, ...]] = set()
-    new = set(known)
-    while new:
-        made: dict[ValueFacts, None] = {}
+    """Ask about each tool once with the first values that fit, then about what each value made is good for."""
+    types, seen = request.registry.types, set[tuple[object, ...]]()
+    values = {facts: None for given in request.inputs.values() for facts in _with_elements(given)}
+    left = list(request.registry)
+    waiting = len(left) + 1
+    while len(left) < waiting:  # what one tool makes may be what another one takes
+        waiting = len(left)
+        for sig in list(left):
+            firsts = _firsts(sig, values, types)
+            if firsts is not None:
+                left.remove(sig)
+                yield from _ask(request, sig, firsts, values, seen)
+    for value in _growing(values):
         for sig in request.registry:
-            for args in _calls(sig, known, new, request.registry.types):
-                key = _key(sig.name, args)
-                if key in seen:
-                    continue
-                seen.add(key)
-                try:
-                    estimate = request.estimator.estimate(sig.name, args)
-                except KeyError:
-                    break
-                yield sig.name, args, estimate
-                made.update(dict.fromkeys(_with_elements(estimate.output)))
-        new = set(made) - set(known)
-        known += [facts for facts in made if facts in new]
+            firsts = _firsts(sig, values, types)
+            for name in () if firsts is None else firsts:
+                param = sig.param(name)
+                if firsts is not None and param is not None and types.accepts(param.type, value.type):
+                    yield from _ask(request, sig, {**firsts, name: value}, values, seen)
 
 
-def _calls(
-    sig: ToolSig, known: Sequence[ValueFacts], new: set[ValueFacts], types: TypeTable
-) -> Iterator[dict[str, ValueFacts]]:
-    """Calls of a tool on known values, at least one of which is new."""
-    params = [param for param in sig.params if param.required]
-    fitting = [[facts for facts in known if types.accepts(param.type, facts.type)] for param in params]
-    fresh = (values for values in product(*fitting) if not values or not new.isdisjoint(values))
-    for values in islice(fresh, _COMBINATIONS):
-        yield {param.name: facts for param, facts in zip(params, values, strict=True)}
+def _ask(
+    request: PlanRequest, sig: ToolSig, args: dict[str, ValueFacts], values: dict[ValueFacts, None],
+    seen: set[tuple[object, ...]],
+) -> Iterator[Row]:  # fmt: skip
+    """Ask about a call, unless that was done; what it makes joins the values."""
+    key = _key(sig.name, args)
+    if key in seen:
+        return
+    seen.add(key)
+    try:
+        estimate = request.estimator.estimate(sig.name, args)
+    except KeyError:
+        return
+    values.update(dict.fromkeys(_with_elements(estimate.output)))
+    yield sig.name, args, estimate
+
+
+def _firsts(sig: ToolSig, values: Iterable[ValueFacts], types: TypeTable) -> dict[str, ValueFacts] | None:
+    """The first values that a tool's required parameters take, None if there are none."""
+    found = {}
+    for param in sig.params:
+        if param.required:
+            fits = next((facts for facts in values if types.accepts(param.type, facts.type)), None)
+            if fits is None:
+                return None
+            found[param.name] = fits
+    return found
+
+
+def _growing(values: dict[ValueFacts, None]) -> Iterator[ValueFacts]:
+    """The values in the order in which they came to be known, those that come meanwhile included."""
+    done = 0
+    while done < len(values):
+        yield next(islice(values, done, None))
+        done += 1
 
 
 def _with_elements(facts: ValueFacts) -> list[ValueFacts]:

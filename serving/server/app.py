@@ -9,9 +9,11 @@ from pydantic import BaseModel
 
 from catp.serving.server.catalogues import CatalogueBody
 from catp.serving.server.forms import ChatForm, CompletionForm, Form, read_form
+from catp.serving.server.openapi import body_of, document
 from catp.serving.server.plans import PlanForm
 from catp.serving.server.problems import HttpProblem, of_refusal
 from catp.serving.server.service import Answer, Service
+from catp.serving.server.sse import EventStream
 from catp.serving.server.tenants import Tenant
 
 if TYPE_CHECKING:
@@ -58,11 +60,23 @@ def create_app(service: Service) -> "FastAPI":
     _add_models(app, service)
     _add_catalogues(app, service)
     _add_health(app, service)
+    forms = (ChatForm, CompletionForm, PlanForm, CatalogueBody, AdapterForm)
+    document(app, {form.__name__: form for form in forms})
     return app
 
 
 def _add_answers(app: "FastAPI", service: Service) -> None:
     from fastapi import Request, Response
+
+    class Stream(Response):
+        """What FastAPI takes for an answer."""
+
+        def __init__(self, events: EventStream) -> None:
+            super().__init__()
+            self._events = events
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self._events(scope, receive, send)
 
     paths: list[tuple[str, type[BaseModel], Ask]] = [
         ("/v1/chat/completions", ChatForm, service.chat),
@@ -75,11 +89,9 @@ def _add_answers(app: "FastAPI", service: Service) -> None:
             tenant = service.enter(request.headers.get("authorization"))
             data = await _body(request, service)
             found = await ask(tenant, data, request.receive)
-            if isinstance(found, tuple):
-                return _json(200, *found)
-            return found  # type: ignore[return-value]  # any ASGI application will do
+            return _json(200, *found) if isinstance(found, tuple) else Stream(found)
 
-        app.add_api_route(path, _plain(answer), methods=["POST"], openapi_extra=_schema(form), name=ask.__name__,
+        app.add_api_route(path, _plain(answer), methods=["POST"], openapi_extra=body_of(form), name=ask.__name__,
                           response_model=None)  # fmt: skip
 
 
@@ -110,7 +122,7 @@ def _add_models(app: "FastAPI", service: Service) -> None:
             raise HttpProblem(404, "unknown_model", f"there is no model {id!r}; see GET /v1/models", param="model")
         return _json(200, found, {})
 
-    @app.post("/v1/adapters", response_model=None, openapi_extra=_schema(AdapterForm))
+    @app.post("/v1/adapters", response_model=None, openapi_extra=body_of(AdapterForm))
     async def load(request: Request) -> Response:
         _admin(service, request)
         form, _ = read_form(AdapterForm, await _body(request, service))
@@ -133,7 +145,7 @@ def _add_models(app: "FastAPI", service: Service) -> None:
 def _add_catalogues(app: "FastAPI", service: Service) -> None:
     from fastapi import Request, Response
 
-    @app.put("/v1/catalogues/{id}", response_model=None, openapi_extra=_schema(CatalogueBody))
+    @app.put("/v1/catalogues/{id}", response_model=None, openapi_extra=body_of(CatalogueBody))
     async def put(id: str, request: Request) -> Response:
         tenant = service.enter(request.headers.get("authorization"))
         form, _ = read_form(CatalogueBody, await _body(request, service))
@@ -199,12 +211,6 @@ async def _body(request: "Request", service: Service) -> object:
     except (ValueError, RecursionError) as error:
         raise HttpProblem(400, "malformed_json", f"the body is not JSON: {error}") from None
     return data
-
-
-def _schema(form: type[BaseModel]) -> dict[str, Any]:
-    """What the documentation says of a body that is read by hand."""
-    schema = form.model_json_schema(ref_template=f"#/components/schemas/{form.__name__}_{{model}}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _plain(answer: Any) -> Any:

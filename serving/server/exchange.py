@@ -120,6 +120,14 @@ class Exchange:
         self._left -= isinstance(event, Finished)
         return number, event
 
+    def more(self) -> list[tuple[int, Event]]:
+        """Return the events that are there already."""
+        found = []
+        while self._left and not self._queue.empty():
+            found.append(self._queue.get_nowait())
+            self._left -= isinstance(found[-1][1], Finished)
+        return found
+
     async def close(self) -> None:
         """Cancel and read what is left, and give the tenant's place back."""
         if self._timer is not None:

@@ -152,6 +152,15 @@ def read_form(form: type[F], data: object) -> tuple[F, tuple[str, ...]]:
     """
     if not isinstance(data, dict):
         raise HttpProblem(400, "bad_request", "the body must be a JSON object")
+    kept, ignored = _openai(data) if issubclass(form, CommonForm) else (data, [])
+    try:
+        return form.model_validate(kept), tuple(ignored)
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _openai(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters that are done here, and those that have no effect."""
     ignored, kept = [], {}
     for name, value in data.items():
         if name in _IGNORED:
@@ -163,10 +172,7 @@ def read_form(form: type[F], data: object) -> tuple[F, tuple[str, ...]]:
                 raise HttpProblem(400, "unsupported_parameter", f"`{name}` is not done here; leave it out", param=name)
         else:
             kept[name] = value
-    try:
-        return form.model_validate(kept), tuple(ignored)
-    except ValidationError as error:
-        raise _problem(error) from None
+    return kept, ignored
 
 
 def _problem(error: ValidationError) -> HttpProblem:

@@ -78,10 +78,12 @@ class EventStream:
             return
         item = self._head
         while True:
-            chunks = [comment("alive")] if item is None else self._chunks(*item)
-            for chunk in chunks:
-                if not await self._write(send, {"type": "http.response.body", "body": chunk, "more_body": True}):
-                    return
+            chunks = [comment("alive")]
+            if item is not None:  # whatever has come meanwhile is one write
+                chunks = [chunk for one in (item, *self._exchange.more()) for chunk in self._chunks(*one)]
+            body = b"".join(chunks)
+            if body and not await self._write(send, {"type": "http.response.body", "body": body, "more_body": True}):
+                return
             try:
                 item = await self._exchange.next(_ALIVE_SECONDS)
             except StopAsyncIteration:
