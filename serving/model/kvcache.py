@@ -39,7 +39,11 @@ class KVCache:
         values.view(-1, *v.shape[1:]).index_copy_(0, slots, v)
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy whole blocks of all layers, each pair (from, to)."""
-        if pairs:
-            source, target = (torch.tensor(part, device=self.data.device) for part in zip(*pairs, strict=True))
-            self.data.index_copy_(2, target, self.data.index_select(2, source))
+        """Copy whole blocks of all layers, each pair (from, to), one after another."""
+        if not pairs:
+            return
+        origin: dict[int, int] = {}
+        for source, target in pairs:
+            origin[target] = origin.get(source, source)  # a fork of a fork: its source is a target itself
+        targets, sources = (torch.tensor(list(part), device=self.data.device) for part in (origin, origin.values()))
+        self.data.index_copy_(2, targets, self.data.index_select(2, sources))

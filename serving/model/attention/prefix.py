@@ -71,7 +71,7 @@ def _groups(
 def extents(table: Sequence[int], begin: int, end: int, block_size: int) -> list[tuple[int, int]]:
     """Return the slots of positions [begin, end) as few ranges; blocks with successive ids make one."""
     found: list[tuple[int, int]] = []
-    for at in range(begin // block_size, -(-end // block_size)):
+    for at in range(begin // block_size, -(-end // block_size) if begin < end else 0):
         first = table[at] * block_size + max(begin - at * block_size, 0)
         last = table[at] * block_size + min(end - at * block_size, block_size)
         if found and found[-1][1] == first:
