@@ -1,0 +1,171 @@
+"""The paged kernel in Triton's interpreter against dense attention; run by test_triton.py in a process of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catp.serving.model.attention.triton_paged import SHORT, TritonAttention, kernel_attend, parts_for, short_rows
+from catp.serving.model.batch import Batch
+from catp.serving.model.kvcache import KVCache
+
+torch.set_num_threads(1)
+BLOCKS = 40
+
+
+def batch_of(
+    generator: np.random.Generator, rows: Sequence[tuple[int, int]], size: int, *, tails: Sequence[int] = ()
+) -> Batch:
+    """Rows (begin, count) over scattered blocks; `tails`: the last layer wants that many of each row's last tokens."""
+    free = generator.permutation(BLOCKS * 16 // size).tolist()
+    tables = [tuple(free.pop() for _ in range(-(-(begin + count) // size))) for begin, count in rows]
+    starts = np.concatenate(([0], np.cumsum([count for _, count in rows]))).tolist()
+    places = [(row, at) for row, (begin, count) in enumerate(rows) for at in range(begin, begin + count)]
+    slots = torch.tensor([tables[row][at // size] * size + at % size for row, at in places])
+    positions = torch.tensor([at for _, at in places])
+    tail = None
+    if tails:
+        kept = [row for row, count in enumerate(tails) if count]
+        where = [place for row in kept for place in range(starts[row + 1] - tails[row], starts[row + 1])]
+        tail = Batch(
+            torch.zeros(len(where), dtype=torch.int64), positions[where], slots[where],
+            tuple(sum(rows[row]) - tails[row] for row in kept), tuple(tails[row] for row in kept),
+            tuple(np.concatenate(([0], np.cumsum([tails[row] for row in kept]))).tolist()),
+            tuple(tables[row] for row in kept), (), size, places=torch.tensor(where),
+        )  # fmt: skip
+    return Batch(
+        torch.zeros(len(places), dtype=torch.int64), positions, slots, tuple(begin for begin, _ in rows),
+        tuple(count for _, count in rows), tuple(starts), tuple(tables), (), size, tail=tail,
+    )  # fmt: skip
+
+
+def dense(q: torch.Tensor, cache: KVCache, layer: int, batch: Batch) -> torch.Tensor:
+    """Softmax attention in float64, one query and head at a time over the row's own positions."""
+    keys, values = (part.flatten(0, 1).double() for part in cache.layer(layer))
+    out = torch.empty(q.shape, dtype=torch.float64)
+    share = q.shape[1] // keys.shape[1]
+    for row in range(len(batch)):
+        for offset in range(batch.counts[row]):
+            seen = np.arange(batch.begins[row] + offset + 1)
+            slots = np.array(batch.tables[row])[seen // batch.block_size] * batch.block_size + seen % batch.block_size
+            for head in range(q.shape[1]):
+                token = batch.starts[row] + offset
+                scores = keys[slots, head // share] @ q[token, head].double() / q.shape[2] ** 0.5
+                out[token, head] = torch.softmax(scores, 0) @ values[slots, head // share]
+    return out
+
+
+def filled(generator: np.random.Generator, size: int, kv_heads: int, head_size: int, dtype: torch.dtype) -> KVCache:
+    cache = KVCache(2, BLOCKS * 16 // size, size, kv_heads, head_size, dtype=dtype, device=torch.device("cpu"))
+    cache.data.copy_(torch.from_numpy(generator.normal(0, 1, cache.data.shape)))
+    return cache
+
+
+def compare(
+    attention: TritonAttention, generator: np.random.Generator, batch: Batch, heads: int, cache: KVCache, within: float
+) -> None:
+    kv_heads, head_size = cache.data.shape[4:]
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(generator.normal(0, 1, shape)).to(cache.data.dtype)
+
+    attention.begin(batch, cache)
+    k, v = normal(len(batch.ids), kv_heads, head_size), normal(len(batch.ids), kv_heads, head_size)
+    whole = normal(len(batch.ids), heads, head_size)
+    found = attention.attend(0, whole, k, v, cache)
+    assert torch.equal(cache.layer(0)[0].flatten(0, 1)[batch.slots], k)
+    assert torch.equal(cache.layer(0)[1].flatten(0, 1)[batch.slots], v)
+    assert found.dtype == whole.dtype
+    assert (found.double() - dense(whole, cache, 0, batch)).abs().max() < within
+    if batch.tail is not None:
+        last = normal(len(batch.tail.ids), heads, head_size)
+        found = attention.attend(1, last, k, v, cache, tail=True)
+        assert (found.double() - dense(last, cache, 1, batch.tail)).abs().max() < within
+
+
+@settings(derandomize=True, deadline=None, max_examples=10)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.lists(st.tuples(st.integers(0, 90), st.sampled_from([1, 2, 5, SHORT, SHORT + 4])), min_size=1, max_size=3),
+    heads=st.sampled_from([(2, 1), (3, 3), (7, 1), (4, 2)]),
+    head_size=st.sampled_from([8, 16, 24]),
+    size=st.sampled_from([8, 16, 20]),
+    splits=st.sampled_from([None, 1, 2, 3, 8]),
+)  # fmt: skip
+def test_any_rows_equal_dense_attention(
+    seed: int, rows: list[tuple[int, int]], heads: tuple[int, int], head_size: int, size: int, splits: int | None
+) -> None:
+    generator = np.random.default_rng([seed])
+    tails = [int(generator.integers(0, count + 1)) for _, count in rows] if seed % 2 else []
+    batch = batch_of(generator, rows, size, tails=tails if any(tails) else ())
+    cache = filled(generator, size, heads[1], head_size, torch.float32)
+    compare(TritonAttention(splits), generator, batch, heads[0], cache, 2e-6)
+
+
+def test_half_precision() -> None:  # bfloat16 is not computed by the interpreter: it multiplies its bits as integers
+    generator = np.random.default_rng([4])
+    batch = batch_of(generator, [(100, 1), (63, 2), (0, 10)], 16)
+    compare(TritonAttention(2), generator, batch, 4, filled(generator, 16, 2, 16, torch.float16), 3e-3)
+
+
+def test_unwritten_slots_and_padding_of_tables_are_never_seen() -> None:
+    generator = np.random.default_rng([6])
+    batch = batch_of(generator, [(70, 1), (3, 2)], 16)
+    cache = filled(generator, 16, 2, 16, torch.float32)
+    used = {table * 16 + at for row in range(2) for at in range(16) for table in batch.tables[row]}
+    seen = {
+        batch.tables[row][at // 16] * 16 + at % 16
+        for row in range(2)
+        for at in range(batch.begins[row] + batch.counts[row])
+    }
+    others = sorted((set(range(BLOCKS * 16)) - seen) | (used - seen))
+    cache.data.flatten(2, 3)[:, :, others] = 1e30
+    compare(TritonAttention(4), generator, batch, 4, cache, 2e-6)
+
+
+def test_queries_need_not_be_contiguous_and_other_tokens_stay() -> None:
+    generator = np.random.default_rng([7])
+    batch = batch_of(generator, [(40, 1), (0, 12), (20, 3)], 16)
+    cache = filled(generator, 16, 2, 16, torch.float32)
+    q = torch.from_numpy(generator.normal(0, 1, (4, 16, 16))).float().transpose(0, 1)  # heads outermost in memory
+    rows = short_rows(batch, [0, 2], 2)
+    assert rows is not None
+    out = torch.full((16, 4, 16), 7.0)
+    kernel_attend(q, *cache.layer(0), rows, out)
+    expected = dense(q, cache, 0, batch)
+    mine = [0, 13, 14, 15]
+    assert (out[mine].double() - expected[mine]).abs().max() < 2e-6
+    assert bool((out[1:13] == 7.0).all())
+
+
+@pytest.mark.parametrize(
+    ("programs", "longest", "multiprocessors", "expected"),
+    [(8, 4096, 132, 16), (8, 100, 132, 1), (8, 256, 132, 2), (64, 4096, 132, 4), (1024, 4096, 132, 1), (1, 999, 1, 2)],
+)
+def test_parts_fill_the_device_and_are_not_too_short(
+    programs: int, longest: int, multiprocessors: int, expected: int
+) -> None:
+    assert parts_for(programs, longest, multiprocessors) == expected
+
+
+def test_a_whole_model_writes_what_it_writes_with_gathered_attention() -> None:
+    from catp.serving.engine.request import Read
+    from catp.serving.model.attention.sdpa import GatherAttention
+    from catp.serving.model.runner import ModelRunner
+    from catp.serving.model.weights import from_hf
+    from tests.serving.lora.parts import Bench, tiny
+
+    weights = from_hf(tiny(tied=True))
+
+    def logits(attention: Any) -> list[Any]:
+        bench = Bench(ModelRunner(weights, 16, 8, plan_ids=range(10), threads=1, attention=attention))
+        branches = [bench.branch([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), bench.branch([9, 8, 7])]
+        first = bench.compute([(branches[0], 11, []), (branches[1], 1, [])])
+        return first + bench.compute([(branches[0], 1, [Read(11)]), (branches[1], 2, [Read(1), Read(2)])])
+
+    for one, other in zip(logits(TritonAttention(2)), logits(GatherAttention()), strict=True):
+        assert one.logits == pytest.approx(other.logits, abs=1e-4)
