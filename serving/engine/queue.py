@@ -14,6 +14,7 @@ from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.fcfs import Fcfs
 from catp.serving.policies.guard import Guarded
 from catp.serving.policies.protocol import Context, View
+from catp.serving.policies.registry import guarded
 
 __all__ = ["Guard", "Queue"]
 
@@ -33,7 +34,7 @@ class Guard:
     """
 
     def __init__(self, policy: QueuePolicy, timer: Callable[[], float]) -> None:
-        self.policy = policy if isinstance(policy, Guarded) else Guarded(policy, Fcfs(), clock=timer)
+        self.policy = policy if isinstance(policy, Guarded) else guarded(policy, clock=timer)
         self.failures = 0
 
     @property

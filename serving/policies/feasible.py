@@ -57,8 +57,8 @@ class Feasible(QueuePolicy):
         self._inner.served(tenant, prompt, output)
 
     def _hopeless(self, views: Sequence[View], context: Context) -> list[View]:
-        outlook = context.costs.outlook(context, views)
-        return [view for view in views if outlook.hopeless(view)]
+        jobs = context.costs.outlook(context, views).jobs(views)
+        return [view for view, (due, work) in zip(views, jobs, strict=True) if due - work < context.now]
 
     def _aged(self, hopeless: Sequence[View], context: Context) -> list[View]:
         oldest = context.now - self._patience
