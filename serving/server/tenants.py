@@ -78,17 +78,18 @@ class Visit:
 
 
 class Tenants:
-    """All tenants. Without any key everybody is the tenant `default`, who may do everything.
+    """All tenants. Without any key everybody is the tenant `default`.
 
     Args:
         tenants: with their keys.
         clock: seconds, never running backwards.
+        trusting: whether `default` is an admin: right where only this machine can ask.
     """
 
-    def __init__(self, tenants: Sequence[Tenant], clock: Callable[[], float]) -> None:
+    def __init__(self, tenants: Sequence[Tenant], clock: Callable[[], float], *, trusting: bool = True) -> None:
         self._clock = clock
         self._open = not any(tenant.digests for tenant in tenants)
-        members = tenants if not self._open else (*tenants, Tenant("default", admin=True))
+        members = tenants if not self._open else (*tenants, Tenant("default", admin=trusting))
         self._states = {tenant.name: _State(tenant, clock()) for tenant in members}
 
     @property
