@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from io import StringIO
+from textwrap import dedent
 from typing import Any
 
 from catp.serving.sim.report import Report
@@ -45,7 +46,7 @@ def table(found: list[dict[str, Any]]) -> str:
         drawn.add_row(policy, *(cell for group in cells for cell in group))
     written = StringIO()
     Console(file=written, width=24 + 48 * len(loads), color_system=None).print(drawn)
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+    return dedent("\n".join(line.rstrip() for line in written.getvalue().strip("\n").splitlines()))
 
 
 def _cells(group: list[dict[str, Any]]) -> tuple[str, str, str, str]:
