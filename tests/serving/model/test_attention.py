@@ -86,9 +86,9 @@ class World:
             asked = tail or batch
             q = torch.randn(len(asked.ids), self.heads * self.group, self.width)
             found = self.attention.attend(layer, q, k, v, self.cache, tail=tail is not None)
-            for row, branch in enumerate(asked.branches):
-                mine = slice(asked.starts[row], asked.starts[row + 1])
-                wanted = self.dense(q[mine], *self.past[branch][layer], asked.begins[row])
+            for place, branch in enumerate(asked.branches):
+                mine = slice(asked.starts[place], asked.starts[place + 1])
+                wanted = self.dense(q[mine], *self.past[branch][layer], asked.begins[place])
                 difference = (found[mine] - wanted).abs().max().item()
                 assert not (branch is not ill and math.isnan(difference))
                 worst = max(worst, difference)
@@ -98,7 +98,9 @@ class World:
 
     def dense(self, q: Tensor, k: Tensor, v: Tensor, begin: int) -> Tensor:
         places = torch.arange(begin, begin + len(q))
-        scores = torch.einsum("nhgd,khd->nhgk", q.unflatten(1, (self.heads, self.group)), k) * self.width**-0.5
+        scores = (
+            torch.einsum("nhgd,khd->nhgk", q.view(len(q), self.heads, self.group, self.width), k) * self.width**-0.5
+        )
         hidden = torch.arange(len(k)) > places[:, None, None, None]
         return torch.einsum("nhgk,khd->nhgd", scores.masked_fill(hidden, -torch.inf).softmax(-1), v).flatten(1, 2)
 

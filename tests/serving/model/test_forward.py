@@ -109,7 +109,7 @@ def test_forced_runs_of_every_length(name: str, attention: Callable[[], Attentio
         branch = drive.submit(prompt, bound=80)
         lengths = [(3 * number + place) % 5 for place in range(8)]  # 0 to 4 forced tokens after each drawn one
         forced = [random_tokens(30 + 10 * number + place, count) for place, count in enumerate(lengths)]
-        running.append((branch, prompt, drive.write(branch, 7, lambda place, forced=forced: forced[place]), forced))
+        running.append((branch, prompt, drive.write(branch, 7, forced.__getitem__), forced))
     drive.run()
     for branch, prompt, found, forced in running:
         likeliest = logits_of(network(name), branch.tokens).argmax(axis=1)
