@@ -29,7 +29,7 @@ from catp.planners.protocol import Objective, PlanRequest, Wanted
 from catp.planners.testing import page_catalogue
 from catp.planners.writer import Draft
 from catp.training.caorl.config import ModelConfig, TrainConfig
-from catp.training.policy import checkpoint, decode, writer
+from catp.training.policy import checkpoint, decode, session, writer
 from catp.training.policy.models import default_model, find_model
 from catp.training.policy.tree import TokenTree
 
@@ -61,7 +61,7 @@ class Clocks:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
-        for owner, name, label in ((TokenTree, "compute", "forward"), (writer, "_mask", "mask"),
+        for owner, name, label in ((TokenTree, "compute", "forward"), (session, "_mask", "mask"),
                                    (decode.Places, "after", "between")):  # fmt: skip
             setattr(owner, name, self._clocked(getattr(owner, name), label))
 
