@@ -101,3 +101,9 @@ def test_the_victim_is_of_the_tenant_that_was_served_most() -> None:
     one.served("b", 0, 10)
     running = [view(1, tenant="a", blocks=1), view(2, tenant="b", blocks=1, wait=9), view(3, tenant="b", wait=1)]
     assert one.victim(running, context()) == "r002"
+
+
+def test_prompts_that_run_and_are_not_computed_yet_count() -> None:
+    waiting = [view(1, tenant="a", prompt=10, wait=5), view(2, tenant="b", prompt=10)]
+    assert Fair(policy("fcfs")).order(waiting, context()) == ["r001", "r002"]
+    assert Fair(policy("fcfs")).order(waiting, context(view(3, tenant="a", prompt=900))) == ["r002", "r001"]
