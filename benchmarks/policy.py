@@ -313,8 +313,9 @@ def free(data: Measured, folder: Path, limit: int, run: bool) -> dict[str, Any]:
 
 def bars(results: Mapping[str, Any], main: str) -> list[dict[str, Any]]:
     """What was to be reached, with the numbers; `met` is None where nothing was measured."""
-    found = known_task_bars(results["protocols"]["inputs"], main)
-    found += [area_bar(results["protocols"][name], name) for name in ("split", "tools", "phrasing", "prices")]
+    measured = results["protocols"]
+    found = known_task_bars(measured["inputs"], main) if "inputs" in measured else []
+    found += [area_bar(measured[name], name) for name in ("split", "tools", "phrasing", "prices") if name in measured]
     if results["free"]:
         valid, over = results["free"]["valid"], results["free"]["budget"]["violations"]
         found.append(bar("plans written freely are valid", valid == 1, valid, 1))
@@ -404,29 +405,35 @@ def main() -> None:
         "main": models[0].name, "models": {one.name: one.told() for one in models}, "alphas": list(ALPHAS),
         "protocols": {}, "ablations": {}, "methods": {}, "free": {}, "bars": [],
     }  # fmt: skip
+
+    def keep() -> None:
+        """Write what there is; a benchmark that is stopped has measured something."""
+        results["bars"] = bars(results, models[0].name)
+        about = {"seconds": round(time.perf_counter() - began), "load": round(os.getloadavg()[0], 1)}
+        options.out.write_text(json.dumps(results | about | {"machine": machine()}, indent=1) + "\n", encoding="utf-8")
+
     for protocol in PROTOCOLS:
         rows = results["protocols"][protocol] = protocol_rows(data, models, protocol)
-        print(f"\nprotocol {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
+        print(
+            f"\nprotocol {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}",
+            flush=True,
+        )
+        keep()
     results["ablations"] = ablations(data, models[0], options.ablation_inputs or ALL)
     for protocol, rows in results["ablations"].items():
         print(f"\nablations, {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
+    keep()
     results["methods"] = methods(data, models, options.method_inputs or ALL)
     for protocol, rows in results["methods"].items():
         print(f"\nmethods, {protocol}: {rows[0]['inputs']} inputs of {rows[0]['tasks']} tasks\n\n{table(rows)}")
     if options.limit:
         results["free"] = free(data, models[0].folders[0], options.limit, options.run)
         print("\nplanning freely:", json.dumps(results["free"]))
-    results["bars"] = bars(results, models[0].name)
+    keep()
     print(
         "\n"
         + "\n".join(f"{one['met']!s:>5}  {one['bar']}: {one['value']} ({one['to_reach']})" for one in results["bars"])
     )
-    results |= {
-        "seconds": round(time.perf_counter() - began),
-        "load": round(os.getloadavg()[0], 1),
-        "machine": machine(),
-    }
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
