@@ -107,6 +107,8 @@ class Llama:
         if tail is not None:
             turn = (turn[0][places], turn[1][places])
         seen = attention.attend(number, self._queries(layer, q, turn), k, v, cache, tail=tail is not None).flatten(1)
+        if batch.reads == tuple(range(len(x))):  # all, in order: nothing to pick, and nothing from the host
+            return self._rest(number, layer, x, seen, adapters, None)
         reads = torch.tensor(batch.reads, dtype=torch.int64).to(x.device)
         kept = reads if tail is None else torch.tensor(tail.reads, dtype=torch.int64).to(x.device)
         return self._rest(number, layer, x[reads], seen[kept], adapters, reads)

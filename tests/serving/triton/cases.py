@@ -1,6 +1,7 @@
 """The paged kernel in Triton's interpreter against dense attention; run by test_triton.py in a process of its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from catp.serving.model.attention.triton_paged import SHORT, TritonAttention, kernel_attend, parts_for, short_rows
 from catp.serving.model.batch import Batch
+from catp.serving.model.graphs import Shape, StaticStep, shape_for
 from catp.serving.model.kvcache import KVCache
 
 torch.set_num_threads(1)
@@ -18,11 +20,15 @@ BLOCKS = 40
 
 
 def batch_of(
-    generator: np.random.Generator, rows: Sequence[tuple[int, int]], size: int, *, tails: Sequence[int] = ()
-) -> Batch:
-    """Rows (begin, count) over scattered blocks; `tails`: the last layer wants that many of each row's last tokens."""
+    generator: np.random.Generator, rows: Sequence[tuple[int, int]], size: int, *, tails: Sequence[int] = (),
+    tables: Sequence[tuple[int, ...]] = (),
+) -> Batch:  # fmt: skip
+    """Rows (begin, count), over scattered blocks if there are no `tables`.
+
+    `tails`: the last layer wants that many of each row's last tokens.
+    """
     free = generator.permutation(BLOCKS * 16 // size).tolist()
-    tables = [tuple(free.pop() for _ in range(-(-(begin + count) // size))) for begin, count in rows]
+    tables = tables or [tuple(free.pop() for _ in range(-(-(begin + count) // size))) for begin, count in rows]
     starts = np.concatenate(([0], np.cumsum([count for _, count in rows]))).tolist()
     places = [(row, at) for row, (begin, count) in enumerate(rows) for at in range(begin, begin + count)]
     slots = torch.tensor([tables[row][at // size] * size + at % size for row, at in places])
@@ -169,3 +175,47 @@ def test_a_whole_model_writes_what_it_writes_with_gathered_attention() -> None:
 
     for one, other in zip(logits(TritonAttention(2)), logits(GatherAttention()), strict=True):
         assert one.logits == pytest.approx(other.logits, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("counts", "most_rows", "expected"),
+    [
+        ((1,), 8, Shape(1, 1)), ((1, 1, 1), 8, Shape(4, 1)), ((1, 2), 8, Shape(2, 2)), ((3, 1, 1), 8, Shape(4, 4)),
+        ((5,), 8, None), ((), 8, None), ((1,) * 9, 8, None), ((1,) * 5, 5, Shape(8, 1)), ((1,) * 300, 400, None),
+    ],
+)  # fmt: skip
+def test_a_step_goes_to_the_smallest_graph_it_fits_into(
+    counts: tuple[int, ...], most_rows: int, expected: Shape | None
+) -> None:
+    assert shape_for(counts, most_rows) == expected
+
+
+def test_a_padded_step_computes_the_same_and_writes_nothing_else() -> None:
+    """What a graph would replay, run without one: three rows of 1 to 3 tokens in a shape of 4 x 4."""
+    from catp.serving.model.attention.sdpa import GatherAttention
+    from catp.serving.model.llama import Llama
+    from catp.serving.model.weights import from_hf
+    from tests.serving.lora.parts import tiny
+
+    weights = from_hf(tiny(tied=False))
+    config, model = weights.config, Llama(weights)
+    generator = np.random.default_rng([9])
+
+    def cache() -> KVCache:
+        found = KVCache(config.layers, 13, 8, 2, 8, dtype=torch.float32, device=torch.device("cpu"))
+        found.data.copy_(torch.from_numpy(np.random.default_rng([1]).normal(0, 1, found.data.shape)))
+        return found
+
+    plain, padded = cache(), cache()
+    with torch.inference_mode():
+        step = StaticStep(model, padded, Shape(4, 4), blocks=6, multiprocessors=8)
+        for rows, reads in (([(20, 1), (9, 3), (0, 2)], (0, 1, 3, 3)), ([(30, 2)], (1,)), ([(21, 1), (12, 1)], (0, 1))):
+            tables = [
+                tuple(range(4 * row, 4 * row + -(-(begin + count) // 8))) for row, (begin, count) in enumerate(rows)
+            ]
+            batch = batch_of(generator, rows, 8, tables=tables)
+            batch = replace(batch, ids=torch.from_numpy(generator.integers(0, 64, len(batch.ids))), reads=reads)
+            expected = model.forward(batch, plain, GatherAttention())
+            found = step.fill(batch)
+            assert (step.run()[found] - expected).abs().max() < 1e-5
+            assert (padded.data[:, :, :-1] - plain.data[:, :, :-1]).abs().max() < 1e-5  # all but the spare block
