@@ -82,7 +82,7 @@ class Bench:
         return {"rows": rows(self.run(cells))}
 
     def budget(self) -> dict[str, Any]:
-        cells = [Cell(MH, load, budget=budget) for load in (0.7, 0.5) for budget in (160, 256, 512, 1024, 2048, None)]
+        cells = [Cell(MH, load, budget=budget) for load in (0.7, 0.5) for budget in (None, 512, 256, 1024, 160, 2048)]
         found = rows(self.run(cells))
         gaps = {}
         for load in (0.5, 0.7):
@@ -101,7 +101,7 @@ class Bench:
         }  # fmt: skip
 
     def overload(self) -> dict[str, Any]:
-        found = rows(self.run([Cell(MH, load, shed=True) for load in (0.9, 1.0, 1.2, 1.5)]))
+        found = rows(self.run([Cell(MH, load, shed=True) for load in (1.5, 1.0, 0.9, 1.2)]))
         goodput = {row["load"]: row["goodput"] for row in found}
         return {"rows": found, "overload_over_peak": goodput[1.5] / max(goodput.values())}
 

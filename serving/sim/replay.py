@@ -21,13 +21,14 @@ from catp.serving.engine.errors import Refused
 from catp.serving.engine.program import Control, Result
 from catp.serving.engine.request import Branch, Job, Read, Request
 from catp.serving.engine.scheduler import Scheduler
-from catp.serving.engine.step import Row, Step, StepResult
+from catp.serving.engine.step import Step
 from catp.serving.policies.budget import BudgetController
 from catp.serving.policies.costmodel import CostModel, Load
 from catp.serving.policies.protocol import Interval
 from catp.serving.policies.registry import policy as policy_named
 from catp.serving.sim.profiles import StepTime
 from catp.serving.sim.report import Outcome, Outcomes
+from catp.serving.sim.runner import Clock, SimulatedRunner
 from catp.serving.sim.workload import Task
 
 __all__ = ["Replica", "simulate"]
@@ -61,7 +62,13 @@ class Replica:
 
 
 def simulate(
-    tasks: Sequence[Task], replica: Replica, policy: str, *, shed: bool = False, jumps: bool = True
+    tasks: Sequence[Task],
+    replica: Replica,
+    policy: str,
+    *,
+    shed: bool = False,
+    backlog: int | None = None,
+    jumps: bool = True,
 ) -> Outcomes:
     """Serve all tasks and return how each ended.
 
@@ -70,17 +77,10 @@ def simulate(
         replica: what serves them.
         policy: as `catp.serving.policies.registry.policy` takes it.
         shed: end requests that cannot meet their SLO any more.
+        backlog: never mind the times of arrival: the next comes as soon as fewer than so many wait (a closed loop).
         jumps: do stretches of steps without events at once; the result is the same without, later.
     """
-    return _Simulation(tasks, replica, policy, shed, jumps).run()
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+    return _Simulation(tasks, replica, policy, shed, backlog, jumps).run()
 
 
 class _TimedScheduler(Scheduler):
@@ -124,63 +124,17 @@ class _Script:
             control.finish("length")
 
 
-class _SimulatedRunner:
-    """Lets the clock run on instead of computing. `repeat` steps are done in one, each row a token per step."""
-
-    def __init__(self, times: StepTime, clock: _Clock, pool: BlockPool) -> None:
-        self.repeat = 1
-        self.steps = 0
-        self.busy = self.kv_time = 0.0
-        self.kv_peak = 0
-        self.times, self._clock, self._pool = times, clock, pool
-
-    def execute(self, step: Step) -> StepResult:
-        begin = self._clock.now
-        load, repeat = _load(step.rows, self.repeat), self.repeat
-        self._clock.now += self.times.step(load)
-        for _ in range(repeat - 1):
-            load = Load(load.tokens, 0.0, load.decodes, load.kv_tokens + load.decodes)
-            self._clock.now += self.times.step(load)
-        seconds = self._clock.now - begin
-        self.steps += repeat
-        self.busy += seconds
-        self.kv_time += self._pool.used * seconds
-        self.kv_peak = max(self.kv_peak, self._pool.used)
-        return StepResult(
-            tuple(
-                Result(row.branch, read.at)
-                for row in step.rows
-                for read in row.branch.reads
-                if row.begin <= read.at < row.begin + row.count
-            ),
-            seconds,
-        )
-
-
-def _load(rows: Sequence[Row], repeat: int) -> Load:
-    """Return the work of the first of `repeat` steps that compute the rows."""
-    tokens = decodes = keys = 0
-    attended = 0.0
-    for row in rows:
-        count = row.count // repeat
-        tokens += count
-        if count == 1:
-            decodes += 1
-            keys += row.begin
-        else:
-            attended += count * (row.begin + count / 2)
-    return Load(tokens, attended, decodes, keys)
-
-
 class _Simulation:
     """One run; also the sink that hears of each job's end."""
 
-    def __init__(self, tasks: Sequence[Task], replica: Replica, policy: str, shed: bool, jumps: bool) -> None:
-        self._tasks, self._shed = tasks, shed
+    def __init__(
+        self, tasks: Sequence[Task], replica: Replica, policy: str, shed: bool, backlog: int | None, jumps: bool
+    ) -> None:
+        self._tasks, self._shed, self._backlog = tasks, shed, backlog
         self._jumps = jumps and replica.budget is not None  # the controller learns from every single step
-        self._clock = _Clock()
+        self._clock = Clock()
         self._pool = BlockPool(replica.kv_tokens // replica.block, replica.block)
-        self._runner = _SimulatedRunner(replica.times, self._clock, self._pool)
+        self._runner = SimulatedRunner(replica.times, self._clock, self._pool)
         limits = Limits(
             max_sequences=replica.sequences, token_budget=replica.budget or 8192, max_context=replica.kv_tokens,
             max_waiting=_EVER, max_waiting_tokens=_EVER, max_skips=replica.max_skips or _EVER,
@@ -201,7 +155,8 @@ class _Simulation:
         while self._next < len(tasks) or len(core):
             self._arrive()
             if not len(core):
-                self._clock.now = max(self._clock.now, tasks[self._next].arrival.at)
+                if self._next < len(tasks):
+                    self._clock.now = tasks[self._next].arrival.at
             elif not (self._jumps and self._jump()) and not core.step():
                 self._idle()
         runner, span = self._runner, self._clock.now
@@ -215,7 +170,7 @@ class _Simulation:
         """Take a job's end, as `catp.serving.engine.core.Sink`."""
         task = self._tasks[int(job.id)]
         self._found[task.number] = Outcome(
-            task.number, task.slo, task.arrival.at, job.first_token, self._clock.now, job.output_tokens, job.finish,
+            task.number, task.slo, job.request.arrival, job.first_token, self._clock.now, job.output_tokens, job.finish,
             job.cached_tokens, job.preemptions,
         )  # fmt: skip
 
@@ -223,14 +178,20 @@ class _Simulation:
         """Nobody listens."""
 
     def _arrive(self) -> None:
-        while self._next < len(self._tasks) and self._tasks[self._next].arrival.at <= self._clock.now:
-            task = self._tasks[self._next]
+        while self._next < len(self._tasks) and self._comes(self._tasks[self._next]):
+            task, now = self._tasks[self._next], self._clock.now
             self._next += 1
+            at = now if self._backlog else task.arrival.at
             try:
-                self._core.submit(task.request(task.arrival.at, self._shed), _Script(task.arrival.output), self)
+                self._core.submit(task.request(at, self._shed), _Script(task.arrival.output), self)
             except Refused:
-                at = task.arrival.at
-                self._found[task.number] = Outcome(task.number, task.slo, at, None, self._clock.now, 0, None)
+                self._found[task.number] = Outcome(task.number, task.slo, at, None, now, 0, None)
+
+    def _comes(self, task: Task) -> bool:
+        """Whether a task is there now."""
+        if self._backlog:
+            return len(self._scheduler.queue) < self._backlog
+        return task.arrival.at <= self._clock.now
 
     def _idle(self) -> None:
         """Let time pass if jobs wait and none can start; with nothing to come there must be a fault."""
