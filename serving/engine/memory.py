@@ -46,8 +46,8 @@ class Memory:
 
     def fits(self, entry: Entry, matched: Sequence[int]) -> bool:
         """Whether a job can be let in that finds these blocks of its prompt in the cache."""
-        if self._worst + entry.most + self._watermark <= self.pool.capacity:
-            return True
+        if not self._running or self._worst + entry.most + self._watermark <= self.pool.capacity:
+            return True  # alone it gets all there is
         self.pool.acquire(matched)  # so that what it shares counts as shared, and what it needs cannot be evicted
         try:
             return self._fits(entry, matched)
