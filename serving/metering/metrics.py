@@ -1,7 +1,7 @@
 """Prometheus metrics: vLLM's names where the meaning is vLLM's, `catp_*` for money, expectations and decisions.
 
-Everything is read at the time of a scrape from the engine's snapshot and the meter's sums; only histograms are kept
-here. The registry is the server's own.
+Everything is read at the time of a scrape: now from the engine's snapshot, the rest from the meter's sums over requests
+that ended; only histograms are kept here. The registry is the server's own.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,17 +42,18 @@ _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("catp_length_drift", "drift", "1 if predicted lengths have drifted away from what is seen."),
 )
 _COUNTERS: tuple[tuple[str, str, str], ...] = (
-    ("vllm:prefix_cache_queries", "prefix_queries", "Prompt tokens looked up in the prefix cache."),
-    ("vllm:prefix_cache_hits", "prefix_hits", "Prompt tokens found in the prefix cache."),
     ("vllm:num_preemptions", "preemptions", "Preemptions."),
-    ("vllm:prompt_tokens", "prompt_tokens", "Prompt tokens processed."),
-    ("vllm:generation_tokens", "output_tokens", "Tokens written, forced ones included."),
-    ("catp_forced_tokens", "forced_tokens", "Tokens written that were no decision."),
     ("catp_steps", "steps", "Steps of the engine."),
     ("catp_step_failures", "step_failures", "Steps that failed."),
     ("catp_engine_restarts", "restarts", "Restarts of the engine's thread."),
     ("catp_busy_seconds", "busy_seconds", "Device seconds of all steps."),
     ("catp_policy_fallbacks", "policy_fallbacks", "Orders made by first come, first served in the policy's stead."),
+)
+_TOKEN_COUNTERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("vllm:prompt_tokens", ("fresh", "cached"), "Prompt tokens of requests that ended."),
+    ("vllm:generation_tokens", ("output",), "Tokens written for requests that ended, forced ones included."),
+    ("vllm:prefix_cache_queries", ("fresh", "cached"), "Prompt tokens looked up in the prefix cache."),
+    ("vllm:prefix_cache_hits", ("cached",), "Prompt tokens found in the prefix cache."),
 )
 _FINISHED = {"stop": "stop", "length": "length"}
 
@@ -119,6 +120,10 @@ class Metrics:
 
     def _of_requests(self) -> "Iterator[Metric]":
         totals = self._meter.totals
+        for name, kinds, text in _TOKEN_COUNTERS:
+            yield _counter(name, text, ["model_name"], [([self._model], totals.tokens(*kinds))])
+        forced = sum(group.forced for group in totals.groups.values())
+        yield _counter("catp_forced_tokens", "Tokens written that were no decision.", [], [([], forced)])
         success: dict[str, int] = {}
         for (_, _, _, finish, _), count in totals.requests.items():
             reason = _FINISHED.get(finish, "abort")

@@ -72,7 +72,7 @@ class RequestRecord:
             spent = data.pop("spent")
             money = None if spent is None else Spent(**{kind: parse_usd(text) for kind, text in spent.items()})
             return cls(**{**data, "seconds": Seconds(**data["seconds"]), "slo": Slo(**data["slo"]), "spent": money})
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a line of {SCHEMA}: {error!r}") from error
 
     @property

@@ -28,6 +28,8 @@ class Group:
     tokens: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     money: Counter[str] = field(default_factory=Counter)
+    forced: int = 0
+    """Tokens written that were no decision."""
     plan_requests: int = 0
     """Requests for plans that were answered, and what they cost."""
     plan_money: int = 0
@@ -65,6 +67,7 @@ class Totals:
         for kind in KINDS:
             group.seconds[kind] += getattr(record.seconds, kind)
             group.money[kind] += 0 if record.spent is None else getattr(record.spent, kind)
+        group.forced += record.forced_tokens
         group.unpriced += record.spent is None
         if record.endpoint == "plans" and record.finish == "stop":
             group.plan_requests += 1
@@ -85,6 +88,10 @@ class Totals:
     def seconds(self) -> float:
         """Device seconds of all requests that ended."""
         return sum(sum(group.seconds.values()) for group in self.groups.values())
+
+    def tokens(self, *kinds: str) -> int:
+        """Return how many tokens of these kinds there were."""
+        return sum(group.tokens[kind] for group in self.groups.values() for kind in kinds)
 
     def attainment(self) -> Mapping[str, float]:
         """Return the share of requests that met each expectation, of those that had it."""

@@ -116,8 +116,6 @@ class Snapshot:
         running, waiting: requests. `waiting_tokens`: their prompt tokens.
         sequences: branches that run.
         kv_use: share of blocks in use, 0 to 1.
-        prefix_queries, prefix_hits: prompt tokens looked up in the prefix cache, and found.
-        prompt_tokens, output_tokens, forced_tokens: computed or found, and written.
         preemptions, steps, step_failures, restarts: counts.
         busy_seconds: device seconds of all steps.
         decision_p50, decision_p99: seconds of `schedule()`, of late.
@@ -133,11 +131,6 @@ class Snapshot:
     waiting_tokens: int = 0
     sequences: int = 0
     kv_use: float = 0.0
-    prefix_queries: int = 0
-    prefix_hits: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    forced_tokens: int = 0
     preemptions: int = 0
     steps: int = 0
     step_failures: int = 0
