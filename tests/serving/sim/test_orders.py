@@ -25,12 +25,12 @@ def chat(count: int) -> Trace:
     return Trace("chat", tuple(arrivals))
 
 
-CHAT = chat(400)
+CHAT = chat(300)
 
 
 @pytest.fixture(scope="module")
 def served(a100: Replica) -> dict[str, Report]:
-    policies = ("fcfs", "spf", "edf", "edf+demote", "moore-hodgson")
+    policies = ("fcfs", "spf", "edf", "moore-hodgson")
     return {policy: report(simulate(tasks(CHAT, 0), a100, policy)) for policy in policies}
 
 
@@ -41,8 +41,8 @@ def test_fcfs_below_shortest_first_below_moore_hodgson(served: dict[str, Report]
     assert mh > 0.8
 
 
-def test_due_times_help_only_if_hopeless_requests_make_way(served: dict[str, Report]) -> None:
-    assert served["edf"].attainment < served["edf+demote"].attainment - 0.2
+def test_due_times_alone_do_not_help(served: dict[str, Report]) -> None:
+    assert served["edf"].attainment < served["moore-hodgson"].attainment - 0.2
 
 
 def test_the_tail_pays_for_it(served: dict[str, Report]) -> None:
