@@ -31,7 +31,7 @@ _TIE = 1e-3
 
 def anneal(
     jobs: Jobs, order: Sequence[int], start: float, arrivals: float, *,
-    goal: Goal = "met", moves: int = 32, seed: int = 0,
+    goal: Goal = "met", moves: int = 24, seed: int = 0,
     expired: Callable[[], bool] = lambda: False,
 ) -> list[int]:  # fmt: skip
     """Return the best order that was seen on the way from a given one; deterministic unless `expired` cuts in.
@@ -114,7 +114,7 @@ class Annealing(QueuePolicy):
     fallback: str | None = "moore-hodgson"
 
     def __init__(
-        self, goal: Goal = "met", *, moves: int = 32, seconds: float = 8e-4, seed: int = 0,
+        self, goal: Goal = "met", *, moves: int = 24, seconds: float = 8e-4, seed: int = 0,
         clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         if goal not in ("met", "G"):
