@@ -51,7 +51,9 @@ def sim(
     ] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(metavar="REQ/S", help="What load 1 is; measured with all requests at once if not set."),
+        typer.Option(
+            metavar="REQ/S", help="What load 1 is; measured if not set: what is served while some always wait."
+        ),
     ] = None,
     shed: Annotated[bool, typer.Option("--shed", help="End requests that cannot be in time any more.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -71,7 +73,7 @@ def sim(
     cells = grid(policies, loads, errors, seeds, predictor=predictor, budget=_budget(budget), shed=shed)
     console = console_err()
     if capacity is None:
-        console.print("measuring the capacity: all requests at once, first come first served")
+        console.print("measuring the capacity: first come first served, some always wait")
         capacity = saturated(requested, replica)
     sweep = Sweep(requested, replica, capacity)
     found = rows(_run(sweep, cells, jobs))

@@ -46,7 +46,7 @@ def table(found: list[dict[str, Any]]) -> str:
         drawn.add_row(policy, *(cell for group in cells for cell in group))
     written = StringIO()
     Console(file=written, width=24 + 48 * len(loads), color_system=None).print(drawn)
-    return dedent("\n".join(line.rstrip() for line in written.getvalue().strip("\n").splitlines()))
+    return dedent("\n".join(line.rstrip() for line in written.getvalue().splitlines())).strip("\n")
 
 
 def _cells(group: list[dict[str, Any]]) -> tuple[str, str, str, str]:
