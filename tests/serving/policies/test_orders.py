@@ -70,7 +70,7 @@ def test_lower_bounds_rise_with_what_was_generated() -> None:
     passed = view(5, length=Interval(60, 10, 200), generated=70)  # one token more at least, and nobody knows of another
     assert policy("spf").order([narrow, wide], context()) == ["r001", "r002"]
     assert policy("lower-bound").order([narrow, wide, passed], context()) == ["r005", "r002", "r001"]
-    running = [view(3, generated=60, blocks=2), view(4, generated=5, length=Interval(9, 5, 9), blocks=2)]
+    running = [view(3, generated=60, blocks=2), view(4, generated=5, length=Interval(50, 40, 60), blocks=2)]
     assert policy("lower-bound").victim(running, context()) == "r004"
 
 
