@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from catp.serving.model.kvcache import KVCache
 from catp.serving.model.llama import Adapters, Llama
 from catp.serving.model.sampler import sample
 from catp.serving.model.weights import Weights
+
+if TYPE_CHECKING:
+    from catp.serving.model.graphs import DecodeGraphs
 
 __all__ = ["AdapterSource", "ModelRunner"]
 
@@ -48,6 +51,7 @@ class ModelRunner:
         attention: backend; None: the best one for the device.
         threads: CPU threads of a step; None: cores - 1, at least 1.
         adapters: those that are loaded, None: none.
+        graph_rows: capture CUDA graphs of decoding steps of up to so many rows; 0: none.
 
     Raises:
         OutOfMemory: the pool does not fit.
@@ -56,6 +60,7 @@ class ModelRunner:
     def __init__(
         self, weights: Weights, blocks: int, block_size: int, *, plan_ids: Sequence[int] = (),
         attention: Attention | None = None, threads: int | None = None, adapters: AdapterSource | None = None,
+        graph_rows: int = 0,
     ) -> None:  # fmt: skip
         config = weights.config
         self.model, self.heads = Llama(weights), Heads(weights, plan_ids)
@@ -64,11 +69,12 @@ class ModelRunner:
         self.threads = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
         with _memory(f"{blocks} blocks of {block_size} tokens"):
             self.cache = KVCache(
-                config.layers, blocks, block_size, config.kv_heads, config.head_size,
+                config.layers, blocks + (graph_rows > 0), block_size, config.kv_heads, config.head_size,
                 dtype=weights.dtype, device=weights.device,
             )  # fmt: skip
         self.block_size, self.device = block_size, weights.device
         self._clock = _clock(weights.device, self.threads)
+        self._graphs = _graphs(self.model, self.cache, graph_rows) if graph_rows else None
 
     @torch.inference_mode()
     def execute(self, step: Step) -> StepResult:
@@ -93,7 +99,9 @@ class ModelRunner:
             digests = [row.branch.job.request.adapter for row in rows]
             adapters = self.adapters.select(digests, [row.count for row in rows])
         batch = pack(rows, self.block_size, self.device)
-        hidden = self.model.forward(batch, self.cache, self.attention, adapters)
+        hidden = self._graphs.forward(batch) if self._graphs is not None and adapters is None else None
+        if hidden is None:
+            hidden = self.model.forward(batch, self.cache, self.attention, adapters)
         places = torch.tensor(batch.reads, dtype=torch.int64).to(self.device)
         wanted = [(row.branch, row.branch.reads[number]) for row in rows for number in reads_in(row)]
         found: dict[int, Result] = {}
@@ -120,9 +128,24 @@ class ModelRunner:
 
 
 def _attention(weights: Weights) -> Attention:
-    """The best backend for a device and number format."""
-    fast = weights.device.type == "cpu"
-    return SharedAttention() if fast else GatherAttention()
+    """The best backend for a device; Triton comes with torch for CUDA, but can be missing."""
+    if weights.device.type == "cpu":
+        return SharedAttention()
+    try:
+        from catp.serving.model.attention.triton_paged import TritonAttention
+    except ImportError:
+        return GatherAttention()
+    return TritonAttention()
+
+
+def _graphs(model: Llama, cache: KVCache, rows: int) -> "DecodeGraphs":
+    """Capture graphs; the cache has a spare block for their padding."""
+    if cache.data.device.type != "cuda":
+        raise ValueError(f"graphs are captured on CUDA, not on {cache.data.device.type!r}; leave graph_rows at 0")
+    from catp.serving.model.graphs import DecodeGraphs
+
+    with _memory(f"CUDA graphs of {rows} rows"), torch.inference_mode():
+        return DecodeGraphs(model, cache, model.config.positions, rows)
 
 
 def _plan_results(logits: torch.Tensor, reads: Sequence[tuple[Branch, Read]]) -> list[Result]:
