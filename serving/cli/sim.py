@@ -140,7 +140,9 @@ def _trace(name: str, requests: int) -> "Trace":
     if name in _SYNTHETIC:
         return plans(0, requests, burst=_SYNTHETIC[name])
     try:
-        return read_trace(Path(name)).first(requests)
+        found = read_trace(Path(name)).first(requests)
+        found.at_rate(1.0)  # there is a rate, or that is said before the long work
+        return found
     except (TraceError, OSError) as error:
         fail(str(error), EXIT_USAGE)
 

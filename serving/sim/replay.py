@@ -6,7 +6,8 @@ on by what its model of step times says.
 
 Where nobody waits and every sequence decodes, the next steps are all alike until a request arrives or ends. They are
 then done in one: each sequence is given all its tokens at once, which the scheduler takes for a forced run. The clock
-goes on by the sum of the single steps' times, added up one by one, so the result is the same to the last bit.
+goes on by the sum of the single steps' times, added up one by one, so the result is the same to the last bit (but for
+the mean use of memory, in which a jump's blocks count from its start).
 """
 
 from collections.abc import Sequence

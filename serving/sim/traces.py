@@ -65,7 +65,13 @@ class Trace:
 
     @property
     def rate(self) -> float:
-        """Requests per second, in the mean from the first arrival to the last."""
+        """Requests per second, in the mean from the first arrival to the last.
+
+        Raises:
+            TraceError: all come at once.
+        """
+        if not self.arrivals[-1].at:
+            raise TraceError(f"trace {self.name}: all {len(self.arrivals)} requests come at once; take more of them")
         return len(self.arrivals) / self.arrivals[-1].at
 
     def first(self, count: int) -> "Trace":

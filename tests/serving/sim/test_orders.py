@@ -65,3 +65,8 @@ def test_continuous_batching_serves_more_than_static_batches(a100: Replica) -> N
     static = static_batches(CHAT.arrivals, a100.times)
     assert saturated(CHAT, a100) > 2 * static.throughput
     assert 0.15 < static.effective < 0.5
+
+
+def test_capacity_does_not_depend_on_when_requests_came(a100: Replica) -> None:
+    trace = CHAT.first(100)
+    assert saturated(trace, a100) == saturated(trace.at_rate(0.01), a100)

@@ -71,6 +71,13 @@ def test_broken_traces_say_where_and_why(tmp_path: Path, name: str, text: str, s
         read_trace(tmp_path / name)
 
 
+def test_requests_that_come_at_once_have_no_rate(tmp_path: Path) -> None:
+    row = {"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [1]}
+    trace = read_trace(mooncake(tmp_path / "m.jsonl", row, row))
+    with pytest.raises(TraceError, match="at once"):
+        trace.at_rate(1.0)
+
+
 def test_missing_traces(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="does not exist"):
         read_trace(tmp_path / "none.csv")
