@@ -23,12 +23,12 @@ class Entry:
         job: the job.
         number: in order of arrival.
         length: predicted output tokens.
-        shared: leading blocks that all branches have in common.
+        most: blocks it holds at worst: all branches as long as they may get, with only `shared` blocks in common.
         matched: leading blocks of the prompt that were cached when last looked at.
         latest: when it must start at the latest to be in time at best, or when it is late if it has started.
     """
 
-    __slots__ = ("_due", "_view", "job", "latest", "length", "matched", "number", "shared", "size")
+    __slots__ = ("_due", "_shared", "_view", "job", "latest", "length", "matched", "most", "number", "size")
 
     def __init__(self, job: Job, number: int, length: Interval, size: int, costs: CostModel, budget: int) -> None:
         request = job.request
@@ -41,11 +41,16 @@ class Entry:
         self.latest = inf
 
     @property
-    def most(self) -> int:
-        """Blocks it holds at worst: all branches as long as they may get, with only `shared` blocks in common."""
+    def shared(self) -> int:
+        """Leading blocks that all branches have in common."""
+        return self._shared
+
+    @shared.setter
+    def shared(self, blocks: int) -> None:
         request = self.job.request
         length = -(-(len(request.prompt) + request.bound) // self.size)
-        return self.shared + request.width * (length - self.shared)
+        self._shared = blocks
+        self.most = blocks + request.width * (length - blocks)
 
     @property
     def tokens(self) -> int:
@@ -78,11 +83,19 @@ class Entry:
         uses.update(extra)
         return sum(refs[block] == count for block, count in uses.items())
 
+    @property
+    def seen(self) -> View | None:
+        """The last view."""
+        return self._view
+
     def view(self, tables: Tables) -> View:
         """Return how policies see it; the same object as before if little has changed."""
         request, branches, old = self.job.request, self.job.branches, self._view
         context = len(request.prompt)
         root = branches[0]
+        decodes = old is not None and not old.prompt and len(branches) == 1 and root.computed >= context
+        if old is not None and decodes and len(root.tokens) - context - old.generated < _STALE:
+            return old
         longest = len(root.tokens) if len(branches) == 1 else max(len(branch.tokens) for branch in branches)
         if root.computed or root.blocks:
             open_ = max(context - root.computed, 0)

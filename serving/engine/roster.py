@@ -16,6 +16,9 @@ from catp.serving.policies.protocol import Context, View
 
 __all__ = ["Budget", "Roster"]
 
+_TURNS = 16
+"""What is cached of a waiting prompt is looked up every so many questions to the policy, and when it is tried."""
+
 
 class Budget(Protocol):
     """Decides how many tokens a step may have, and learns step times (`catp.serving.policies.budget`)."""
@@ -60,6 +63,7 @@ class Roster:
         self.preempted = 0
         self._costs = costs
         self._tokens = limits.token_budget
+        self._asked = 0
 
     @property
     def costs(self) -> CostModel:
@@ -107,9 +111,15 @@ class Roster:
 
     def ask(self, now: float) -> list[Entry]:
         """Ask the policy for the order of those that wait; return whom it gives up."""
-        views = [entry.view(self.tables) for entry in self.queue.entries.values()]
+        self._asked += 1
+        turn = self._asked % _TURNS
+        views = [
+            entry.seen if entry.seen and entry.number % _TURNS != turn else entry.view(self.tables)
+            for entry in self.queue.entries.values()
+        ]
         for entry in self.dropping.values():
-            entry.refresh(self.tables, self.costs, self.limits.token_budget)
+            if entry.number % _TURNS == turn:
+                entry.refresh(self.tables, self.costs, self.limits.token_budget)
         return self.queue.ask(views, self.context(now))
 
     def views(self) -> list[View]:

@@ -42,7 +42,7 @@ class Round:
         """Fill the rows."""
         roster = self._roster
         roster.tables.copies = []
-        roster.memory.changed()
+        roster.memory.begin()
         for entry in [one for one in roster.dropping.values() if one.latest < self._now]:
             self._give_up(entry, self.late)
         self._fill_running(budget)
@@ -83,24 +83,29 @@ class Round:
 
     def _row(self, branch: Branch, left: int, force: bool) -> int:
         """Make a row of as many of a branch's tokens as can be; return how many."""
+        tables = self._roster.tables
+        if not tables.ready(branch) and not self._prepare(branch, left, force):
+            return 0
+        count = min(len(branch.tokens) - branch.computed, left)
+        tables.lead(branch, self._number)
+        self.rows[branch.number] = Row(branch, branch.computed, count)
+        return count
+
+    def _prepare(self, branch: Branch, left: int, force: bool) -> bool:
+        """Adopt what is cached, and get blocks for the rest; False if the branch has to wait."""
         roster, tables, job = self._roster, self._roster.tables, branch.job
         entry = roster.entries[job.id]
         found = tables.found(branch)
         if found and roster.memory.share(entry, found):
             tables.adopt(branch, found)
-            roster.memory.changed()
             if branch is job.branches[0] and not job.preemptions:
                 job.cached_tokens += len(found) * roster.pool.size
         if tables.waits(branch, branch.computed, self._number):
-            return 0
-        count = min(len(branch.tokens) - branch.computed, left)
+            return False
+        end = min(len(branch.tokens), branch.computed + left)
         force = force and roster.limits.overcommit
         whole = self._room(entry, branch, len(branch.tokens), force=False)  # neighbours, if there is room for all
-        if not whole and not self._room(entry, branch, branch.computed + count, force=force):
-            return 0
-        tables.lead(branch, self._number)
-        self.rows[branch.number] = Row(branch, branch.computed, count)
-        return count
+        return whole or self._room(entry, branch, end, force=force)
 
     def _room(self, entry: Entry, branch: Branch, end: int, *, force: bool) -> bool:
         """Get a branch the blocks for positions up to `end`; with force, from jobs that are preempted for it."""
@@ -114,7 +119,7 @@ class Round:
         copies = len(tables.copies)
         tables.grow(branch, end)
         if len(tables.copies) > copies:
-            memory.changed()
+            memory.touch(entry)
         return True
 
     def _admit(self, left: int) -> None:

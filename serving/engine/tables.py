@@ -92,6 +92,15 @@ class Tables:
             if leader is not branch and round_ - self._seen[leader.number] > _PATIENCE:
                 self._leaders[key] = branch
 
+    def ready(self, branch: Branch) -> bool:
+        """Whether a branch goes on within blocks of its own: nothing to adopt, to wait for or to allocate."""
+        size = self.pool.size
+        return (
+            branch.computed % size > 0
+            and len(branch.tokens) <= len(branch.blocks) * size
+            and not self._must_copy(branch)
+        )
+
     def missing(self, branch: Branch, end: int) -> int:
         """Return how many blocks must be allocated before positions from `computed` to `end` can be written."""
         return max(-(-end // self.pool.size) - len(branch.blocks), 0) + self._must_copy(branch)
