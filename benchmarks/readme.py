@@ -202,7 +202,8 @@ def policy_lines() -> list[str]:
         "Regret at alpha 0.8 / 0.95 (0 is the best measured plan, 1 the worst) and share of the oracle's hypervolume; "
         f"{found['main']}: {told}. Inputs: {counts}. `composed` decides by the tools' profiles alone."
     )
-    return [*lines, "", said, *method_lines(found), *free_lines(found), *elasticity_lines(), *bar_lines(found)]
+    return [*lines, "", said, *ablation_lines(found), *method_lines(found), *free_lines(found), *elasticity_lines(),
+            *bar_lines(found)]  # fmt: skip
 
 
 def policy_cell(row: Any) -> str:
@@ -213,13 +214,24 @@ def policy_cell(row: Any) -> str:
     return f"{near['mean']:.2f}{interval} / {far['mean']:.2f}; " + ("-" if area is None else f"{area:.2f}")
 
 
+def ablation_lines(found: Any) -> list[str]:
+    told = beside(found.get("ablations", {}))
+    return [f"What rates, beside what profiles promise, {told}."] if told else []
+
+
 def method_lines(found: Any) -> list[str]:
+    told = beside(found["methods"])
+    return [f"Methods of training, same data and network, {told}."] if told else []
+
+
+def beside(tables: Any) -> str:
+    """Regret at alpha 0.8 / 0.95 of each row, by protocol."""
     told = []
-    for protocol, rows in found["methods"].items():
+    for protocol, rows in tables.items():
         each = ", ".join(f"{row['name']} {row['regret']['0.8']['mean']:.2f} / {row['regret']['0.95']['mean']:.2f}"
                          for row in rows)  # fmt: skip
         told.append(f"{PROTOCOLS[protocol]} ({rows[0]['inputs']}): {each}")
-    return [f"Methods of training, same data and network, {'; '.join(told)}."] if told else []
+    return "; ".join(told)
 
 
 def free_lines(found: Any) -> list[str]:
