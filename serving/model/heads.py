@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from catp.serving.model.linear import Linear, packs
 from catp.serving.model.weights import Weights
 
 __all__ = ["Heads"]
@@ -28,7 +29,7 @@ class Heads:
                 "another model"
             )
         self.plan_ids = tuple(plan_ids)
-        self._text = weights.head
+        self._text = Linear(weights.head, packed=packs(weights))
         self._plan = weights.head[torch.tensor(self.plan_ids, dtype=torch.int64, device=weights.device)]
 
     def plan(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -37,4 +38,4 @@ class Heads:
 
     def text(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits (R, vocabulary) of hidden states (R, hidden)."""
-        return hidden @ self._text.T
+        return self._text(hidden)

@@ -16,6 +16,7 @@ from torch import Tensor
 from catp.serving.model.attention.base import Attention
 from catp.serving.model.batch import Batch
 from catp.serving.model.kvcache import KVCache
+from catp.serving.model.linear import Linear, packs
 from catp.serving.model.rope import Rotary, rotate
 from catp.serving.model.weights import LayerWeights, Weights
 
@@ -54,6 +55,11 @@ class Llama:
 
     def __init__(self, weights: Weights) -> None:
         self.weights, self.config = weights, weights.config
+        packed = packs(weights)
+        self._layers = [_Layer(layer, packed) for layer in weights.layers]
+        width, last = weights.config.q_size, weights.layers[-1]
+        self._last_q = Linear(last.qkv[:width], _part(last.qkv_bias, 0, width), packed=packed)
+        self._last_kv = Linear(last.qkv[width:], _part(last.qkv_bias, width, None), packed=packed)
         self._rotary = Rotary(weights.config, weights.dtype, weights.device)
 
     def forward(self, batch: Batch, cache: KVCache, attention: Attention, adapters: Adapters | None = None) -> Tensor:
@@ -70,17 +76,17 @@ class Llama:
             adapters.embed(x, batch.ids)
         attention.begin(batch, cache)
         turn = self._rotary(batch.positions)
-        for number, layer in enumerate(self.weights.layers[:-1]):
+        for number, layer in enumerate(self._layers[:-1]):
             x = self._layer(number, layer, x, turn, cache, attention, adapters)
         x = self._last(x, turn, batch, cache, attention, adapters)
         return self._norm(x, self.weights.norm)
 
     def _layer(
-        self, number: int, layer: LayerWeights, x: Tensor, turn: tuple[Tensor, Tensor], cache: KVCache,
+        self, number: int, layer: "_Layer", x: Tensor, turn: tuple[Tensor, Tensor], cache: KVCache,
         attention: Attention, adapters: Adapters | None,
     ) -> Tensor:  # fmt: skip
-        normed = self._norm(x, layer.attention_norm)
-        qkv = _linear(normed, layer.qkv, layer.qkv_bias, number, "qkv", adapters)
+        normed = self._norm(x, layer.weights.attention_norm)
+        qkv = _linear(normed, layer.qkv, number, "qkv", adapters)
         q, kv = qkv.tensor_split((self.config.q_size,), dim=-1)
         k, v = self._keys_values(layer, kv, turn)
         seen = attention.attend(number, self._queries(layer, q, turn), k, v, cache)
@@ -90,16 +96,16 @@ class Llama:
         self, x: Tensor, turn: tuple[Tensor, Tensor], batch: Batch, cache: KVCache, attention: Attention,
         adapters: Adapters | None,
     ) -> Tensor:  # fmt: skip
-        number, layer, width = self.config.layers - 1, self.weights.layers[-1], self.config.q_size
-        normed = self._norm(x, layer.attention_norm)
+        number, layer, width = self.config.layers - 1, self._layers[-1], self.config.q_size
+        normed = self._norm(x, layer.weights.attention_norm)
         tail = batch.tail
         if tail is None:
-            qkv = _linear(normed, layer.qkv, layer.qkv_bias, number, "qkv", adapters)
+            qkv = _linear(normed, layer.qkv, number, "qkv", adapters)
             q, kv = qkv.tensor_split((width,), dim=-1)
         else:
-            places, bias = tail.places, layer.qkv_bias
-            kv = _linear(normed, layer.qkv[width:], _part(bias, width, None), number, "kv", adapters)
-            q = _linear(normed[places], layer.qkv[:width], _part(bias, 0, width), number, "q", adapters, places)
+            places = tail.places
+            kv = _linear(normed, self._last_kv, number, "kv", adapters)
+            q = _linear(normed[places], self._last_q, number, "q", adapters, places)
         k, v = self._keys_values(layer, kv, turn)
         if not batch.reads:
             cache.write(number, batch.slots, k, v)
@@ -113,35 +119,45 @@ class Llama:
         kept = reads if tail is None else torch.tensor(tail.reads, dtype=torch.int64).to(x.device)
         return self._rest(number, layer, x[reads], seen[kept], adapters, reads)
 
-    def _queries(self, layer: LayerWeights, q: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def _queries(self, layer: "_Layer", q: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         q = q.view(len(q), self.config.heads, self.config.head_size)
-        return rotate(q if layer.q_norm is None else self._norm(q, layer.q_norm), *turn)
+        return rotate(q if layer.weights.q_norm is None else self._norm(q, layer.weights.q_norm), *turn)
 
-    def _keys_values(self, layer: LayerWeights, kv: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _keys_values(self, layer: "_Layer", kv: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         kv = kv.view(len(kv), 2 * self.config.kv_heads, self.config.head_size)
         k, v = kv.chunk(2, dim=1)
-        return rotate(k if layer.k_norm is None else self._norm(k, layer.k_norm), *turn), v
+        return rotate(k if layer.weights.k_norm is None else self._norm(k, layer.weights.k_norm), *turn), v
 
     def _rest(
-        self, number: int, layer: LayerWeights, x: Tensor, seen: Tensor, adapters: Adapters | None,
+        self, number: int, layer: "_Layer", x: Tensor, seen: Tensor, adapters: Adapters | None,
         places: Tensor | None,
     ) -> Tensor:  # fmt: skip
         """What a layer does with what attention found: the output projection and the MLP, each added to `x`."""
-        x = x + _linear(seen, layer.o, layer.o_bias, number, "o", adapters, places)
-        normed = self._norm(x, layer.mlp_norm)
-        gate, up = _linear(normed, layer.gate_up, layer.gate_up_bias, number, "gate_up", adapters, places).chunk(2, -1)
-        return x + _linear(F.silu(gate) * up, layer.down, layer.down_bias, number, "down", adapters, places)
+        x = x + _linear(seen, layer.o, number, "o", adapters, places)
+        normed = self._norm(x, layer.weights.mlp_norm)
+        gate, up = _linear(normed, layer.gate_up, number, "gate_up", adapters, places).chunk(2, -1)
+        return x + _linear(F.silu(gate) * up, layer.down, number, "down", adapters, places)
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMSNorm over the last dimension; sums are float32 whatever the weights are."""
         return F.rms_norm(x, weight.shape, weight, self.config.eps)
 
 
+class _Layer:
+    """The products of a layer, and its other weights."""
+
+    def __init__(self, weights: LayerWeights, packed: bool) -> None:
+        self.weights = weights
+        self.qkv = Linear(weights.qkv, weights.qkv_bias, packed=packed)
+        self.o = Linear(weights.o, weights.o_bias, packed=packed)
+        self.gate_up = Linear(weights.gate_up, weights.gate_up_bias, packed=packed)
+        self.down = Linear(weights.down, weights.down_bias, packed=packed)
+
+
 def _linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, layer: int, part: Part, adapters: Adapters | None,
-    places: Tensor | None = None,
+    x: Tensor, weight: Linear, layer: int, part: Part, adapters: Adapters | None, places: Tensor | None = None
 ) -> Tensor:  # fmt: skip
-    out = F.linear(x, weight, bias)
+    out = weight(x)
     if adapters is not None:
         adapters.linear(out, x, layer, part, places)
     return out
