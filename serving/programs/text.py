@@ -80,9 +80,12 @@ class TextProgram:
                 self._send(TextDelta(walker.index, text), control)
         first = self._walkers[0].constraint
         opening = () if first is None else first.opening
-        for walker in self._walkers:
-            self._write(walker, opening, None, control)
-        self._go_on(root, self._walkers, opening, len(opening), control)
+        (ids,) = {self._write(walker, opening, None, control) for walker in self._walkers}
+        if self._walkers[0].finish is None:
+            self._go_on(root, self._walkers, ids, len(ids), control)
+        else:  # all of it is forced, or as much as there may be: every choice is the same, and nothing is computed
+            control.wrote(len(ids), forced=len(ids))
+            self._end(control)
 
     def advance(self, results: Sequence[Result], control: Control) -> None:
         """Take what was drawn, part walkers that differ, and ask for the next tokens."""
@@ -100,6 +103,10 @@ class TextProgram:
                 control.wrote(len(last), forced=len(last) - 1)
             if not ways:
                 control.close(branch)
+        self._end(control)
+
+    def _end(self, control: Control) -> None:
+        """End the request if all choices have ended."""
         reasons = {walker.finish for walker in self._walkers}
         if None not in reasons:
             control.finish("length" if reasons == {"length"} else "stop")
