@@ -114,13 +114,12 @@ class Machine(RuleBasedStateMachine):
             "queue_full": waiting >= 6,
             "bad_request": width > self.limits.max_sequences,
         }
+        reason = ""
         try:
             root = self.scheduler.add(job, self.now)
         except Refused as refusal:
             reason = refusal.reason
-        else:
-            reason = None
-        if reason is not None:
+        if reason:
             assert refused.get(reason, reason == "hopeless" and drop is not None)
             return
         assert not any(refused.values())
