@@ -15,6 +15,10 @@ from catp.serving.sim.workload import tasks
 __all__ = ["Cell", "Sweep", "grid", "mean", "saturated"]
 
 
+_BACKLOG = 32
+"""Requests that wait in a closed loop: more than start in a step, and few enough to be ordered in no time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One simulation.
@@ -91,7 +95,7 @@ def grid(
 
 def saturated(trace: Trace, replica: Replica) -> float:
     """Return the requests per second that a replica serves if some always wait, first come first served."""
-    return report(simulate(tasks(trace, 0), replica, "fcfs", backlog=2 * replica.sequences)).throughput
+    return report(simulate(tasks(trace, 0), replica, "fcfs", backlog=_BACKLOG)).throughput
 
 
 def mean(reports: Sequence[Report]) -> dict[str, Any]:
