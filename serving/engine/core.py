@@ -10,7 +10,9 @@ result ends its own job; a step that runs out of memory is tried once more in ha
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, Protocol
 
 from catp.serving.engine.errors import EngineFailed, FinishReason, OutOfMemory
@@ -22,6 +24,8 @@ from catp.serving.engine.step import Runner, Step, StepResult
 __all__ = ["Core", "Sink", "Watcher"]
 
 _log = logging.getLogger(__name__)
+
+_DECISIONS = 512
 
 
 class Sink(Protocol):
@@ -65,9 +69,12 @@ class Core:
         self, scheduler: Scheduler, runner: Runner, clock: Callable[[], float], watcher: Watcher | None = None
     ) -> None:
         self.scheduler, self.runner, self.clock = scheduler, runner, clock
-        self.steps = 0
+        self.steps = self.failures = 0
+        """Steps computed, and those that were not because memory ran out."""
         self.busy = 0.0
         """Device seconds of all steps."""
+        self.decisions: deque[float] = deque(maxlen=_DECISIONS)
+        """Seconds that the latest `schedule()` calls took."""
         self._watcher = watcher
         self._sinks: dict[str, Sink] = {}
         self._controls: dict[str, _Control] = {}
@@ -112,7 +119,9 @@ class Core:
             Exception: the scheduler or the runner is broken; the engine must be restarted (`fail_all`).
         """
         with self._lock:
+            began = perf_counter()
             step = self.scheduler.schedule(self.clock())
+            self.decisions.append(perf_counter() - began)
             for job in step.late:
                 self._end(job, "deadline", None, "its deadline cannot be met any more", "deadline")
             for job in step.stuck:
@@ -151,6 +160,7 @@ class Core:
 
     def _give_up(self, step: Step, error: OutOfMemory) -> None:
         _log.warning("a step of %d tokens ran out of memory: %s", step.tokens, error)
+        self.failures += 1
         with self._lock:
             self.scheduler.abandon(step)
             for job in {row.branch.job.id: row.branch.job for row in step.rows}.values():

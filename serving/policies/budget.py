@@ -90,6 +90,8 @@ class BudgetController:
         self._recent: deque[float] = deque(maxlen=_WINDOW)
         self._allowed = inf
         self.correction = 1.0
+        self.latest = ceiling
+        """The budget of the last step."""
 
     @property
     def costs(self) -> CostModel:
@@ -125,7 +127,8 @@ class BudgetController:
         most = int(rest / each) if rest < each * self._ceiling else self._ceiling
         least = max(self._floor, len(running) + 1)
         self._allowed = allowed if most > least else inf  # a smaller target would change nothing
-        return max(min(_tiled(most), self._ceiling), least)
+        self.latest = max(min(_tiled(most), self._ceiling), least)
+        return self.latest
 
     def _wanted(self, base: float, running: Sequence[View]) -> tuple[float, float]:
         """Return the target, and what the slowest steps may take; inf: whatever they take."""

@@ -21,6 +21,7 @@ from catp.serving.policies.length import LengthPredictor
 from catp.serving.policies.registry import policy
 from catp.serving.programs.spelling import Spelling
 from catp.serving.server.adapters import Adapters
+from catp.serving.server.gauges import Gauges, Watch
 from catp.serving.server.local import LocalBackend, Served
 from catp.training.policy.checkpoint import Policy
 from catp.training.policy.checkpoint import load as load_policy
@@ -115,25 +116,28 @@ def serve_model(
     )
     executes = runner if wrap is None else wrap(runner)
     costs = CostModel()
-    account = Account(costs)
     limits = Limits(
         max_sequences=options.max_sequences, token_budget=options.token_budget or _MOST_TOKENS,
         max_context=served.context, max_waiting=options.max_waiting, max_waiting_tokens=options.max_waiting_tokens,
     )  # fmt: skip
-    lengths = LengthPredictor(DriftGuard())
+    drift = DriftGuard()
+    lengths = LengthPredictor(drift)
     budget = BudgetController(ceiling=_MOST_TOKENS, costs=costs) if options.token_budget is None else None
+    account = Account(costs)
+    watch = Watch(account, budget)
 
     def make() -> Core:
         pool = BlockPool(blocks, options.block_size)
         scheduler = Scheduler(pool, limits, policy(options.policy), costs, lengths, budget)
-        return Core(scheduler, executes, clock, account)
+        return Core(scheduler, executes, clock, watch)
 
     engine = Engine(make, restarts=options.restarts, clock=clock)
     price = DevicePrice.of(weights.device.type, runner.threads)
     adapters = Adapters(store)
     for name, path in options.adapters.items():
         adapters.load(name, path)
-    return LocalBackend(served, engine, account, price, adapters=adapters, clock=clock)
+    gauges = Gauges(engine, account, budget, drift, served.device)
+    return LocalBackend(served, engine, gauges, price, adapters=adapters, clock=clock)
 
 
 def _load(options: EngineOptions) -> tuple[Served, "Weights", tuple[int, ...], str | None]:

@@ -19,7 +19,6 @@ from catp.serving.engine.engine import Engine
 from catp.serving.engine.errors import Refused
 from catp.serving.engine.program import Program
 from catp.serving.engine.request import Job, Request
-from catp.serving.metering.account import Account
 from catp.serving.metering.prices import DevicePrice
 from catp.serving.programs.grammar import GrammarCompiler, TextConstraint
 from catp.serving.programs.grammar import Spec as GrammarSpec
@@ -41,7 +40,7 @@ from catp.serving.server.backend import (
     TextSpec,
     Usage,
 )
-from catp.serving.server.gauges import snapshot_of
+from catp.serving.server.gauges import Gauges
 from catp.serving.server.mailbox import Mailbox
 from catp.training.policy.session import Speller
 
@@ -70,17 +69,18 @@ class LocalBackend:
     Args:
         served: the model.
         engine: runs it.
-        account: keeps the engine's seconds.
+        gauges: of the engine; they keep its accounts.
         price: of a device second.
         adapters: those that are loaded; None: the model takes none.
         clock: the engine's.
     """
 
     def __init__(
-        self, served: Served, engine: Engine, account: Account, price: DevicePrice, *,
+        self, served: Served, engine: Engine, gauges: Gauges, price: DevicePrice, *,
         adapters: Adapters | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.served, self.engine, self.account, self.price = served, engine, account, price
+        self.served, self.engine, self.price = served, engine, price
+        self._gauges = gauges
         self._adapters, self._clock = adapters, clock
         self._created = int(time.time())
         self._grammars: GrammarCompiler | None = None
@@ -130,7 +130,7 @@ class LocalBackend:
 
     def snapshot(self) -> Snapshot:
         """Return gauges and counters."""
-        return snapshot_of(self.engine, self.served.device)
+        return self._gauges.snapshot()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, let the others end, cancel the rest."""
@@ -144,7 +144,7 @@ class LocalBackend:
 
     def usage(self, job: Job) -> Usage:
         """Return what a job that ended took."""
-        arrival, seconds = job.request.arrival, self.account.of(job)
+        arrival, seconds = job.request.arrival, self._gauges.account.of(job)
         spent = self.price.spent(seconds)
         return Usage(
             prompt_tokens=len(job.request.prompt),
