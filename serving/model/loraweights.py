@@ -96,8 +96,8 @@ def read_adapter(
     """
     config, text = _config(folder)
     try:
-        _check_base(folder, base_sha256)
         content = (folder / ADAPTER_WEIGHTS).read_bytes()
+        _check_manifest(folder, content, base_sha256)
     except (OSError, CheckpointError) as error:
         raise _refused(folder, f"cannot be read ({error}); copy it again") from error
     digest = hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest()
@@ -128,11 +128,15 @@ def _config(folder: Path) -> tuple[Mapping[str, Any], bytes]:
     return config, text
 
 
-def _check_base(folder: Path, base_sha256: str | None) -> None:
-    if base_sha256 is None or not (folder / MANIFEST).is_file():
+def _check_manifest(folder: Path, content: bytes, base_sha256: str | None) -> None:
+    """Compare what `catp train` wrote down, if it did, with the weights and with the base."""
+    if not (folder / MANIFEST).is_file():
         return
-    base = read_manifest(folder).base
-    if base is not None and base.sha256 != base_sha256:
+    manifest = read_manifest(folder)
+    if manifest.weights.get(ADAPTER_WEIGHTS) != hashlib.sha256(content).hexdigest():
+        raise _refused(folder, f"is not what {MANIFEST} describes (SHA-256 of {ADAPTER_WEIGHTS}); copy it again")
+    base = manifest.base
+    if base_sha256 is not None and base is not None and base.sha256 != base_sha256:
         raise _refused(
             folder,
             f"was trained on another base ({base.name!r}, SHA-256 of weights {base.sha256[:12]}..., here "
