@@ -3,8 +3,9 @@
     python benchmarks/policy_latency.py [--model NAME] [--repeats N] [--threads N]
 
 A request is to read a page and tell language and sentiment; the four cheapest plans are shown and rated, as the policy
-planner has it. Time is of one draft: narrowing the catalogue, the decode mask, the prompt, all forward passes, ratings.
-`cpu` is CPU time of all threads, `wall` what a caller waits, which other programs on the machine add to. Without a
+planner has it; `bench` are requests of held-out tasks of CATP-Bench, narrowed to the tools the policy was trained with
+(16 for `catp-tiny`). Time is of one draft: narrowing the catalogue, the decode mask, the prompt, all forward passes,
+ratings. `cpu` is CPU time of all threads, `wall` what a caller waits, which other programs on the machine add to. Without a
 shipped model one of the same size with random weights is used; it has no sense of when to stop, so its plans are as
 long as plans may be (12 steps) and its times an upper bound.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.registry_view import Size, ValueFacts
 from catp.planlang.types import Type
@@ -28,6 +30,8 @@ from catp.planners.cheapest import cheapest_plans
 from catp.planners.protocol import Objective, PlanRequest, Wanted
 from catp.planners.testing import page_catalogue
 from catp.planners.writer import Draft
+from catp.training.bench.joins import bench_catalogue
+from catp.training.bench.tasks import load_tasks
 from catp.training.caorl.config import ModelConfig, TrainConfig
 from catp.training.policy import checkpoint, decode, session, writer
 from catp.training.policy.models import default_model, find_model
@@ -76,12 +80,23 @@ class Clocks:
         return timed
 
 
-def timed(
-    local: writer.LocalWriter, tools: int, samples: int, repeats: int, clocks: Clocks
-) -> dict[str, float | int | dict[str, float]]:
-    request, shown = request_of(tools)
+def task_requests() -> list[tuple[PlanRequest, list[Plan]]]:
+    """Held-out requests of CATP-Bench, one of each of a dozen tasks; the policy narrows the catalogue by itself."""
+    tasks, catalogue = load_tasks(), bench_catalogue()
+    first: dict[str, PlanRequest] = {}
+    for task in tasks.values():
+        if task.split.get("name") == "test":
+            first.setdefault(task.family, task.request(catalogue, 0.8, Money(3000)))
+    some = [first[family] for family in sorted(first)][:12]
+    return [(request, [cheap.priced.plan for cheap in cheapest_plans(request, 4)]) for request in some]
 
+
+def timed(
+    local: writer.LocalWriter, asked: Sequence[tuple[PlanRequest, list[Plan]]], tools: int, samples: int, repeats: int,
+    clocks: Clocks,
+) -> dict[str, float | int | dict[str, float]]:  # fmt: skip
     def once(seed: int) -> Draft:
+        request, shown = asked[seed % len(asked)]
         return asyncio.run(local.write(request, samples=samples, shown=shown, seed=seed))
 
     once(0)
@@ -126,13 +141,16 @@ def main() -> None:
     print(f"{local.name}: {sum(p.numel() for p in policy.model.parameters()):,} parameters, {given.threads} thread(s)")
     print(f"{'tools':>6}{'samples':>9}{'prompt':>8}{'tokens':>8}{'steps':>7}"
           f"{'cpu p50':>9}{'p95':>7}{'wall p50':>10}{'p95':>7}   cpu ms of")  # fmt: skip
-    for tools in (8, 16, 32, 64):
-        for samples in (0, 8):
-            row = timed(local, tools, samples, given.repeats, clocks)
-            rows.append(row)
-            print(f"{tools:>6}{samples:>9}{row['prompt_tokens']:>8}{row['plan_tokens']:>8}{row['steps']:>7}"
+    usual = policy.manifest.prompt.max_tools
+    questions = {f"{tools}": (tools, [request_of(tools)]) for tools in (8, 16, 32, 64)}
+    questions |= {"bench": (usual, task_requests())} if folder is not None else {}
+    for name, (tools, asked) in questions.items():
+        for samples in (0, 4, 8):
+            row = timed(local, asked, tools, samples, given.repeats, clocks)
+            rows.append({"request": "a task of CATP-Bench" if name == "bench" else "a page", **row})
+            print(f"{name:>6}{samples:>9}{row['prompt_tokens']:>8}{row['plan_tokens']:>8}{row['steps']:>7}"
                   f"{row['cpu_ms_p50']:>9}{row['cpu_ms_p95']:>7}{row['wall_ms_p50']:>10}{row['wall_ms_p95']:>7}   "
-                  f"{row['cpu_ms_of']}")  # fmt: skip
+                  f"{row['cpu_ms_of']}", flush=True)  # fmt: skip
     machine = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(),
                "cpus": os.cpu_count(), "load": os.getloadavg()[0]}  # fmt: skip
     path = Path(__file__).parent / "results" / "policy_latency.json"
