@@ -5,9 +5,9 @@
 A request is to read a page and tell language and sentiment; the four cheapest plans are shown and rated, as the policy
 planner has it; `bench` are requests of held-out tasks of CATP-Bench, narrowed to the tools the policy was trained with
 (16 for `catp-tiny`). Time is of one draft: narrowing the catalogue, the decode mask, the prompt, all forward passes,
-ratings. `cpu` is CPU time of all threads, `wall` what a caller waits, which other programs on the machine add to. Without a
-shipped model one of the same size with random weights is used; it has no sense of when to stop, so its plans are as
-long as plans may be (12 steps) and its times an upper bound.
+ratings. `cpu` is CPU time of all threads, `wall` what a caller waits, which other programs on the machine add to.
+Without a shipped model one of the same size with random weights is used; it has no sense of when to stop, so its plans
+are as long as plans may be (12 steps) and its times an upper bound.
 """
 
 import argparse
