@@ -150,10 +150,12 @@ class Core:
                 return []
         middle = len(step.rows) // 2
         done = []
-        # blocks are copied once, before anything is written
-        for half in (Step(step.rows[:middle], step.copies), Step(step.rows[middle:])):
+        copies = step.copies  # made once, by the first half that is computed, before it writes anything
+        for rows in (step.rows[:middle], step.rows[middle:]):
+            half = Step(rows, copies)
             try:
                 done.append((half, self.runner.execute(half)))
+                copies = ()
             except OutOfMemory as error:
                 self._give_up(half, error)
         return done
