@@ -188,7 +188,11 @@ class Scripted:
             return
         work.first = work.first or time.monotonic()
         if isinstance(work.spec, PlanSpec):
-            self._plan(work, work.spec)
+            try:
+                self._plan(work, work.spec)
+            except Exception as error:
+                work.cancelled = (str(error), "planning_failed")
+                self._end(work, "failed")
         else:
             self._write(work, work.spec)
 
