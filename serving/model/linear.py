@@ -22,7 +22,7 @@ _ROWS = 16
 
 def packs(weights: Weights) -> bool:
     """Return whether a model's matrices are packed: on a CPU, in a format that oneDNN computes in, if not too large."""
-    if weights.device.type != "cpu" or weights.bytes > _LIMIT or not torch.backends.mkldnn.is_available():
+    if weights.device.type != "cpu" or weights.bytes > _LIMIT or not torch._C._has_mkldnn:
         return False
     fast = weights.dtype == torch.float32 or (
         weights.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -70,7 +70,7 @@ class ModelRunner:
         with _memory(f"{blocks} blocks of {block_size} tokens"):
             self.cache = KVCache(
                 config.layers, blocks + (graph_rows > 0), block_size, config.kv_heads, config.head_size,
-                dtype=weights.dtype, device=weights.device,
+                dtype=weights.dtype, device=weights.device, heads_first=isinstance(self.attention, SharedAttention),
             )  # fmt: skip
         self.block_size, self.device = block_size, weights.device
         self._clock = _clock(weights.device, self.threads)

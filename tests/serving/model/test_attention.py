@@ -38,7 +38,10 @@ class World:
     copies: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.cache = KVCache(LAYERS, BLOCKS, self.size, self.heads, self.width, dtype=torch.float32, device=CPU)
+        self.cache = KVCache(
+            LAYERS, BLOCKS, self.size, self.heads, self.width, dtype=torch.float32, device=CPU,
+            heads_first=isinstance(self.attention, SharedAttention),
+        )  # fmt: skip
 
     def branch(self) -> Branch:
         job = Job(Request("r", (), 1), None)  # type: ignore[arg-type]  # nothing asks the program
