@@ -13,7 +13,7 @@ from catp.serving.model.attention.triton_paged import SHORT, TritonAttention, ke
 from catp.serving.model.batch import Batch
 from catp.serving.model.graphs import Shape, StaticStep, shape_for
 from catp.serving.model.kvcache import KVCache
-from tests.serving.triton.parts import BLOCKS, batch_of, dense, filled
+from tests.serving.triton.parts import BLOCKS, batch_of, dense, filled, network
 
 torch.set_num_threads(1)
 
@@ -40,7 +40,7 @@ def compare(
         assert (found.double() - dense(last, cache, 1, batch.tail)).abs().max() < within
 
 
-@settings(derandomize=True, deadline=None, max_examples=10)
+@settings(derandomize=True, deadline=None, max_examples=8)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.lists(st.tuples(st.integers(0, 90), st.sampled_from([1, 2, 5, SHORT, SHORT + 4])), min_size=1, max_size=3),
@@ -109,10 +109,9 @@ def test_a_whole_model_writes_what_it_writes_with_gathered_attention() -> None:
     from catp.serving.engine.request import Read
     from catp.serving.model.attention.sdpa import GatherAttention
     from catp.serving.model.runner import ModelRunner
-    from catp.serving.model.weights import from_hf
-    from tests.serving.lora.parts import Bench, tiny
+    from tests.serving.lora.parts import Bench
 
-    weights = from_hf(tiny(tied=True))
+    weights = network(tied=True)
 
     def logits(attention: Any) -> list[Any]:
         bench = Bench(ModelRunner(weights, 16, 8, plan_ids=range(10), threads=1, attention=attention))
@@ -141,10 +140,8 @@ def test_a_padded_step_computes_the_same_and_writes_nothing_else() -> None:
     """What a graph would replay, run without one: three rows of 1 to 3 tokens in a shape of 4 x 4."""
     from catp.serving.model.attention.sdpa import GatherAttention
     from catp.serving.model.llama import Llama
-    from catp.serving.model.weights import from_hf
-    from tests.serving.lora.parts import tiny
 
-    weights = from_hf(tiny(tied=False))
+    weights = network(tied=False)
     config, model = weights.config, Llama(weights)
     generator = np.random.default_rng([9])
 

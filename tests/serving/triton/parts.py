@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from catp.serving.model.batch import Batch
+from catp.serving.model.config import ModelConfig
 from catp.serving.model.kvcache import KVCache
+from catp.serving.model.weights import LayerWeights, Weights
 
 BLOCKS = 40
 
@@ -61,3 +63,22 @@ def filled(generator: np.random.Generator, size: int, kv_heads: int, head_size: 
     cache = KVCache(2, BLOCKS * 16 // size, size, kv_heads, head_size, dtype=dtype, device=torch.device("cpu"))
     cache.data.copy_(torch.from_numpy(generator.normal(0, 1, cache.data.shape)))
     return cache
+
+
+def network(*, tied: bool) -> Weights:
+    """A Llama of three layers with random weights, made without transformers, which takes seconds to import."""
+    config = ModelConfig("LlamaForCausalLM", 64, 32, 48, 3, 4, 2, 8, 128, 1e-6, tied)
+    generator = np.random.default_rng([8])
+
+    def matrix(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(generator.normal(0, 0.2, shape)).float()
+
+    layers = tuple(
+        LayerWeights(
+            torch.ones(32), matrix(config.q_size + 2 * config.kv_size, 32), matrix(32, config.q_size), torch.ones(32),
+            matrix(96, 32), matrix(32, 48),
+        )
+        for _ in range(3)
+    )  # fmt: skip
+    embedding = matrix(64, 32)
+    return Weights(config, embedding, layers, torch.ones(32), embedding if tied else matrix(64, 32))
