@@ -5,7 +5,7 @@
                           └────────────────────────────────────────────────────────────────────────────────────────┘
 
 Every job that was submitted is ended exactly once, whatever raises where: an exception in a program or a read without a
-result ends its own job; a step that runs out of memory is tried once more in halves, and ends its jobs if that fails.
+result ends its own job; a step that runs out of memory is tried again with half the tokens, down to one.
 """
 
 import logging
@@ -128,10 +128,10 @@ class Core:
                 self._end(job, "failed", None, "the cache has no room for it, even alone", "request_failed")
         if not step.rows:
             return bool(step.late or step.stuck)
-        done = self._execute(step)
-        with self._lock:
-            for part, result in done:
-                self._completed(part, result)
+        result = self._execute(step)
+        if result is not None:
+            with self._lock:
+                self._completed(step, result)
         return True
 
     def fail_all(self, why: str) -> None:
@@ -140,33 +140,20 @@ class Core:
             for control in list(self._controls.values()):
                 self._end(control.job, "failed", None, why, "engine_failed")
 
-    def _execute(self, step: Step) -> list[tuple[Step, StepResult]]:
-        """Compute a step; in two halves if memory runs out, and without the rows for which it still does."""
+    def _execute(self, step: Step) -> StepResult | None:
+        """Compute a step. If memory runs out, the next has half its tokens, and one of a single token ends its job."""
         try:
-            return [(step, self.runner.execute(step))]
+            return self.runner.execute(step)
         except OutOfMemory as error:
-            if len(step.rows) == 1:
-                self._give_up(step, error)
-                return []
-        middle = len(step.rows) // 2
-        done = []
-        copies = step.copies  # made once, by the first half that is computed, before it writes anything
-        for rows in (step.rows[:middle], step.rows[middle:]):
-            half = Step(rows, copies)
-            try:
-                done.append((half, self.runner.execute(half)))
-                copies = ()
-            except OutOfMemory as error:
-                self._give_up(half, error)
-        return done
-
-    def _give_up(self, step: Step, error: OutOfMemory) -> None:
-        _log.warning("a step of %d tokens ran out of memory: %s", step.tokens, error)
-        self.failures += 1
-        with self._lock:
-            self.scheduler.abandon(step)
-            for job in {row.branch.job.id: row.branch.job for row in step.rows}.values():
-                self._end(job, "failed", None, f"the device ran out of memory: {error}", "engine_failed")
+            _log.warning("a step of %d tokens ran out of memory: %s", step.tokens, error)
+            self.failures += 1
+            with self._lock:
+                self.scheduler.abandon(step)
+                self.scheduler.budget_override = max(step.tokens // 2, 1)
+                if step.tokens == 1:
+                    job = step.rows[0].branch.job
+                    self._end(job, "failed", None, f"the device ran out of memory: {error}", "engine_failed")
+            return None
 
     def _completed(self, step: Step, result: StepResult) -> None:
         self.steps += 1
