@@ -23,7 +23,7 @@ TILE = 64
 @triton.jit  # type: ignore[untyped-decorator]
 def attend_part(  # type: ignore[no-untyped-def]  # annotations are Triton's: it would look up `Any` on the device
     q, keys, values, tables, starts, begins, counts, compact, out,
-    parts, norms, scale, q_token, q_head, table_row, short,
+    parts, norms, scale, q_token, q_head, kv_block, kv_place, kv_head, table_row, short,
     BLOCK: tl.constexpr, HEADS: tl.constexpr, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr,
     QUERIES: tl.constexpr, KEYS: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
@@ -31,7 +31,8 @@ def attend_part(  # type: ignore[no-untyped-def]  # annotations are Triton's: it
 
     Row r has counts[r] queries at starts[r] of the pack (compact[r] among short rows), positions begins[r] on. With one
     part the result goes to `out` (N, HEADS, SIZE); with several, results and base-2 log-sum-exps of part s go to
-    parts[s, compact token, head] (float32) and norms[s, compact token, head]. `scale` includes log2(e).
+    parts[s, compact token, head] (float32) and norms[s, compact token, head]. `scale` includes log2(e);
+    names of two words from q_token to table_row are strides.
     """
     row, group, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     begin, count = tl.load(begins + row), tl.load(counts + row)
@@ -55,7 +56,7 @@ def attend_part(  # type: ignore[no-untyped-def]  # annotations are Triton's: it
         n = at + tl.arange(0, KEYS)
         inside = n < last
         block = tl.load(tables + row * table_row + n // BLOCK, mask=inside, other=0).to(tl.int64)
-        where = ((block * BLOCK + n % BLOCK) * KV_HEADS + group)[:, None] * SIZE + d[None, :]
+        where = (block * kv_block + n % BLOCK * kv_place + group.to(tl.int64) * kv_head)[:, None] + d[None, :]
         held = inside[:, None] & (d < SIZE)[None, :]
         key = tl.load(keys + where, mask=held, other=0.0)
         scores = tl.dot(mine, tl.trans(key), input_precision="ieee") * scale

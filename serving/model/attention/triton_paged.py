@@ -127,7 +127,7 @@ def kernel_attend(q: Tensor, keys: Tensor, values: Tensor, rows: ShortRows, out:
 
     Args:
         q: (N, heads, size), the last dimension adjacent.
-        keys, values: of a layer, (blocks, block size, kv heads, size), contiguous.
+        keys, values: of a layer, (blocks, block size, kv heads, size), laid out alike, the last dimension adjacent.
         rows: which tokens of q, over which blocks.
         out: (N, heads, size), contiguous; gets the rows' tokens, others stay.
     """
@@ -141,7 +141,8 @@ def kernel_attend(q: Tensor, keys: Tensor, values: Tensor, rows: ShortRows, out:
         norms = torch.empty((rows.splits, short, heads), dtype=torch.float32, device=q.device)
     attend_part[len(rows.starts), kv_heads, rows.splits](
         q, keys, values, rows.tables, rows.starts, rows.begins, rows.counts, rows.compact, out, parts, norms,
-        math.log2(math.e) / math.sqrt(size), q.stride(0), q.stride(1), rows.tables.stride(0), short,
+        math.log2(math.e) / math.sqrt(size), q.stride(0), q.stride(1), *keys.stride()[:3],
+        rows.tables.stride(0), short,
         BLOCK=block, HEADS=heads, KV_HEADS=kv_heads, SIZE=size, WIDTH=width,
         QUERIES=max(16, _power(rows.queries * (heads // kv_heads))), SPLITS=rows.splits,
         KEYS=TILE if keys.element_size() == 2 else TILE // 2,

@@ -40,7 +40,7 @@ def compare(
         assert (found.double() - dense(last, cache, 1, batch.tail)).abs().max() < within
 
 
-@settings(derandomize=True, deadline=None, max_examples=8)
+@settings(derandomize=True, deadline=None, max_examples=12)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.lists(st.tuples(st.integers(0, 90), st.sampled_from([1, 2, 5, SHORT, SHORT + 4])), min_size=1, max_size=3),
@@ -55,7 +55,7 @@ def test_any_rows_equal_dense_attention(
     generator = np.random.default_rng([seed])
     tails = [int(generator.integers(0, count + 1)) for _, count in rows] if seed % 2 else []
     batch = batch_of(generator, rows, size, tails=tails if any(tails) else ())
-    cache = filled(generator, size, heads[1], head_size, torch.float32)
+    cache = filled(generator, size, heads[1], head_size, torch.float32, heads_first=seed % 3 == 0)
     compare(TritonAttention(splits), generator, batch, heads[0], cache, 2e-6)
 
 

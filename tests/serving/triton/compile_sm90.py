@@ -9,7 +9,10 @@ TENSORS = {
     **dict.fromkeys(("q", "keys", "values", "out"), "*bf16"), **dict.fromkeys(("parts", "norms"), "*fp32"),
     **dict.fromkeys(("tables", "starts", "begins", "counts", "compact", "tokens"), "*i32"),
 }  # fmt: skip
-NUMBERS = {"scale": "fp32", **dict.fromkeys(("q_token", "q_head", "table_row", "short"), "i32")}
+NUMBERS = {
+    "scale": "fp32",
+    **dict.fromkeys(("q_token", "q_head", "kv_block", "kv_place", "kv_head", "table_row", "short"), "i32"),
+}
 SIZES = {
     "BLOCK": 16, "HEADS": 14, "KV_HEADS": 2, "SIZE": 64, "WIDTH": 64, "QUERIES": 16, "KEYS": TILE, "SPLITS": 4,
     "LANES": 4,

@@ -59,8 +59,12 @@ def dense(q: torch.Tensor, cache: KVCache, layer: int, batch: Batch) -> torch.Te
     return out
 
 
-def filled(generator: np.random.Generator, size: int, kv_heads: int, head_size: int, dtype: torch.dtype) -> KVCache:
-    cache = KVCache(2, BLOCKS * 16 // size, size, kv_heads, head_size, dtype=dtype, device=torch.device("cpu"))
+def filled(
+    generator: np.random.Generator, size: int, kv_heads: int, head_size: int, dtype: torch.dtype, *,
+    heads_first: bool = False,
+) -> KVCache:  # fmt: skip
+    cpu = torch.device("cpu")
+    cache = KVCache(2, BLOCKS * 16 // size, size, kv_heads, head_size, dtype=dtype, device=cpu, heads_first=heads_first)
     cache.data.copy_(torch.from_numpy(generator.normal(0, 1, cache.data.shape)))
     return cache
 
