@@ -5,7 +5,8 @@
 
 Writers that choose the same token at the same place go on from the same new place, which is computed once; plans that
 are shown are followed through the same places. So every step is one forward pass over what is new, however many plans
-are under way. The log-probability of a plan and its rating are those of `catp.training.caorl.losses.heads_of`.
+are under way. The log-probability of a plan is that of `catp.training.caorl.losses.heads_of`, and so is its
+rating, but for what a forest beside the network adds (`correct`).
 """
 
 import math
