@@ -51,9 +51,30 @@ class Bench:
         self.replica = Replica(*load_profile("a100-llama2-7b"))
         self.trace = read_trace(SHARED / "traces").first(requests)
         self.sweep = Sweep(self.trace, self.replica, CAPACITY)
+        self.section = ""
+        self.quick = requests < 8000
 
     def run(self, cells: list[Cell], sweep: Sweep | None = None) -> dict[Cell, Report]:
-        return (sweep or self.sweep).run_all(cells, 1, _told)
+        """Simulate cells; after each, what there is so far is written, as the whole takes an hour."""
+        found: dict[Cell, Report] = {}
+
+        def done(cell: Cell, report: Report) -> None:
+            found[cell] = report
+            _told(cell, report)
+            self.write({"unfinished": True, "rows": rows(found)})
+
+        return (sweep or self.sweep).run_all(cells, 1, done)
+
+    def write(self, found: dict[str, Any]) -> None:
+        """Write the section's part of the results."""
+        if self.quick:
+            return
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        head = {
+            "schema": "catp.bench.serving-sim/1", "simulated": True, "machine": machine(), "profile": "a100-llama2-7b",
+            "trace": self.trace.name, "requests": len(self.trace.arrivals), "capacity": CAPACITY, "bars": BARS,
+        }  # fmt: skip
+        RESULTS.write_text(json.dumps({**known, **head, self.section: found}, indent=1) + "\n")
 
     def headline(self) -> dict[str, Any]:
         found = rows(self.run([Cell(p, load) for p in (MH, "fcfs") for load in (0.7, 0.9)]))
@@ -66,8 +87,8 @@ class Bench:
         }
 
     def table(self) -> dict[str, Any]:
-        policies = ("fcfs", "priority", "spf", "edf", "edf+demote", "spf+demote", MH, "annealing", "bins")
-        cells = [Cell(policy, load) for load in (0.5, 0.7, 0.9) for policy in policies]
+        policies = ("spf+demote", "spf", "edf", "edf+demote", "annealing", "priority", "bins", "fcfs", MH)
+        cells = [Cell(policy, load) for load in (0.7, 0.9, 0.5) for policy in policies]
         found = rows(self.run(cells))
         print(table(found))
         return {"rows": found}
@@ -127,21 +148,11 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench(800 if options.quick else 8000)
     for section in options.only.split(","):
-        began = time.process_time()
+        bench.section, began = section, time.process_time()
         found = getattr(bench, section)()
         found["cpu_s"] = round(time.process_time() - began, 1)
         print(f"{section}: {json.dumps({key: value for key, value in found.items() if key != 'rows'})}", flush=True)
-        if not options.quick:
-            _write(section, found, bench)
-
-
-def _write(section: str, found: dict[str, Any], bench: Bench) -> None:
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    head = {
-        "schema": "catp.bench.serving-sim/1", "simulated": True, "machine": machine(), "profile": "a100-llama2-7b",
-        "trace": bench.trace.name, "requests": len(bench.trace.arrivals), "capacity": CAPACITY, "bars": BARS,
-    }  # fmt: skip
-    RESULTS.write_text(json.dumps({**known, **head, section: found}, indent=1) + "\n")
+        bench.write(found)
 
 
 if __name__ == "__main__":
