@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from catp.serving.server.keys import KeyFileError, read_environment, read_keys
+from catp.serving.server.mailbox import Mailbox
 from catp.serving.server.problems import HttpProblem
+from catp.serving.server.spec import Spec
 from catp.serving.server.tenants import Tenant, Tenants
 from tests.serving.server.running import running, until
 from tests.serving.server.scripted import MODEL, Scripted
@@ -100,6 +102,7 @@ def test_requests_a_minute() -> None:
     for _ in range(3):
         tenants.admit(tenant)
     wait = refused(tenants, tenant).retry_after
+    assert wait is not None
     assert wait == pytest.approx(20)
     clock.now += wait - 0.01
     refused(tenants, tenant)
@@ -190,7 +193,12 @@ def test_priorities_are_given_and_not_taken() -> None:
     backend = Scripted()
     seen = []
     real = backend.submit
-    backend.submit = lambda spec: seen.append(spec.priority) or real(spec)  # type: ignore[method-assign,func-returns-value]
+
+    def submit(spec: Spec) -> Mailbox:
+        seen.append(spec.priority)
+        return real(spec)
+
+    backend.submit = submit  # type: ignore[method-assign]
     with running(backend, tenants=[ann, bob]) as server, server.client() as client:
         for key, asked in ((KEY, None), (KEY, 1), (KEY, 99), (OTHER, 99)):
             extra = {} if asked is None else {"catp": {"priority": asked}}
