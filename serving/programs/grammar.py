@@ -235,10 +235,15 @@ def _compile(spec: Spec, tokenizer: Any) -> Grammar:
     if matcher.is_error():
         raise _bad(spec, f"{_reason(matcher)}; correct it")
     first = matcher.deep_copy()
-    first.compute_bitmask()  # finds grammars that no text fits, and fills caches outside of the engine's thread
+    first.compute_bitmask()
     if first.is_error():
         raise _bad(spec, f"no text fits it ({_reason(first)}); correct it")
-    return Grammar(spec, matcher)
+    grammar = Grammar(spec, matcher)
+    try:
+        grammar.start().allowed()  # what is too ambiguous at once; and caches are filled outside of the engine's thread
+    except EngineFailed as error:
+        raise _bad(spec, str(error)) from None
+    return grammar
 
 
 def _source(spec: Spec) -> str:

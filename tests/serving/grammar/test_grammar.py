@@ -198,6 +198,7 @@ def test_a_token_that_is_not_allowed_fails_its_request(tokenizer: Any, compiler:
         ("json_schema", '{"$ref": "#/$defs/none"}', "none"),
         ("json_schema", '{"allOf": [{"type": "string"}, {"type": "integer"}]}', "Unsatisfiable"),
         ("json_schema", json.dumps({"allOf": [{"$ref": "#"}] * 1800}), "references"),
+        ("lark", "start: " + " | ".join(f'/a{i}/ "x"' for i in range(2500)), "simplify the grammar or the schema"),
         ("regex", "a" * 70_000, "longer than 65536 bytes"),
     ],
 )  # fmt: skip
