@@ -60,15 +60,20 @@ def logits_of(model: Any, tokens: Sequence[int]) -> NDArray[np.float32]:
     return found
 
 
-def greedy_of(model: Any, prompt: Sequence[int], count: int) -> list[int]:
+def greedy_of(name: str, prompt: Sequence[int], count: int) -> list[int]:
     """What transformers writes greedily."""
-    ids = torch.tensor([list(prompt)])
+    return list(_greedy_of(name, tuple(prompt), count))
+
+
+@cache
+def _greedy_of(name: str, prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
+    ids = torch.tensor([prompt])
     with torch.no_grad():
-        found = model.generate(
+        found = network(name).generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, eos_token_id=None,
             pad_token_id=0,
         )  # fmt: skip
-    return [int(token) for token in found[0, len(prompt) :]]
+    return tuple(int(token) for token in found[0, len(prompt) :])
 
 
 def random_tokens(seed: int, count: int) -> list[int]:
