@@ -20,6 +20,7 @@ from catp.planlang.registry_view import (
     UNPRICED,
     CallEstimate,
     Latency,
+    Param,
     PriceRange,
     Size,
     Startup,
@@ -152,8 +153,11 @@ def facts_form(facts: ValueFacts) -> dict[str, Any]:
 
 
 def _asked(request: PlanRequest) -> Iterator[Row]:
-    """Ask about each tool once with the first values that fit, then about what each value made is good for."""
+    """Ask about each tool as if it came first, then with the first values that fit, then about each value."""
     types, seen = request.registry.types, set[tuple[object, ...]]()
+    for sig in request.registry:
+        args = {param.name: _likely(param, request) for param in sig.params if param.required}
+        yield from _ask(request, sig, args, {}, seen)
     values = {facts: None for given in request.inputs.values() for facts in _with_elements(given)}
     left = list(request.registry)
     waiting = len(left) + 1
@@ -188,6 +192,20 @@ def _ask(
         return
     values.update(dict.fromkeys(_with_elements(estimate.output)))
     yield sig.name, args, estimate
+
+
+def _likely(param: Param, request: PlanRequest) -> ValueFacts:
+    """What a tool is called with as policies are told its price: an input or an element that fits, or one of like size.
+
+    As in `catp.training.prompt.view`, so that prompts read the same on both sides.
+    """
+    for facts in request.inputs.values():
+        for one in (facts, None if facts.type.item is None else element_of(facts, 1)):
+            if one is not None and request.registry.types.accepts(param.type, one.type):
+                return one
+    units = max((facts.size.units for facts in request.inputs.values()), default=1)
+    sized = param.type.name in ("image", "text", "list")
+    return ValueFacts(param.type, Size(max(1, math.isqrt(units) if sized and units > 4000 else units), 1))
 
 
 def _firsts(sig: ToolSig, values: Iterable[ValueFacts], types: TypeTable) -> dict[str, ValueFacts] | None:
