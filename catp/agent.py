@@ -8,14 +8,16 @@ result.outputs["language"]
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalMode, ApprovalPolicy, policy_of
 from catp.cache.opening import flights_for
+from catp.eager import Ahead, Prefix, share_of
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -24,10 +26,11 @@ from catp.planlang.registry_view import ValueFacts
 from catp.planlang.types import parse_type
 from catp.planners.chosen import planner_for
 from catp.planners.intent import read_intent
-from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest, Wanted
+from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest, Proposal, TellingPlanner, Wanted
 from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
+from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import CallCache
 from catp.runtime.limits import Limit, ReserveAt
@@ -85,6 +88,9 @@ class Agent(SavedRuns):
         cache: Whether results of tools and steps that allow it are used again (from the store if there is one, else
             from memory), or a cache of your own.
         cache_mb: How large the cache may grow, in MiB; by default 256 in a store, 64 in memory.
+        eager: Whether steps that only compute or read start while the rest of their plan is being made, if the planner
+            tells of them; or the most that such steps may cost in a run (`"0.001"`), by default a twentieth of its
+            budget, $0.001 without one. See docs/runtime.md.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class Agent(SavedRuns):
         telemetry: "bool | Telemetry" = False,
         cache: bool | CallCache = True,
         cache_mb: float | None = None,
+        eager: bool | str | Money = False,
     ) -> None:
         self.catalogue = _catalogue(tools)
         self.planner = planner_for(planner)
@@ -134,10 +141,11 @@ class Agent(SavedRuns):
         self.repair = repair if isinstance(repair, Repair) else Repair(repair)
         self.telemetry = telemetry_for(telemetry)
         self.flights = flights_for(cache, self.store, cache_mb)
+        self.eager = eager if isinstance(eager, bool) else True
+        self.eager_cap = None if isinstance(eager, bool) else money_of("eager", eager)
         check_pools(self.pools)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
 
-    @observed_planning
     async def plan(
         self,
         task: str,
@@ -159,7 +167,16 @@ class Agent(SavedRuns):
             ValueError: the planner knows no front.
             PlanningFailed: if the task is not understood or no plan can do it within the budget and deadline.
         """
-        facts = {name: describe(value) for name, value in (inputs or {}).items()}
+        objective = self._objective(alpha, budget, deadline_s)
+        planner = self._front_planner().front if front else self.planner.plan
+        return await self._plan(task, inputs or {}, wanted, objective, planner, candidates)
+
+    @observed_planning
+    async def _plan(
+        self, task: str, inputs: Mapping[str, Any], wanted: Mapping[str, str] | None, objective: Objective,
+        planner: Callable[[PlanRequest], Awaitable[Proposal]], candidates: int,
+    ) -> Planned:  # fmt: skip
+        facts = {name: describe(value) for name, value in inputs.items()}
         registry = self.catalogue.view()
         notes: tuple[str, ...] = ()
         if wanted is not None:
@@ -167,11 +184,10 @@ class Agent(SavedRuns):
         else:
             intent = read_intent(task, facts, registry)
             goals, notes = intent.wanted, tuple(intent.notes)
-        objective = self._objective(alpha, budget, deadline_s)
         estimator = estimator_for(self.catalogue, objective, self.spending.assume_price)
         request = PlanRequest(task, facts, goals, objective, registry, estimator, candidates)
         began = time.perf_counter()
-        proposal = await (self._front_planner().front if front else self.planner.plan)(request)
+        proposal = await planner(request)
         ms = (time.perf_counter() - began) * 1e3
         planning = Planning(proposal.by or self.planner.name, ms, proposal.price)
         notes += proposal.notes
@@ -233,18 +249,24 @@ class Agent(SavedRuns):
             RunRefused: the expected price or time exceeds the budget or deadline, or a price is unknown.
         """
         inputs = dict(inputs or {})
-        if isinstance(task, Quote):
-            quote, quoted_s = task, task.deadline_ms / 1000 if task.deadline_ms is not None else None
-            objective = self._objective(
-                quote.alpha if alpha is None else alpha,
-                quote.budget if budget is None else budget,
-                quoted_s if deadline_s is None else deadline_s,
-            )
-            if (budget, deadline_s) != (None, None) or quote.strict != self.spending.strict or self.spending.rooms():
-                quote = self._weigh_again(quote, inputs, objective)
-        else:
-            objective = self._objective(alpha, budget, deadline_s)
-            quote = await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
+        if not isinstance(task, Quote):
+            asked: Any = {"alpha": alpha, "budget": budget, "deadline_s": deadline_s}
+            async with self.begin(task, inputs, wanted=wanted, **asked) as quote:
+                return await self._run(quote, inputs, self._objective(**asked), approve, on_event)
+        quote, quoted_s = task, task.deadline_ms / 1000 if task.deadline_ms is not None else None
+        objective = self._objective(
+            quote.alpha if alpha is None else alpha,
+            quote.budget if budget is None else budget,
+            quoted_s if deadline_s is None else deadline_s,
+        )
+        if (budget, deadline_s) != (None, None) or quote.strict != self.spending.strict or self.spending.rooms():
+            quote = self._weigh_again(quote, inputs, objective)
+        return await self._run(quote, inputs, objective, approve, on_event)
+
+    async def _run(
+        self, quote: Quote, inputs: Mapping[str, Any], objective: Objective,
+        approve: "Approver | ApprovalMode | ApprovalPolicy | None", on_event: Callable[[RunEvent], None] | None,
+    ) -> RunResult:  # fmt: skip
         check_inputs(quote.compiled, inputs)
         if not quote.admitted:
             raise RunRefused(quote)
@@ -256,6 +278,67 @@ class Agent(SavedRuns):
             on_event=on_event,
             repair=self._repairs(quote.task, objective),
         )
+
+    @asynccontextmanager
+    async def begin(
+        self,
+        task: str | Plan,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        wanted: Mapping[str, str] | None = None,
+        alpha: float | None = None,
+        budget: str | Money | None = None,
+        deadline_s: float | None = None,
+    ) -> AsyncIterator[Quote]:
+        """Plan as `quote`, for a block that runs the quote; an eager agent starts steps while it plans.
+
+            async with agent.begin(task, inputs) as quote:
+                print(quote)
+                result = await agent.run(quote, inputs)
+
+        If nothing is run, or no plan is found, the steps that were started are stopped; what they cost is a run of its
+        own in the record, which was cancelled: `booked` of the exception (`PlanningFailed`, `RunRefused`), or
+        `RunCancelled`.
+        """
+        inputs, objective = dict(inputs or {}), self._objective(alpha, budget, deadline_s)
+        if isinstance(task, Plan) or _PLAN_TEXT.search(task) or (prefix := self._prefix(inputs, objective)) is None:
+            yield await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
+            return
+        ahead = Ahead(prefix, task, inputs, objective, self.planner.name)
+        async with ahead.booking(self._book):
+            ahead.quote = await self._quote_ahead(ahead, wanted)
+            yield ahead.quote
+
+    def _prefix(self, inputs: Mapping[str, Any], objective: Objective) -> Prefix | None:
+        """What starts steps early; None if nobody wants that, or the planner tells of none."""
+        if not self.eager or self.approve_plan or not isinstance(self.planner, TellingPlanner):
+            return None
+        cap = share_of(objective.budget) if self.eager_cap is None else self.eager_cap
+        ledger = self.spending.ledger(cap if objective.budget is None else min(cap, objective.budget))
+        return Prefix(EarlyCalls(ledger), self.catalogue, inputs, self.spending.reserve, self.flights)
+
+    async def _quote_ahead(self, ahead: Ahead, wanted: Mapping[str, str] | None) -> Quote:
+        planner, prefix = self.planner, ahead.prefix
+        assert isinstance(planner, TellingPlanner)
+        plan = partial(planner.plan_aloud, decided=prefix.decided)
+        quote = (await self._plan(ahead.task, ahead.inputs, wanted, ahead.objective, plan, 1)).best
+        await prefix.keep(quote.compiled)
+        quote = replace(quote, early=prefix.calls)
+        if prefix.calls.lost:  # it is spent, and the plan has that much less
+            quote = self._weigh_again(quote, ahead.inputs, ahead.objective)
+        return quote if prefix.problem is None else replace(quote, notes=(*quote.notes, prefix.problem))
+
+    async def _book(self, ahead: Ahead, planning: Planning, why: str) -> RunResult:
+        """Make a run that does nothing but book what was started early."""
+        quote, early = ahead.quote, ahead.prefix.calls
+        if quote is None:
+            facts = {name: describe(value) for name, value in ahead.inputs.items()}
+            quote = self._quote(
+                ahead.task, ahead.prefix.plan(), facts, ahead.objective, planning.planner, planning, early
+            )  # fmt: skip
+        known = {one.name for one in quote.compiled.plan.inputs}
+        inputs = {name: value for name, value in ahead.inputs.items() if name in known}
+        return await self._execution().run(quote, inputs, ahead.objective, stop=why)
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """`run` for code without an event loop; takes the same options."""
@@ -329,16 +412,16 @@ class Agent(SavedRuns):
 
     def _quote(
         self, task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str,
-        planning: Planning | None = None,
+        planning: Planning | None = None, early: EarlyCalls | None = None,
     ) -> Quote:  # fmt: skip
-        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.spending, planning)
+        quote = make_quote(task, plan, facts, objective, planner, self.catalogue, self.spending, planning, early)
         return asking_first(quote) if self.approve_plan else quote
 
     def _weigh_again(self, quote: Quote, inputs: Mapping[str, Any], objective: Objective) -> Quote:
         """The same plan under other limits, or under the same at another time."""
         facts = {name: describe(value) for name, value in inputs.items()}
         plan = quote.compiled.source if quote.asked is None else quote.asked
-        again = self._quote(quote.task, plan, facts, objective, quote.planner, quote.planning)
+        again = self._quote(quote.task, plan, facts, objective, quote.planner, quote.planning, quote.early)
         notes = tuple(dict.fromkeys((*quote.notes, *again.notes)))
         return replace(again, quality=quote.quality, utility=quote.utility, notes=notes)
 

@@ -67,6 +67,10 @@ class Settings:
     """Whether results of tools and steps that allow it are used again."""
     cache_mb: float | None = None
     """How large the cache of results may grow, MiB; None means 256 in the store, 64 in memory."""
+    eager: bool = False
+    """Whether steps that only compute or read start while the rest of their plan is being made."""
+    eager_cap: Money | None = None
+    """Most that such steps may cost in a run, nano-USD; None means a twentieth of its budget, $0.001 without one."""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -238,4 +242,6 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "approve_plan": _flag,
     "cache": _flag,
     "cache_mb": _mebibytes,
+    "eager": _flag,
+    "eager_cap": _money,
 }

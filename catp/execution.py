@@ -121,6 +121,7 @@ class Execution:
             given_up={one.output: one.reason for one in quote.given_up},
             flights=self.flights,
             planning=quote.planning,
+            early=quote.early,
         )
         desk = spending.desk
         try:

@@ -16,6 +16,7 @@ from catp.planlang.passes.shed import Shed, shed
 from catp.planlang.registry_view import CallEstimate, Estimator, PriceRange, ValueFacts
 from catp.planners.protocol import Objective
 from catp.result import Quote
+from catp.runtime.early import EarlyCalls
 from catp.runtime.planning import Planning
 from catp.spending import Spending
 from catp.tools.catalogue import Catalogue
@@ -25,7 +26,7 @@ __all__ = ["asking_first", "estimator_for", "make_quote", "money_of"]
 
 def make_quote(
     task: str, plan: Plan, facts: Mapping[str, ValueFacts], objective: Objective, planner: str, catalogue: Catalogue,
-    spending: Spending, planning: Planning | None = None,
+    spending: Spending, planning: Planning | None = None, early: EarlyCalls | None = None,
 ) -> Quote:  # fmt: skip
     """Compile and price a plan, and make it fit the limits if something may be given up for that.
 
@@ -47,6 +48,8 @@ def make_quote(
         return compile_plan(changed, registry, estimator=estimator, facts=facts)
 
     spent = _spent(planning, assume_price)
+    if early is not None and spent is not None:
+        spent = Money(spent + early.lost)
 
     def weigh(one: CompiledPlan) -> Verdict:
         return admit(one, budget=objective.budget, deadline_ms=objective.deadline_ms, rooms=rooms, spent=spent)
@@ -66,7 +69,7 @@ def make_quote(
     return Quote(
         task, compiled, verdict, planner, alpha=objective.alpha, budget=objective.budget,
         deadline_ms=objective.deadline_ms, notes=notes, given_up=() if less is None else less.given_up, asked=plan,
-        strict=spending.strict, planning=planning,
+        strict=spending.strict, planning=planning, early=early,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.recorded import CannotResume, RecordedRun, read_run, requote
 from catp.runtime.clock import VirtualClock
+from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent
 from catp.runtime.ledger import Ledger
 from catp.runtime.planning import Planning
@@ -141,6 +142,7 @@ async def _play(
         repair=repair,
         understudy=recording,
         planning=first,
+        early=EarlyCalls.recorded(events),
     )
     run.start()
     stopped = _stopped_at(recorded, recording.lives)

@@ -12,6 +12,7 @@ from catp.planlang.nodes import Plan
 from catp.planlang.passes.admit import Verdict
 from catp.planlang.passes.shed import GivenUp
 from catp.planlang.registry_view import Latency, PriceRange
+from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.funding import Refusal
 from catp.runtime.ledger import LedgerRow
@@ -32,7 +33,8 @@ class Quote:
     `given_up` are optional outputs that the plan does not make, because the money would not do for them; `asked` is the
     plan with them, as it was before.
     `strict` quotes are only run if even the p95 price and time fit. `planning` is what making the plan took, None for a
-    plan that was given: no part of `price`, but of the budget and of the run that is made of this quote.
+    plan that was given: no part of `price`, but of the budget and of the run that is made of this quote. `early` are
+    calls that were started meanwhile: the run adopts those of its plan, and books the others.
     """
 
     task: str
@@ -49,6 +51,7 @@ class Quote:
     asked: Plan | None = None
     strict: bool = False
     planning: Planning | None = None
+    early: EarlyCalls | None = field(default=None, compare=False, repr=False)
 
     @property
     def admitted(self) -> bool:
@@ -147,8 +150,11 @@ class RunResult:
 class RunRefused(RuntimeError):
     """The run was not started because it would exceed the budget, the deadline or a price is unknown.
 
-    `quote.verdict` says what it would take.
+    `quote.verdict` says what it would take. `booked` is the record of what was spent on calls that were started while
+    the plan was made, if any; see `catp.eager`.
     """
+
+    booked: RunResult | None = None
 
     def __init__(self, quote: Quote) -> None:
         self.quote = quote

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from catp.agent import Agent
     from catp.config import Settings
     from catp.planlang.nodes import Plan
-    from catp.result import Quote, RunResult
+    from catp.result import RunResult
 
 __all__ = [
     "agent_from",
@@ -89,6 +89,14 @@ def run(
     repair: Annotated[
         int | None, typer.Option(min=0, max=100, help="How often failed steps may be planned anew.")
     ] = None,
+    eager: Annotated[
+        bool | None,
+        typer.Option("--eager/--no-eager", help="Start steps that only compute or read while the plan is being made."),
+    ] = None,
+    eager_cap: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="Most that such steps may cost; a twentieth of --budget if not given."),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Make every call, whatever results are kept; keep none.")
     ] = False,
@@ -133,6 +141,8 @@ def run(
         project=project,
         agent=agent_name,
         cache=False if no_cache else None,
+        eager=eager,
+        eager_cap=eager_cap,
     )
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
@@ -146,13 +156,14 @@ def run(
 
     async def work() -> "RunResult":
         try:
-            quote = await _quote(agent, task, inputs, parse_wanted(want or []))
-            check_inputs(quote.compiled, inputs)
-            if not (json_ or jsonl):
-                print_quote(quote)
-            names = [step.name for step in quote.compiled.plan.steps]
-            start = partial(agent.run, quote, inputs)
-            return await watched(agent, names, start, approve=approve, jsonl=jsonl)
+            plan = read_plan_file(task)
+            async with agent.begin(task if plan is None else plan, inputs, wanted=parse_wanted(want or [])) as quote:
+                check_inputs(quote.compiled, inputs)
+                if not (json_ or jsonl):
+                    print_quote(quote)
+                names = [step.name for step in quote.compiled.plan.steps]
+                start = partial(agent.run, quote, inputs)
+                return await watched(agent, names, start, approve=approve, jsonl=jsonl)
         finally:
             await agent.close()
 
@@ -270,6 +281,7 @@ def agent_from(settings: "Settings", *, save: bool) -> "Agent":
         approve_plan=settings.approve_plan,
         cache=settings.cache,
         cache_mb=settings.cache_mb,
+        eager=settings.eager if settings.eager_cap is None else settings.eager and settings.eager_cap,
     )
 
 
@@ -310,11 +322,6 @@ def _plan_name(stem: str) -> str | None:
 
     name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem.lower()).strip("_")
     return name if name[:1].isalpha() and name not in KEYWORDS else None
-
-
-async def _quote(agent: "Agent", task: str, inputs: dict[str, Any], wanted: dict[str, str] | None) -> "Quote":
-    plan = read_plan_file(task)
-    return await agent.quote(plan if plan is not None else task, inputs, wanted=wanted)
 
 
 async def watched(
@@ -385,6 +392,15 @@ def read_cli_inputs(options: list[str]) -> dict[str, Any]:
         fail(str(error), EXIT_USAGE)
 
 
+def _say_booked(booked: "RunResult | None") -> None:
+    """Say on stderr what was spent on steps that were started before there was no run."""
+    if booked is not None:
+        from catp.cli.output import dollars
+
+        where = f", booked as run {booked.run_id}" if booked.saved else ""
+        console_err().print(f"spent {dollars(booked.spent)} on planning and steps started early{where}", markup=False)
+
+
 def _remedy(codes: set[str]) -> str:
     if "E205" in codes:
         return "give the tool a price, measure it with `catp tools bench`, set --assume-price, or run without --budget"
@@ -405,10 +421,13 @@ def guarded(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     except PlanError as error:
         fail(str(error), EXIT_INVALID_PLAN)
     except NothingFits as error:
+        _say_booked(error.booked)
         fail(str(error), EXIT_BUDGET if error.limit == "budget" else EXIT_SLO_MISSED)
     except PlanningFailed as error:
+        _say_booked(error.booked)
         fail(str(error), EXIT_FAILED)
     except RunRefused as error:
+        _say_booked(error.booked)
         codes = {diagnostic.code for diagnostic in error.quote.verdict.diagnostics}
         fail(str(error), EXIT_SLO_MISSED if codes == {"E203"} else EXIT_BUDGET, help=_remedy(codes))
     except InputError as error:

@@ -28,7 +28,7 @@ from catp.planners.protocol import FrontPlanner, NothingFits, Planner, PlanningF
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner, check_request
 from catp.planners.serves import serves
-from catp.planners.writer import Draft, PlanWriter, Unwritable, Usage
+from catp.planners.writer import Decided, Draft, PlanWriter, Unwritable, Usage
 from catp.tools.price import PerUnit, total
 from catp.tools.usage import Usage as ToolUsage
 
@@ -97,6 +97,10 @@ class PolicyPlanner:
         """Return up to `request.candidates` plans, best first, or raise `PlanningFailed`."""
         return await self._propose(request, lambda ranked, _: ranked[: request.candidates])
 
+    async def plan_aloud(self, request: PlanRequest, decided: Decided) -> Proposal:
+        """As `plan`; `decided` is told of the steps that the writer tells of."""
+        return await self._propose(request, lambda ranked, _: ranked[: request.candidates], decided=decided)
+
     async def front(self, request: PlanRequest) -> Proposal:
         """Return plans none of which another beats on price, predicted quality and expected latency, best first.
 
@@ -109,8 +113,9 @@ class PolicyPlanner:
         return await repair_by_search(request, self.plan)
 
     async def _propose(
-        self, request: PlanRequest, choose: Callable[[Sequence[Option], int], Sequence[Option]], *, front: bool = False
-    ) -> Proposal:
+        self, request: PlanRequest, choose: Callable[[Sequence[Option], int], Sequence[Option]], *, front: bool = False,
+        decided: Decided | None = None,
+    ) -> Proposal:  # fmt: skip
         check_request(request)
         cheap, cpu_s = await asyncio.to_thread(_timed, lambda: cheapest_plans(request, self.cheapest))
         advised, advice_price = await self._advised(request)
@@ -119,7 +124,7 @@ class PolicyPlanner:
         began = clock()
         usage = Usage()
         try:
-            draft = await self._draft(request, cheap)
+            draft = await self._draft(request, cheap, decided)
             usage = _sound(draft.usage)
             assessed, more = await asyncio.to_thread(_timed, lambda: _assessed(draft, cheap, request))
             cpu_s += more
@@ -153,7 +158,7 @@ class PolicyPlanner:
         )
         return plans, found.price
 
-    async def _draft(self, request: PlanRequest, cheap: Sequence[Cheap]) -> Draft:
+    async def _draft(self, request: PlanRequest, cheap: Sequence[Cheap], decided: Decided | None) -> Draft:
         """Ask the writer.
 
         Raises:
@@ -165,7 +170,7 @@ class PolicyPlanner:
         try:
             async with limit:
                 draft = await self.writer.write(
-                    request, samples=self.samples, beams=self.beams, shown=shown, seed=self.seed
+                    request, samples=self.samples, beams=self.beams, shown=shown, seed=self.seed, decided=decided
                 )
         except Unwritable as error:
             raise Unusable(str(error)) from error

@@ -4,18 +4,21 @@ Planners are pure: they never call a tool and never spend. The search planner an
 implement the same protocol.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from catp.planlang.money import Money
-from catp.planlang.nodes import Plan
+from catp.planlang.nodes import Plan, Step
 from catp.planlang.registry_view import Estimator, Latency, PriceRange, RegistryView, ValueFacts
 from catp.planlang.types import Type
 
+if TYPE_CHECKING:
+    from catp.result import RunResult
+
 __all__ = [
     "Candidate", "FrontPlanner", "NothingFits", "Objective", "PlanRequest", "Planner", "PlanningFailed", "Proposal",
-    "Wanted",
+    "TellingPlanner", "Wanted",
 ]  # fmt: skip
 
 
@@ -119,6 +122,8 @@ class PlanningFailed(ValueError):
     """
 
     price: Money | None = Money(0)
+    booked: "RunResult | None" = None
+    """The record of what was spent on calls that were started while it planned; see `catp.eager`."""
 
 
 class NothingFits(PlanningFailed):
@@ -147,5 +152,17 @@ class FrontPlanner(Protocol):
         """Return up to `request.candidates` plans none of which another beats on price, quality and expected latency.
 
         They come in the order of the objective, best first; see `Planner.plan` for the rest.
+        """
+        ...
+
+
+@runtime_checkable
+class TellingPlanner(Protocol):
+    """A planner that tells steps of the plan it is likely to propose before it has finished."""
+
+    async def plan_aloud(self, request: PlanRequest, decided: Callable[[int, int, Step], None]) -> Proposal:
+        """As `Planner.plan`; `decided` is told of steps as `catp.planners.writer.PlanWriter.write` tells of them.
+
+        The best candidate may be another plan.
         """
         ...

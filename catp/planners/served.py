@@ -8,17 +8,19 @@ otherwise                      the one that `catp serve` announced on this machi
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.config import default_data_dir
+from catp.planlang.errors import PlanError
+from catp.planlang.jsonform import from_json, to_json
 from catp.planlang.money import parse_usd
 from catp.planlang.nodes import Plan
 from catp.planners.protocol import NothingFits, PlanningFailed, PlanRequest
 from catp.planners.wire import read_draft, request_form
-from catp.planners.writer import Draft, Unwritable, Usage
+from catp.planners.writer import Decided, Draft, Unwritable, Usage
 
 if TYPE_CHECKING:
     import httpx
@@ -92,8 +94,9 @@ class ServedWriter:
         self._key, self._client = key, client
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         """Write and rate plans; see `PlanWriter`. Cancelling it ends the work on the engine within one step.
 
         Raises:
@@ -102,20 +105,40 @@ class ServedWriter:
         import httpx
 
         body = await asyncio.to_thread(self._body, request, samples, beams, shown, seed)
+        url, headers = f"{self.running.url}/v1/plans", _headers(self._key)
         async with self._clients() as client:
             try:
-                answer = await client.post(f"{self.running.url}/v1/plans", json=body, headers=_headers(self._key))
+                if decided is None:
+                    answer = await client.post(url, json=body, headers=headers)
+                    return self._draft(answer.status_code, _json(answer.text))
+                async with client.stream("POST", url, json={**body, "stream": True}, headers=headers) as stream:
+                    return await self._streamed(stream, decided)
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                if isinstance(error, EngineUnreachable):
+                    raise
                 raise EngineUnreachable(
                     f"{self.running.url} does not answer: {str(error) or type(error).__name__}"
                 ) from error
-        return self._draft(answer.status_code, _json(answer.text))
+
+    async def _streamed(self, stream: "httpx.Response", decided: Decided) -> Draft:
+        """Tell of steps as they come, and return the draft that comes last."""
+        if stream.status_code != 200:
+            return self._draft(stream.status_code, _json((await stream.aread()).decode("utf-8", "replace")))
+        async for name, data in _events(stream.aiter_lines()):
+            if name == "step":
+                try:
+                    found = from_json({"steps": [data["step"]]}).steps[0]
+                    place = int(data["index"]), int(data["number"])
+                except (PlanError, KeyError, TypeError, ValueError, IndexError) as error:
+                    raise EngineUnreachable(f"{self.running.url} told of what is no step: {error}") from error
+                decided(*place, found)
+            elif name in ("draft", "error"):
+                return self._draft(200 if name == "draft" else 500, data)
+        raise EngineUnreachable(f"{self.running.url} ended its answer without a draft")
 
     def _body(
         self, request: PlanRequest, samples: int, beams: int, shown: Sequence[Plan], seed: int
     ) -> Mapping[str, Any]:
-        from catp.planlang.jsonform import to_json
-
         return {
             **request_form(request), "model": self.running.model, "samples": samples, "beams": beams,
             "shown": [to_json(plan) for plan in shown], "seed": seed,
@@ -196,6 +219,21 @@ def _ask(running: Running, patience: float) -> Running | None:
 def _headers(key: str | None) -> dict[str, str]:
     found = key if key is not None else os.environ.get("CATP_ENGINE_KEY")
     return {"Authorization": f"Bearer {found}"} if found else {}
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    """Server-sent events with a name: the name, and the data as JSON."""
+    name, data = "", list[str]()
+    async for line in lines:
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.strip()
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+        elif not line:
+            if name and data:
+                yield name, _json("\n".join(data))
+            name, data = "", []
 
 
 def _json(text: str) -> Mapping[str, Any]:

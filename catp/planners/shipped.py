@@ -18,6 +18,7 @@ from catp.planners.protocol import Planner, PlanRequest, Proposal
 from catp.planners.repair import RepairRequest, repair_by_search
 from catp.planners.search import SearchPlanner
 from catp.planners.terms import Bounds
+from catp.planners.writer import Decided
 
 if TYPE_CHECKING:
     from catp.planners.policy import PolicyPlanner
@@ -81,6 +82,10 @@ class DeferredPolicy:
         """Plan with the policy, or by search with a first note that says why."""
         return await (await asyncio.to_thread(self._planner)).plan(request)
 
+    async def plan_aloud(self, request: PlanRequest, decided: Decided) -> Proposal:
+        """As `plan`; `decided` is told of steps as the policy decides them. Search tells of none."""
+        return await (await asyncio.to_thread(self._planner)).plan_aloud(request, decided)
+
     async def front(self, request: PlanRequest) -> Proposal:
         """Return the Pareto front of the policy's plans, or of search with a first note that says why."""
         return await (await asyncio.to_thread(self._planner)).front(request)
@@ -119,6 +124,10 @@ class ServedOrLocal:
         """Plan with the policy, or by search with a first note that says why."""
         return await (await asyncio.to_thread(self._planner)).plan(request)
 
+    async def plan_aloud(self, request: PlanRequest, decided: Decided) -> Proposal:
+        """As `plan`; `decided` is told of steps as the policy decides them. Search tells of none."""
+        return await (await asyncio.to_thread(self._planner)).plan_aloud(request, decided)
+
     async def front(self, request: PlanRequest) -> Proposal:
         """Return the Pareto front of the policy's plans, or of search with a first note that says why."""
         return await (await asyncio.to_thread(self._planner)).front(request)
@@ -147,6 +156,9 @@ class _Noted:
 
     async def plan(self, request: PlanRequest) -> Proposal:
         return self._noted(await self._planner.plan(request))
+
+    async def plan_aloud(self, request: PlanRequest, decided: Decided) -> Proposal:
+        return await self.plan(request)
 
     async def front(self, request: PlanRequest) -> Proposal:
         return self._noted(await self._planner.front(request))

@@ -4,15 +4,18 @@ The policy planner (`catp.planners.policy`) asks a `PlanWriter` for plans, adds 
 the compiler and decides. Writers run in process (`catp.training.policy.writer`) or are served by an engine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from catp.planlang.money import Money
-from catp.planlang.nodes import Plan
+from catp.planlang.nodes import Plan, Step
 from catp.planners.protocol import PlanRequest
 
-__all__ = ["Draft", "PlanWriter", "Rating", "Unwritable", "Usage", "Written"]
+__all__ = ["Decided", "Draft", "PlanWriter", "Rating", "Unwritable", "Usage", "Written"]
+
+Decided: TypeAlias = Callable[[int, int, Step], None]
+"""Told of a step that will not change any more: number of the plan (0 the greedy one), number of the step, the step."""
 
 
 class Unwritable(ValueError):
@@ -83,11 +86,14 @@ class PlanWriter(Protocol):
     device: str
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         """Write the greedy plan, `samples` sampled ones and `beams` by beam search; rate them and the plans `shown`.
 
         A plan shown that the policy's tokens cannot spell is rated None. The same request and seed give the same draft.
+        `decided` is called in the thread of the event loop as steps of the greedy and sampled plans are decided, those
+        of each plan in order, before the draft is returned; a writer may also never call it. It must not block.
 
         Raises:
             Unwritable: the request does not fit this policy.

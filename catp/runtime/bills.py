@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 from catp.planlang.money import Money
 from catp.tools.charges import charges_of
-from catp.tools.errors import PriceModelError
+from catp.tools.errors import Billing, PriceModelError
 from catp.tools.price import needs
 from catp.tools.spec import ToolSpec
 from catp.tools.usage import Charge, Usage
 
-__all__ = ["NO_USAGE", "Bill", "bill_elapsed", "bill_unsaid", "bill_usage"]
+__all__ = ["NO_USAGE", "Bill", "bill_elapsed", "bill_failed", "bill_unsaid", "bill_usage"]
 
 NO_USAGE = Usage()
 
@@ -49,3 +49,14 @@ def bill_elapsed(spec: ToolSpec, ms: float, held: Money) -> Bill:
     if charges is not None and (0 < total <= held or not held):
         return Bill(charges, "the tool did not say what it used: priced by elapsed time", estimated=True)
     return Bill(None, problem or "the tool did not say what it used: the reserved amount is kept")
+
+
+def bill_failed(spec: ToolSpec, usage: Usage | None, billing: Billing, error_type: str, ms: float, held: Money) -> Bill:
+    """Charge a call that failed after `ms` milliseconds: what it used if it said so."""
+    if billing == "nothing":
+        return Bill(())
+    if billing == "unknown":
+        return bill_unsaid(spec, usage or NO_USAGE, error_type)
+    if usage is None or usage == NO_USAGE:
+        return bill_elapsed(spec, ms, held)
+    return bill_usage(spec, usage)

@@ -12,11 +12,12 @@ from typing import Any
 
 from catp.planlang.money import Money
 from catp.planlang.registry_view import CallEstimate, Size
-from catp.runtime.bills import NO_USAGE, Bill, bill_elapsed, bill_unsaid, bill_usage
+from catp.runtime.bills import NO_USAGE, Bill, bill_elapsed, bill_failed, bill_usage
 from catp.runtime.call_host import CallHost, KeyedBackend
 from catp.runtime.clock import TimerHandle
 from catp.runtime.codec import Encoded, digest_arguments
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Warned
+from catp.runtime.early import EarlyCall
 from catp.runtime.flights import Flight
 from catp.runtime.hooks import CacheEntry, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Limit, Reservation, Settlement, upper_price
@@ -74,6 +75,7 @@ class ToolCall:
     life_s: float = 0.0
     flight: Flight | None = None
     reused: bool = False
+    early: EarlyCall | None = None
 
     def admit(self) -> bool:
         """Reserve the money; a call that does not fit waits if running calls may free some, else it is refused.
@@ -88,6 +90,8 @@ class ToolCall:
         ledger = self.host.ledger
         upper, expected = (upper_price(price, ledger.reserve_at), price.expected) if price else (None, None)
         kept = self.host.kept_back(self)
+        if self.early is not None:  # from here on the run holds its money
+            self.early.let_go()
         held = ledger.reserve(key, upper, estimate=expected, within=self.limits, kept=kept)
         if isinstance(held, BudgetRefused):
             if held.wait:
@@ -229,6 +233,8 @@ class ToolCall:
         self.started_ns = self.host.clock.now_ns()
         self.backstop = self.host.clock.call_later(self.timeout_s + _LATE_GRACE_S, self._overdue)
         self.host.post(CallStarted(self.started_ns, self.call.id, self._started_data()))
+        if self.early is not None:  # what it takes and costs is counted from when the tool began
+            self.started_ns -= round(self.early.ms * 1e6)
 
     def finish(self) -> None:
         """Report the end, once."""
@@ -282,15 +288,7 @@ class ToolCall:
             return
         self._begin()
         self.usage = usage
-        if billing == "nothing":
-            bill = Bill(())
-        elif billing == "unknown":
-            bill = bill_unsaid(self.spec, usage or NO_USAGE, error_type)
-        elif usage is None or usage == NO_USAGE:
-            bill = self._bill_elapsed()
-        else:
-            bill = bill_usage(self.spec, usage)
-        settlement = self._settle(bill)
+        settlement = self._settle(bill_failed(self.spec, usage, billing, error_type, self._ms(), self._held()))
         if usage is not None and usage != NO_USAGE:
             self._teach(usage, settlement, failed=True)
         self._report(kind, f"{self.spec.name}: {message}", error_type, settlement, permanent)
@@ -328,8 +326,13 @@ class ToolCall:
             self._report("cancelled", "stopped", "Cancelled", settlement)
 
     def _bill_elapsed(self) -> Bill:
-        held = self.reservation.amount if self.reservation else Money(0)
-        return bill_elapsed(self.spec, (self.host.clock.now_ns() - self.started_ns) / 1e6, held)
+        return bill_elapsed(self.spec, self._ms(), self._held())
+
+    def _ms(self) -> float:
+        return (self.host.clock.now_ns() - self.started_ns) / 1e6
+
+    def _held(self) -> Money:
+        return self.reservation.amount if self.reservation else Money(0)
 
     def _settle(self, bill: Bill) -> Settlement:
         assert self.reservation is not None
@@ -424,6 +427,8 @@ class ToolCall:
         }
         if self.key is not None:
             data["key"] = self.key
+        if self.early is not None and not self.reused:
+            data["early"], data["early_ms"] = self.early.key, self.early.ms
         if self.info.writes:  # whoever resumes the run must know, even if the tool says otherwise by then
             data["writes"] = True
         return data

@@ -20,11 +20,13 @@ from catp.runtime.calls import ToolCall
 from catp.runtime.clock import Clock, TimerHandle
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
+from catp.runtime.early import EarlyCalls
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack, Refusal
 from catp.runtime.hooks import Journal, Understudy
 from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
 from catp.runtime.limits import BudgetRefused
+from catp.runtime.losses import EAGER
 from catp.runtime.planning import PLANNING
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import BLOCKED, Failures
@@ -68,6 +70,7 @@ class Dispatcher:
         pools: Where steps with `@pin` run, by name, and others if one is called `default`.
         flights: Results that may be used again, and the calls that other runs make of the same; None calls always.
         understudy: Plays all tools, in a replay.
+        early: Calls that were started before the plan was finished.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Dispatcher:
         pools: Mapping[str, Pool],
         flights: Flights | None = None,
         understudy: Understudy | None = None,
+        early: EarlyCalls | None = None,
     ) -> None:
         self.run_id = run_id
         self.ledger = ledger
@@ -110,6 +114,7 @@ class Dispatcher:
         self.refusals: list[Refusal] = []
         self._pools = pools
         self._understudy = understudy
+        self.early = early
         self._reuse = None if flights is None else Reuse(flights, partial(spawn, self.stopping))
         self._estimator = estimator
         self._values = values
@@ -167,7 +172,7 @@ class Dispatcher:
 
     def _count(self, row: LedgerRow, steps: Mapping[str, StepInfo]) -> None:
         """Count a row of an earlier life for its step and in the limits of the plan."""
-        if row.amount is None or row.kind == PLANNING:
+        if row.amount is None or row.kind in (PLANNING, EAGER):
             return
         self.prices[row.step] = Money(self.prices.get(row.step, 0) + row.amount)
         if row.step in steps:
@@ -218,8 +223,10 @@ class Dispatcher:
         estimate = self.estimate(attempt, args)
         if self._understudy is not None:
             spec, backend, estimate = self._understudy.stand_in(call, spec, estimate)
+        early = None if self.early is None or backend is not spec.backend else self.early.take(spec, args)
         self._calls[call.id] = tool_call = ToolCall(
-            self, call, info, spec, backend, args, estimate, self._limits_of(info), self._timeout(info, spec), key,
+            self, call, info, spec, early or backend, args, estimate, self._limits_of(info), self._timeout(info, spec),
+            key, early=early,
         )  # fmt: skip
         life_s = None if self._reuse is None else life_of(info, spec)
         if life_s is None or self._reuse is None:

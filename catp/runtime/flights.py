@@ -82,6 +82,11 @@ class Flights:
         else:
             flight.join(member)
 
+    async def known(self, key: str) -> bool:
+        """True if a call of this key is under way, or its result is kept."""
+        table = self._tables.get(asyncio.get_running_loop(), {})
+        return key in table or await self.cache.get(key) is not None
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work of a flight; it belongs to no run, so that the end of one does not keep the others from a result."""
         task = asyncio.ensure_future(work)

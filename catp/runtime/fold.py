@@ -13,6 +13,7 @@ from catp.planlang.money import Money, parse_usd
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
 from catp.runtime.hooks import ValueKind
 from catp.runtime.ledger import CallKey, LedgerRow
+from catp.runtime.losses import Loss
 from catp.runtime.planning import PLANNING_STEP
 from catp.runtime.repairs import FailedCall
 from catp.runtime.restore import PastCall, Restored, RestoredStep, RestoredUnit, Say
@@ -51,12 +52,16 @@ def rows_of(event: RunEvent, tool: str) -> list[LedgerRow]:
 
 
 def _planning_rows(event: RunEvent) -> list[LedgerRow]:
-    """The ledger rows of planning in an event that gives a run its plan, or ends it; none if nothing was planned."""
+    """The ledger rows of planning and of calls started early in vain, in an event of the whole run."""
+    rows: list[LedgerRow] = []
     planning = event.data.get("planning")
-    if planning is None:
-        return []
-    key = CallKey(event.run_id, PLANNING_STEP, planning["number"], planning["planner"])
-    return [_row(key, row) for row in planning["rows"]]
+    if planning is not None:
+        key = CallKey(event.run_id, PLANNING_STEP, planning["number"], planning["planner"])
+        rows += [_row(key, row) for row in planning["rows"]]
+    for call in event.data.get("eager", {}).get("calls", ()):
+        key = CallKey(event.run_id, PLANNING_STEP, 1, call["tool"], call["number"])
+        rows += [_row(key, row) for row in call["rows"]]
+    return rows
 
 
 def _row(key: CallKey, row: Mapping[str, Any]) -> LedgerRow:
@@ -127,6 +132,7 @@ class _Fold:
         self.source: str | None = None
         self.told: Mapping[str, Any] = {}
         self.numbers: dict[tuple[str, int | None], int] = {}
+        self.early: dict[str, Loss] = {}
 
     def take(self, event: RunEvent) -> None:
         """Take the next event."""
@@ -158,6 +164,7 @@ class _Fold:
         if kind == "run.created":
             self.told, self.lives = dict(event.data), 1
             self.rows += _planning_rows(event)
+            self.early = {one["key"]: _orphan(one) for one in event.data.get("eager", {}).get("held", ())}
         elif kind == "run.started":
             self.begun, self.alive_since = True, event.at_ns
         elif kind == "run.awaiting_approval":
@@ -166,6 +173,8 @@ class _Fold:
         elif kind == "run.resumed":
             self._end_life()
             self.lives += 1
+            self.rows += _planning_rows(event)
+            self.early = {}
             self.status, self.stopped = None, ""
             self.alive_since = event.at_ns if self.begun else None
             for name in event.data.get("retried", ()):
@@ -183,6 +192,7 @@ class _Fold:
             self.rows += _planning_rows(event)
         elif kind in ("run.finished", "run.waiting"):
             self.rows += _planning_rows(event)
+            self.early = {}
             self.status, self.stopped = event.data["status"], event.data.get("reason", "")
 
     def _let_go(self, kept: set[str]) -> None:
@@ -201,6 +211,7 @@ class _Fold:
         unit, data = step.unit(event.element), event.data
         number, alternative = event.attempt or 0, data.get("alternative", 0)
         assert event.step is not None
+        self.early.pop(data.get("early", ""), None)
         call = PastCall(
             event.step, event.element, number, data["tool"], data.get("version", "1"), alternative, data.get("key"),
             _money(data.get("reserved")), _money(data.get("est")), event.at_ns, writes=bool(data.get("writes")),
@@ -277,7 +288,14 @@ class _Fold:
             len(self.events), self.lives, self.elapsed_ns, self.calls, tuple(self.rows), lost, tuple(self.failures),
             self.estimates, tuple(self.events), self.status, self.stopped, self.begun,
             source=self.source, told=self.told, numbers=self.numbers,
+            early=tuple(self.early.values()),
         )  # fmt: skip
+
+
+def _orphan(held: Mapping[str, Any]) -> Loss:
+    """What a call that was started early is charged if its process dies before a step adopts it."""
+    note = "started early, and not adopted when the process stopped"
+    return Loss(held["tool"], held["step"], 0.0, _money(held["reserved"]), note, estimated=True)
 
 
 def _nothing(_fold: _Fold, _step: _Step, _event: RunEvent) -> None:

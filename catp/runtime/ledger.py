@@ -20,6 +20,7 @@ from catp.planlang.money import Money
 from catp.planlang.registry_view import PriceRange
 from catp.runtime.ledger_rows import CallKey, LedgerRow, Reservation, RowSource, Settlement
 from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, why_refused
+from catp.runtime.losses import EAGER, Loss
 from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
 from catp.tools.usage import Charge
 
@@ -252,6 +253,23 @@ class Ledger:
             reached = self._book((row,), amount or Money(0), self._limits, Money(0))
         if self._shared is not None and amount:
             reached += self._shared.settle(CallKey(run_id, PLANNING_STEP, number, planning.planner), amount)
+        _notify(self._limits)
+        return Settlement((row,), amount, Money(0), reached)
+
+    def lose(self, key: CallKey, loss: Loss) -> Settlement:
+        """Write the row of a call that was started early and in vain. Nothing is refused: the money is gone."""
+        amount = loss.amount
+        if amount is None and self.unpriced != "refuse" and self._capped:
+            amount = self.unpriced
+        known = loss.amount is not None and not loss.estimated
+        with _LOCK:
+            row = LedgerRow(
+                self._seq + 1, key.run_id, key.step, key.attempt, key.element, key.tool, EAGER, loss.ms / 1e3, "s",
+                None, amount, "measured" if known else "estimated", known, note=f"{loss.step}: {loss.note}",
+            )  # fmt: skip
+            reached = self._book((row,), amount or Money(0), self._limits, Money(0))
+        if self._shared is not None and amount:
+            reached += self._shared.settle(key, amount)
         _notify(self._limits)
         return Settlement((row,), amount, Money(0), reached)
 

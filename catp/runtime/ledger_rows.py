@@ -31,7 +31,8 @@ class LedgerRow(NamedTuple):
     `priced` is False for them.
     `estimate` is the expected price of the whole call and stands on its first row only, so that columns add up.
     `saved` is what a result from the cache would have cost; it is not part of any total of amounts.
-    `kind` is that of a charge, `cache` (a result used again), `estimate` (nobody knows what was used) or `planning`.
+    `kind` is that of a charge, `cache` (a result used again), `estimate` (nobody knows what was used), `planning`, or
+    `eager` (a call that was started before the plan was finished and is not in it).
     """
 
     seq: int

@@ -40,6 +40,9 @@ def rebuild(events: Iterable[RunEvent]) -> Rebuilt:
         if event.step is None and "planning" in event.data:
             amounts = [row["amount"] for row in event.data["planning"]["rows"] if "amount" in row]
             run.spent = Money(run.spent + sum(parse_usd(amount) for amount in amounts))
+        if event.step is None and "eager" in event.data:
+            rows = [row for call in event.data["eager"].get("calls", ()) for row in call["rows"]]
+            run.spent = Money(run.spent + sum(parse_usd(row["amount"]) for row in rows if "amount" in row))
         if event.type in ("run.finished", "run.waiting"):
             run.status = event.data["status"]
             run.outputs = {name: output["status"] for name, output in event.data["outputs"].items()}

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from catp.planlang.money import Money
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
 from catp.runtime.ledger import LedgerRow
+from catp.runtime.losses import Loss
 from catp.runtime.repairs import FailedCall
 
 __all__ = ["LostCall", "PastCall", "Restored", "RestoredStep", "RestoredUnit", "Say", "retried", "without"]
@@ -103,7 +104,8 @@ class Restored:
     `status` is how the run ended, None if it did not; `stopped` the reason if somebody stopped it. `begun` is True
     once its steps were let go. `source` is the plan a repair put in place of the first one, `told` what was said
     about the run when it was created, `notes` what the person who resumes it should know, `numbers`
-    how many calls steps made that a repair has replaced.
+    how many calls steps made that a repair has replaced. `early` are calls that were started before the plan was
+    finished and that no step had adopted when the process died.
     """
 
     steps: Mapping[str, RestoredStep]
@@ -126,6 +128,7 @@ class Restored:
     retried: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     numbers: Mapping[tuple[str, int | None], int] = field(default_factory=dict)
+    early: tuple[Loss, ...] = ()
 
 
 def retried(run: Restored) -> Restored:

@@ -21,7 +21,7 @@ from catp.tools.sizes import input_units, size_of
 from catp.tools.spec import ToolSpec
 from catp.tools.usage import Usage
 
-__all__ = ["Keyed", "Reuse", "life_of", "read_result"]
+__all__ = ["Keyed", "Reuse", "content_key", "life_of", "read_result"]
 
 
 class Keyed(Member, Protocol):
@@ -76,9 +76,13 @@ class Reuse:
 
 
 def _key(call: Keyed) -> str | None:
-    spec = call.spec
+    return content_key(call.spec, call.args)
+
+
+def content_key(spec: ToolSpec, args: Mapping[str, Any]) -> str | None:
+    """Return the key of a call by content; None if an argument has no exact encoding."""
     version = f"{spec.version}\n{spec.definition}" if spec.definition else spec.version
-    return digest_arguments(spec.name, version, call.args)
+    return digest_arguments(spec.name, version, args)
 
 
 def read_result(spec: ToolSpec, encoded: Encoded) -> Any:

@@ -13,7 +13,7 @@ outcome also when the waiting task itself was cancelled (Ctrl-C):
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from catp.planlang.compiled import CompiledPlan
@@ -42,13 +42,15 @@ from catp.runtime.commands import (
     Warned,
 )
 from catp.runtime.dispatch import Dispatcher
+from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack
 from catp.runtime.hooks import Journal, Understudy, ValueKind
 from catp.runtime.ids import new_run_id
-from catp.runtime.ledger import Ledger, Limit
+from catp.runtime.ledger import CallKey, Ledger, Limit
 from catp.runtime.limits import LevelReached
+from catp.runtime.losses import EAGER, Loss
 from catp.runtime.mending import Mending
 from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
 from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
@@ -125,6 +127,7 @@ class Run:
         stop: Why nothing more is to be done: the run only ends, as cancelled.
         understudy: Plays all tools, in a replay.
         planning: What making the plan took; booked first, unless another run has done so.
+        early: Calls that were started while the plan was made: adopted, or booked, unless another run has done so.
 
     Raises:
         ValueError: A missing or unknown input, an unknown tool or pool, or a deadline that is not positive.
@@ -156,6 +159,7 @@ class Run:
         stop: str = "",
         understudy: Understudy | None = None,
         planning: Planning | None = None,
+        early: EarlyCalls | None = None,
     ) -> None:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"the deadline must be more than zero seconds, not {deadline_s!r}")
@@ -180,6 +184,7 @@ class Run:
         self._mending = Mending(repair, done=self._mended, failed=self._observed_wrong)
         self._restored = restored
         self._planning = planning
+        self._early = early
         self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
         check_pools(program.steps.values(), tools, pools or {})
@@ -234,6 +239,7 @@ class Run:
             self.events += past.events
             lost = charge_lost(self._dispatcher, past, self._state.program.steps)
         levels = () if resumed else self._book(self._planning, data)
+        levels += self._adopt(data, past if resumed else None)
         self._post(RunStarted(now, self._deadline_s, data, past, lost, self._stop))
         self._warn(levels)
 
@@ -247,6 +253,40 @@ class Run:
         rows = [row.to_json() for row in settlement.rows]
         data["planning"] = {"planner": planning.planner, "ms": planning.ms, "number": number, "rows": rows}
         return settlement.reached
+
+    def _adopt(self, data: dict[str, Any], past: Restored | None) -> tuple[LevelReached, ...]:
+        """Take over calls that were started early; book those that are lost, of this life or of the one before."""
+        if past is not None:
+            return self._lose(past.early, data)
+        if self._early is None or not self._early.claim():
+            return ()
+        self._dispatcher.early = self._early
+        levels = self._lose(self._early.unbooked(), data)
+        held = self._early.held()
+        if held:
+            data.setdefault("eager", {})["held"] = held
+        return levels
+
+    def _lose(self, losses: Sequence[Loss], data: dict[str, Any]) -> tuple[LevelReached, ...]:
+        """Write the rows of calls in vain into the ledger and into the event that tells of them: both or neither."""
+        levels: tuple[LevelReached, ...] = ()
+        before = sum(row.kind == EAGER for row in self._dispatcher.rows)
+        for number, loss in enumerate(losses, before):
+            settlement = self.ledger.lose(CallKey(self.run_id, PLANNING_STEP, 1, loss.tool, number), loss)
+            self._dispatcher.rows.extend(settlement.rows)
+            rows = [row.to_json() for row in settlement.rows]
+            told = {"tool": loss.tool, "step": loss.step, "number": number, "ms": loss.ms, "rows": rows}
+            data.setdefault("eager", {}).setdefault("calls", []).append(told)
+            levels += settlement.reached
+        return levels
+
+    def _leave_early(self, data: dict[str, Any]) -> tuple[LevelReached, ...]:
+        """Book the calls that were started early and that no step came to take."""
+        early = self._dispatcher.early
+        if early is None:
+            return ()
+        self._dispatcher.stopping.update(early.leave("its step did not come to be called"))
+        return self._lose(early.unbooked(), data)
 
     def _warn(self, levels: tuple[LevelReached, ...]) -> None:
         for level in levels:
@@ -286,6 +326,8 @@ class Run:
             raise
 
     async def _clean_up(self) -> None:
+        if self._dispatcher.early is not None:  # nothing is left of it, unless a defect ended the run
+            self._dispatcher.stopping.update(self._dispatcher.early.leave("the run ended by a defect"))
         self._dispatcher.close()
         self._timers.clear()
         asking = self._asking.tasks
@@ -456,7 +498,7 @@ class Run:
                 self._keep("output", name, None, output.value)
         ended = self.clock.now_ns()
         booked: dict[str, Any] = {}
-        self._warn(self._book(planning, booked))
+        self._warn(self._book(planning, booked) + self._leave_early(booked))
         spent = self._dispatcher.spent
         data = {
             **booked,

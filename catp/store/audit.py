@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from catp.runtime.losses import EAGER
 from catp.runtime.periods import period_start
 from catp.runtime.planning import PLANNING
 from catp.store.statements import query
@@ -61,7 +62,7 @@ def _days(connection: Connection) -> list[Discrepancy]:
         "JOIN runs r ON r.id = c.run_id WHERE c.amount_nano IS NOT NULL",
     ):
         day = period_start("day", ts_ns)
-        belongs = [("policy", policy)] if charge == PLANNING else [("tool", tool), ("policy", policy)]
+        belongs = [("policy", policy)] if charge in (PLANNING, EAGER) else [("tool", tool), ("policy", policy)]
         for kind, name in belongs:
             key = (day, project, kind, name)
             rows[key] = rows.get(key, 0) + amount

@@ -98,17 +98,24 @@ def _on_created(changes: Changes, event: RunEvent) -> None:
             data.get("quality"), data.get("parent"), data.get("fork_step"),
         )
     )  # fmt: skip
-    if "planning" in data:
-        _on_planned(changes, event, data["planning"])
+    _on_planned(changes, event)
 
 
-def _on_planned(changes: Changes, event: RunEvent, planning: Mapping[str, Any]) -> None:
-    """Planning belongs to the run and its policy: it is no call of a tool."""
-    run, call = _run(changes, event.run_id), CallId(event.run_id, PLANNING_STEP, NO_ELEMENT, planning["number"])
-    roll = changes.rolls.plan(event.run_id, event.at_ns)
-    for row in planning["rows"]:
+def _on_planned(changes: Changes, event: RunEvent) -> None:
+    """Planning, and what it started in vain, belong to the run and its policy: they are no call of a step."""
+    planning = event.data.get("planning")
+    if planning is not None:
+        call = CallId(event.run_id, PLANNING_STEP, NO_ELEMENT, planning["number"])
+        _book(changes, event, call, str(planning["planner"]), planning["rows"])
+    for lost in event.data.get("eager", {}).get("calls", ()):
+        _book(changes, event, CallId(event.run_id, PLANNING_STEP, lost["number"], 1), str(lost["tool"]), lost["rows"])
+
+
+def _book(changes: Changes, event: RunEvent, call: CallId, payee: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    run, roll = _run(changes, event.run_id), changes.rolls.plan(event.run_id, event.at_ns)
+    for row in rows:
         amount = _money(row.get("amount"))
-        changes.costs.append(_cost_row(call, str(planning["planner"]), event.at_ns, row, amount, None))
+        changes.costs.append(_cost_row(call, payee, event.at_ns, row, amount, None))
         run.unpriced += amount is None
         run.cost += amount or 0
         roll.unpriced += amount is None
@@ -127,12 +134,12 @@ def _run(changes: Changes, run_id: str) -> _Run:
 def _on_resumed(changes: Changes, event: RunEvent) -> None:
     run = _run(changes, event.run_id)
     run.status, run.ended_ns = "running", None
+    _on_planned(changes, event)
 
 
 def _on_run_over(changes: Changes, event: RunEvent) -> None:
     run = _run(changes, event.run_id)
-    if "planning" in event.data:
-        _on_planned(changes, event, event.data["planning"])
+    _on_planned(changes, event)
     run.status = str(event.data["status"])
     run.latency_ms = event.data.get("ms")
     run.ended_ns = event.at_ns if event.type == "run.finished" else None
@@ -142,8 +149,7 @@ def _on_run_over(changes: Changes, event: RunEvent) -> None:
 
 def _on_replanned(changes: Changes, event: RunEvent) -> None:
     changes.replanned.append((event.run_id, event.data["plan"], event.data["source"], event.at_ns))
-    if "planning" in event.data:
-        _on_planned(changes, event, event.data["planning"])
+    _on_planned(changes, event)
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------

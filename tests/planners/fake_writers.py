@@ -13,7 +13,7 @@ from catp.planlang.nodes import Input, Plan
 from catp.planlang.token_ids import Goal, TokenContext, decode_ids
 from catp.planlang.tokens import Header
 from catp.planners.protocol import PlanRequest
-from catp.planners.writer import Draft, Rating, Unwritable, Usage, Written
+from catp.planners.writer import Decided, Draft, Rating, Unwritable, Usage, Written
 
 Rate = Callable[[Plan, PlanRequest], Rating]
 
@@ -60,8 +60,9 @@ class RandomWriter:
     shown: list[Plan] = field(default_factory=list)
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         self.shown = list(shown)
         plans = await asyncio.to_thread(random_plans, request, 1 + samples + beams, seed)
         written = tuple(Written(plan, -1.0, self.rate(plan, request)) for plan in plans)
@@ -80,8 +81,9 @@ class GivenWriter:
     device: str = "cpu"
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         if isinstance(self.answer, BaseException):
             raise self.answer
         if self.answer is None:

@@ -26,7 +26,7 @@ from catp.planners.repair import Failure, RepairingPlanner, RepairRequest
 from catp.planners.search import SearchPlanner
 from catp.planners.serves import serves
 from catp.planners.testing import SeededEstimator, page_catalogue, small_request
-from catp.planners.writer import Draft, PlanWriter, Rating, Unwritable, Usage, Written
+from catp.planners.writer import Decided, Draft, PlanWriter, Rating, Unwritable, Usage, Written
 from tests.planners.fake_writers import GivenWriter, RandomWriter, opinion, random_plans
 
 READ = Wanted("text", Type("text"), capability=("ocr",))
@@ -280,8 +280,9 @@ class Garbage:
     name, device = "garbage", "cpu"
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         return None  # type: ignore[return-value]
 
 

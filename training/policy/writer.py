@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from catp.planlang.nodes import Plan
+from catp.planlang.nodes import Plan, Step
 from catp.planners.protocol import PlanRequest
-from catp.planners.writer import Draft, PlanWriter, Usage
+from catp.planners.writer import Decided, Draft, PlanWriter, Usage
 from catp.training.caorl.methods import decides_by
 from catp.training.policy.checkpoint import Policy, load
 from catp.training.policy.errors import CheckpointError
 from catp.training.policy.models import DEFAULT, default_model, find_model
-from catp.training.policy.session import Speller
+from catp.training.policy.session import Session, Speller
 from catp.training.policy.tree import TokenTree, WriterFailed
 
 __all__ = ["LocalWriter", "ModelUnavailable", "WriterFailed", "load_writer"]
@@ -116,22 +116,24 @@ class LocalWriter:
         self._lock = threading.Lock()
 
     async def write(
-        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0
-    ) -> Draft:
+        self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
+        decided: Decided | None = None,
+    ) -> Draft:  # fmt: skip
         """Write and rate plans; see `PlanWriter`. Cancelling it ends the work after the step in hand.
 
         Raises:
             WriterFailed: the model computes NaN.
         """
         stop = threading.Event()
+        tell = None if decided is None else _telling(decided, stop)
         try:
-            return await asyncio.to_thread(self._write, request, samples, beams, tuple(shown), seed, stop.is_set)
+            return await asyncio.to_thread(self._write, request, samples, beams, tuple(shown), seed, stop.is_set, tell)
         finally:
             stop.set()
 
     def _write(
         self, request: PlanRequest, samples: int, beams: int, shown: Sequence[Plan], seed: int,
-        stopped: Callable[[], bool],
+        stopped: Callable[[], bool], tell: Callable[[Session], None] | None,
     ) -> Draft:  # fmt: skip
         import torch
 
@@ -140,13 +142,13 @@ class LocalWriter:
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
             try:
-                return self._timed(request, samples, beams, shown, seed, stopped)
+                return self._timed(request, samples, beams, shown, seed, stopped, tell)
             finally:
                 torch.set_num_threads(before)
 
     def _timed(
         self, request: PlanRequest, samples: int, beams: int, shown: Sequence[Plan], seed: int,
-        stopped: Callable[[], bool],
+        stopped: Callable[[], bool], tell: Callable[[Session], None] | None,
     ) -> Draft:  # fmt: skip
         import torch
 
@@ -163,5 +165,22 @@ class LocalWriter:
                 raise _Cancelled
             tree.compute(runs)
             session.computed()
+            if tell is not None:
+                tell(session)
         read = len(session.prompt)
         return session.draft(Usage(read, len(tree) - read, clock() - began))
+
+
+def _telling(decided: Decided, stop: threading.Event) -> Callable[[Session], None]:
+    """Return what tells of the steps that a session has decided, from whatever thread, in that of the loop."""
+    loop = asyncio.get_running_loop()
+
+    def unless_stopped(number: int, at: int, step: Step) -> None:
+        if not stop.is_set():
+            decided(number, at, step)
+
+    def tell(session: Session) -> None:
+        for number, at, step in session.decided():
+            loop.call_soon_threadsafe(unless_stopped, number, at, step)
+
+    return tell
