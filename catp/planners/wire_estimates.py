@@ -154,7 +154,7 @@ def facts_form(facts: ValueFacts) -> dict[str, Any]:
 
 def _asked(request: PlanRequest) -> Iterator[Row]:
     """Ask about each tool as if it came first, then with the first values that fit, then about each value."""
-    types, seen = request.registry.types, set[tuple[object, ...]]()
+    types, seen = request.registry.types, dict[tuple[object, ...], ValueFacts]()
     for sig in request.registry:
         args = {param.name: _likely(param, request) for param in sig.params if param.required}
         yield from _ask(request, sig, args, {}, seen)
@@ -179,17 +179,18 @@ def _asked(request: PlanRequest) -> Iterator[Row]:
 
 def _ask(
     request: PlanRequest, sig: ToolSig, args: dict[str, ValueFacts], values: dict[ValueFacts, None],
-    seen: set[tuple[object, ...]],
+    seen: dict[tuple[object, ...], ValueFacts],
 ) -> Iterator[Row]:  # fmt: skip
     """Ask about a call, unless that was done; what it makes joins the values."""
     key = _key(sig.name, args)
     if key in seen:
+        values.update(dict.fromkeys(_with_elements(seen[key])))
         return
-    seen.add(key)
     try:
         estimate = request.estimator.estimate(sig.name, args)
     except KeyError:
         return
+    seen[key] = estimate.output
     values.update(dict.fromkeys(_with_elements(estimate.output)))
     yield sig.name, args, estimate
 

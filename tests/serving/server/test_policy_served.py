@@ -22,7 +22,7 @@ def server() -> Iterator[Running]:
         yield found
 
 
-@pytest.mark.parametrize("seed", [1, 3, 4])
+@pytest.mark.parametrize("seed", [3, 4, 7])
 async def test_the_same_plans_as_in_process(server: Running, seed: int) -> None:
     request = small_request(seed)
     shown = [cheap.priced.plan for cheap in cheapest_plans(request, 1)]
