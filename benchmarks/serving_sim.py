@@ -122,7 +122,7 @@ class Bench:
         }  # fmt: skip
 
     def overload(self) -> dict[str, Any]:
-        found = rows(self.run([Cell(MH, load, shed=True) for load in (1.5, 1.0, 0.9, 1.2)]))
+        found = rows(self.run([Cell(MH, load, shed=True) for load in (1.5, 0.9, 1.0, 1.2)]))
         goodput = {row["load"]: row["goodput"] for row in found}
         return {"rows": found, "overload_over_peak": goodput[1.5] / max(goodput.values())}
 

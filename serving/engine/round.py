@@ -44,7 +44,9 @@ class Round:
         roster.tables.copies = []
         roster.memory.begin()
         for entry in [one for one in roster.dropping.values() if one.latest < self._now]:
-            self._give_up(entry, self.late)
+            entry.refresh(roster.tables, roster.costs, roster.limits.token_budget)  # it may have begun since
+            if entry.latest < self._now:
+                self._give_up(entry, self.late)
         self._fill_running(budget)
         while not self.rows and self._unstick():
             self._fill_running(budget)

@@ -106,6 +106,16 @@ def test_shedding_ends_hopeless_requests_and_helps_the_others(a100: Replica) -> 
     assert strict.attainment > patient.attainment + 0.1
 
 
+def test_shedding_gives_up_nobody_whose_answer_began_in_time(a100: Replica) -> None:
+    slow = tasks(
+        unique(plans(6, 200, rate=25.0, outputs=(60, 80))), 0
+    )  # answers take longer than premium waits for one
+    found = simulate(slow, a100, "moore-hodgson", shed=True)
+    given_up = [one for one in found.requests if one.finish == "deadline"]
+    assert given_up
+    assert not [one for one in given_up if one.slo.ttft is not None and one.first is not None and one.ttft <= 0.5]
+
+
 def test_the_same_seed_gives_the_same_figures(a100: Replica) -> None:
     first, second = (simulate(tasks(plans(7, 100), 3), a100, "moore-hodgson") for _ in range(2))
     assert first.requests == second.requests
