@@ -85,10 +85,11 @@ def serve(
     except CannotListen as error:
         fail(str(error), EXIT_USAGE)
     raise_file_limit()
-    backend = _backend(engine, price)
-    service = _service(backend, options, _tenants(api_keys, host), request_log)
-    with _announced(backend, sock, announce and service.tenants.open):
-        asyncio.run(_run(service, sock, engine.policy, json_))
+    with sock:
+        backend = _backend(engine, price)
+        service = _service(backend, options, _tenants(api_keys, host), request_log)
+        with _announced(backend, sock, announce and service.tenants.open):
+            asyncio.run(_run(service, sock, engine.policy, json_))
 
 
 async def _run(service: "Service", sock: socket.socket, policy: str, json_: bool) -> None:

@@ -35,13 +35,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         CannotListen: it is taken, or no address of this machine.
     """
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
         found.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
+        found.close()
         reason = getattr(error, "strerror", None) or error
         raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
     return found
