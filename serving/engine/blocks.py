@@ -71,6 +71,10 @@ class BlockPool:
         """Blocks that branches use or could use: all but idle pinned ones."""
         return self.blocks - self._idle_pins
 
+    def idle(self, blocks: Iterable[int]) -> int:
+        """Return how many of some blocks could be evicted now."""
+        return sum(block in self._lru for block in blocks)
+
     def allocate(self, n: int, after: int | None = None) -> list[int]:
         """Return n blocks with one reference each, as neighbours of each other (and of `after`) as far as possible.
 

@@ -1,7 +1,5 @@
 """The scheduler's notes on a job: how much memory it may take at worst, and how policies see it."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
@@ -25,17 +23,24 @@ class Entry:
         length: predicted output tokens.
         most: blocks it holds at worst: all branches as long as they may get, with only `shared` blocks in common.
         matched: leading blocks of the prompt that were cached when last looked at.
+        longest: tokens of a branch at worst.
+        width: branches at worst.
+        seen: how policies saw it when last asked.
         latest: when it must start at the latest to be in time at best, or when it is late if it has started.
     """
 
-    __slots__ = ("_due", "_shared", "_view", "job", "latest", "length", "matched", "most", "number", "size")
+    __slots__ = (
+        "_due", "_shared", "job", "latest", "length", "longest", "matched", "most", "number", "seen", "size", "width",
+    )  # fmt: skip
 
     def __init__(self, job: Job, number: int, length: Interval, size: int, costs: CostModel, budget: int) -> None:
         request = job.request
         self.job, self.number, self.length, self.size = job, number, length, size
-        self.shared = len(request.prompt) // size
+        self.longest, self.width = len(request.prompt) + request.bound, request.width
+        # a job with a single branch never forks: it keeps all of its table to its end
+        self.shared = len(request.prompt) // size if request.width > 1 else -(-self.longest // size)
         self.matched = 0
-        self._view: View | None = None
+        self.seen: View | None = None
         self._due: tuple[float | None, float | None] = (None, None)
         self._due = self._dues(costs, budget)
         self.latest = inf
@@ -47,50 +52,17 @@ class Entry:
 
     @shared.setter
     def shared(self, blocks: int) -> None:
-        request = self.job.request
-        length = -(-(len(request.prompt) + request.bound) // self.size)
         self._shared = blocks
-        self.most = blocks + request.width * (length - blocks)
+        self.most = blocks + self.width * (-(-self.longest // self.size) - blocks)
 
     @property
     def tokens(self) -> int:
         """Tokens of its prompt and its bound, what limits of the queue count."""
-        return len(self.job.request.prompt) + self.job.request.bound
-
-    def held(self) -> int:
-        """Return how many different blocks it holds."""
-        branches = self.job.branches
-        if len(branches) == 1:
-            return len(branches[0].blocks)
-        return len({block for branch in branches for block in branch.blocks})
-
-    def private(self, refs: list[int], extra: Sequence[int] = ()) -> int:
-        """Return how many blocks only it holds; for one branch at least that many.
-
-        Args:
-            refs: reference counts of the pool.
-            extra: blocks that it holds besides those of its branches.
-        """
-        branches = self.job.branches
-        if len(branches) == 1 and not extra:
-            count = 0
-            for block in reversed(branches[0].blocks):  # what is shared is a prefix, but for odd cases
-                if refs[block] > 1:
-                    break
-                count += 1
-            return count
-        uses = Counter(block for branch in branches for block in branch.blocks)
-        uses.update(extra)
-        return sum(refs[block] == count for block, count in uses.items())
-
-    @property
-    def seen(self) -> View | None:
-        """The last view."""
-        return self._view
+        return self.longest
 
     def view(self, tables: Tables) -> View:
         """Return how policies see it; the same object as before if little has changed."""
-        request, branches, old = self.job.request, self.job.branches, self._view
+        request, branches, old = self.job.request, self.job.branches, self.seen
         context = len(request.prompt)
         root = branches[0]
         decodes = old is not None and not old.prompt and len(branches) == 1 and root.computed >= context
@@ -104,9 +76,10 @@ class Entry:
             open_ = longest - self.matched * self.size
         generated = longest - context
         if old is None or old.prompt != open_ or abs(generated - old.generated) >= _STALE:
-            self._view = old = View(
+            self.seen = old = View(
                 request.id, request.arrival, open_, context, request.bound, self.length, generated, request.tenant,
-                request.priority, request.kind, *self._due, request.slo.tpot, self.held(),
+                request.priority, request.kind, *self._due, request.slo.tpot,
+                len(self.job.holding.blocks),
             )  # fmt: skip
         return old
 

@@ -14,23 +14,14 @@ Blocks that several jobs share count once, and as if they never came back.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Claim", "Growth", "peak", "safe"]
+__all__ = ["Growth", "peak", "safe"]
 
 
-@dataclass(slots=True)
-class Claim:
-    """`need`: blocks a job may still take. `private`: blocks that are available again once it ends."""
-
-    need: int
-    private: int
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(NamedTuple):
     """How a job's own blocks grow.
 
     Args:
@@ -48,19 +39,23 @@ class Growth:
     most: int
 
 
-def safe(available: int, claims: Iterable[Claim]) -> bool:
-    """Whether all can end, the one with the least need first; no other order does better."""
-    for claim in sorted(claims, key=lambda claim: claim.need):
-        if claim.need > available:
+def safe(available: int, claims: Iterable[tuple[int, int]]) -> bool:
+    """Whether all can end, the one with the least need first; no other order does better.
+
+    Args:
+        available: blocks that can be allocated now.
+        claims: of each job, the blocks it may still need and those that are available again once it ends.
+    """
+    for need, private in sorted(claims):
+        if need > available:
             return False
-        available += claim.private
+        available += private
     return True
 
 
 def peak(jobs: Sequence[Growth], size: int) -> int:
     """Return the most blocks in use at any time if all branches grow at the same pace."""
-    table = np.array([(job.held, job.left, job.room, job.width, job.most) for job in jobs], dtype=np.int64)
-    held, left, room, width, most = table.T
+    held, left, room, width, most = np.array(jobs, dtype=np.int64).T
     ends = np.unique(left)[:, None]
     grown = np.minimum(held + width * -(-np.maximum(ends - room, 0) // size), most)
     return int(np.where(left >= ends, grown, 0).sum(1).max())

@@ -1,41 +1,48 @@
-"""To which jobs the pool's memory is promised: who is let in, and who gets blocks."""
+"""To which jobs the pool's memory is promised: who is let in, and who gets blocks.
 
-from collections.abc import Iterator, Sequence
+The promise: in some order, each running job can get all the blocks it may still need, from those that are available
+then, and end. So there is always one that can go on, and nobody has to be preempted. It holds with no job running, and
+whatever takes blocks is allowed only if it holds afterwards. Two ways to see that, the quick one first:
+
+1. Whoever takes the blocks could end with what is available now. Once it has, all is as if it had never taken them.
+2. The banker's search for an order (`catp.serving.engine.forecast.safe`).
+
+Blocks that come back, or stop being shared, never break the promise. A job's need counts on blocks of its own and on
+the prefix it keeps to its end; nothing else that it shares with other jobs counts as its own
+(`catp.serving.engine.holdings`).
+"""
+
+from collections.abc import Iterable, Sequence
 
 from catp.serving.engine.blocks import BlockPool
 from catp.serving.engine.entry import Entry
-from catp.serving.engine.forecast import Claim, Growth, peak, safe
+from catp.serving.engine.forecast import Growth, peak, safe
+from catp.serving.engine.holdings import Holding, Holdings
 
 __all__ = ["Memory"]
-
-_REFRESH = 16
-"""Rounds after which all claims are looked up anew."""
 
 
 class Memory:
     """Decides so that all that were let in can end without preemption.
 
-    As long as the worst of all running jobs fits the pool together, nothing needs to be looked at.
-
     Args:
         pool: the blocks.
+        holdings: who has which of them.
         watermark: blocks that stay free when a job is let in.
         overcommit: let in by expected lengths, and give blocks as long as there are any.
     """
 
-    def __init__(self, pool: BlockPool, *, watermark: int, overcommit: bool) -> None:
-        self.pool = pool
+    def __init__(self, pool: BlockPool, holdings: Holdings, *, watermark: int, overcommit: bool) -> None:
+        self.pool, self.holdings = pool, holdings
         self.overcommit = overcommit
         self._watermark = watermark
         self._running: dict[str, tuple[Entry, int]] = {}
         self._worst = 0
-        self._claims: dict[str, Claim] = {}
-        self._growths: list[Growth] | None = None
-        self._rounds = 0
 
     def enter(self, entry: Entry) -> None:
         """A job runs from now on, or may take more than before."""
         self.leave(entry)
+        self.holdings.keep(entry.job.holding, entry.shared)
         self._running[entry.job.id] = entry, entry.most
         self._worst += entry.most
 
@@ -43,106 +50,83 @@ class Memory:
         """A job does not run any more."""
         _, most = self._running.pop(entry.job.id, (entry, 0))
         self._worst -= most
-        self._claims.pop(entry.job.id, None)
-        self._growths = None
-
-    def touch(self, entry: Entry) -> None:
-        """The tables of a job have changed other than by grants."""
-        self._claims.pop(entry.job.id, None)
-
-    def begin(self) -> None:
-        """A round begins. What others gave back meanwhile is noticed late: claims err on the safe side."""
-        self._growths = None
-        self._rounds += 1
-        if self._rounds % _REFRESH == 0:
-            self._claims = {}
 
     def fits(self, entry: Entry, matched: Sequence[int]) -> bool:
         """Whether a job can be let in that finds these blocks of its prompt in the cache."""
         if not self._running or self._worst + entry.most + self._watermark <= self.pool.capacity:
             return True  # alone it gets all there is
-        if any(self.pool.refs[block] == 1 for block in matched):  # what was its owner's alone is shared then
-            self._claims = {}
-        self.pool.acquire(matched)  # it cannot be evicted for the job any more
-        try:
-            return self._fits(entry, matched)
-        finally:
-            self.pool.release(matched)
+        idle, alone = self.holdings.joining(matched)
+        return self._paces(entry, len(matched), idle, alone) and (
+            self._starts(entry, len(matched), idle) if self.overcommit else self._adopts(entry, matched, 0)
+        )
 
     def grant(self, entry: Entry, blocks: int) -> bool:
         """Whether a running job may take so many blocks now."""
-        available = self.pool.available - blocks
-        if available < 0:
+        available = self.pool.available
+        if blocks > available:
             return False
         if self.overcommit or self._worst <= self.pool.capacity:
             return True
-        for claims in self._attempts():
-            mine = claims[entry.job.id]
-            need, private = mine.need, mine.private
-            mine.need, mine.private = max(need - blocks, 0), private + blocks
-            if safe(available, claims.values()):
-                return True
-            mine.need, mine.private = need, private
-        return False
-
-    def share(self, entry: Entry, found: Sequence[int]) -> bool:
-        """Whether a running job may adopt blocks: they come back later then than at their owner's end."""
-        self.touch(entry)
-        if any(self.pool.refs[block] == 1 for block in found):
-            self._claims = {}
-        if self.overcommit or self._worst <= self.pool.capacity:
+        mine = entry.job.holding
+        need = mine.need(entry.most)
+        if need <= available:
             return True
-        self.pool.acquire(found)
-        claims = [self._claim(one) for one, _ in self._running.values() if one is not entry]
-        claims.append(Claim(entry.most - entry.held() - len(found), entry.private(self.pool.refs, found)))
+        return safe(available - blocks, [(max(need - blocks, 0), mine.private + blocks), *self._claims(entry)])
+
+    def share(self, entry: Entry, found: Sequence[int], first: int) -> bool:
+        """Whether a running job may adopt blocks, from place `first` on: they come back later than otherwise."""
+        return self.overcommit or self._worst <= self.pool.capacity or self._adopts(entry, found, first)
+
+    def _adopts(self, entry: Entry, found: Sequence[int], first: int) -> bool:
+        """Whether the promise holds if a job shares blocks (and runs, if it does not yet)."""
+        holding, holdings = entry.job.holding, self.holdings
+        available = self.pool.available - self.pool.idle(found)
+        holdings.keep(holding, entry.shared)
+        # what it holds now in place of the found comes back, but later than it might be needed
+        holdings.take(holding, found, first)
         try:
-            return safe(self.pool.available, claims)
+            need = holding.need(entry.most)
+            return need <= available or safe(available, [(need, holding.private), *self._claims(entry)])
         finally:
-            self.pool.release(found)
+            holdings.give(holding, found)
 
-    def _attempts(self) -> Iterator[dict[str, Claim]]:
-        """The claims of all that run: as they are known, then looked up anew."""
-        known = len(self._claims)
-        yield self._known()
-        if known:
-            self._claims = {}
-            yield self._known()
+    def _claims(self, but: Entry) -> Iterable[tuple[int, int]]:
+        """What all that run, but one, may need and would give back."""
+        for entry, most in self._running.values():
+            if entry is not but:
+                holding = entry.job.holding
+                yield holding.need(most), holding.private
 
-    def _known(self) -> dict[str, Claim]:
-        claims = self._claims
-        if len(claims) < len(self._running):
-            for id_, (entry, _) in self._running.items():
-                if id_ not in claims:
-                    claims[id_] = self._claim(entry)
-        return claims
+    def _starts(self, entry: Entry, matched: int, idle: int) -> bool:
+        """Whether there is room for the tokens that a job has already."""
+        now = sum(-(-len(branch.tokens) // self.pool.size) for branch in entry.job.branches)
+        return now - matched + idle + self._watermark <= self.pool.available
 
-    def _fits(self, entry: Entry, matched: Sequence[int]) -> bool:
-        pool = self.pool
-        own = sum(pool.refs[block] == 1 for block in matched)
-        claims = self._known()
-        if self._growths is None:
-            self._growths = [self._growth(one, claims[id_].private) for id_, (one, _) in self._running.items()]
-        shared = pool.used - sum(claim.private for claim in claims.values()) - own
-        growths = [*self._growths, self._growth(entry, own, len(matched))]
-        if shared + peak(growths, pool.size) + self._watermark > pool.capacity:
-            return False
-        if self.overcommit:
-            now = sum(-(-len(branch.tokens) // pool.size) for branch in entry.job.branches)
-            return now - len(matched) + self._watermark <= pool.available
-        return safe(pool.available, [*claims.values(), Claim(entry.most - len(matched), own)])
+    def _paces(self, entry: Entry, matched: int, idle: int, alone: dict[Holding, int]) -> bool:
+        """Whether memory lasts if all go on at the same pace, a new one included."""
+        growths, private = [self._growth(entry, idle, matched - idle)], idle
+        for one, _ in self._running.values():
+            holding = one.job.holding
+            own = holding.private - alone.get(holding, 0)
+            private += own
+            growths.append(self._growth(one, own, len(holding.blocks) - own))
+        shared = self.pool.used + idle - private
+        return shared + peak(growths, self.pool.size) + self._watermark <= self.pool.capacity
 
-    def _claim(self, entry: Entry) -> Claim:
-        return Claim(max(entry.most - entry.held(), 0), entry.private(self.pool.refs))
-
-    def _growth(self, entry: Entry, private: int, held: int | None = None) -> Growth:
-        request, size, branches = entry.job.request, self.pool.size, entry.job.branches
-        longest = max((len(branch.tokens) for branch in branches), default=0)
-        left, width = len(request.prompt) + request.bound - longest, request.width
+    def _growth(self, entry: Entry, private: int, others: int) -> Growth:
+        """Return how a job grows beside the blocks that it shares with others."""
+        branches, size, width = entry.job.branches, self.pool.size, entry.width
+        longest = (
+            len(branches[0].tokens) if len(branches) == 1 else max((len(one.tokens) for one in branches), default=0)
+        )
+        left = entry.longest - longest
         if self.overcommit:
             width = len(branches)
-            left = min(left, max(int(entry.length.expected) + len(request.prompt) - longest, 1))
-        now = entry.shared + width * max(-(-longest // size) - entry.shared, 0)
-        others = (entry.held() if held is None else held) - private
+            left = min(left, max(int(entry.length.expected) + len(entry.job.request.prompt) - longest, 1))
+        blocks = -(-longest // size)
+        now = blocks if width == 1 else min(entry.shared, blocks) + width * max(blocks - entry.shared, 0)
+        now, most = now - others, entry.most - others
         return Growth(
-            max(now - others, private), max(left, 0), -longest % size, width, max(entry.most - others, private)
-        )
+            now if now > private else private, left if left > 0 else 0, -longest % size, width,
+            most if most > private else private,
+        )  # fmt: skip

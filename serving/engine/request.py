@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from catp.serving.engine.errors import FinishReason
+from catp.serving.engine.holdings import Holding
 
 if TYPE_CHECKING:
     from catp.serving.engine.program import Program
@@ -140,6 +141,8 @@ class Job:
     """Device seconds attributed to it."""
     skipped: int = 0
     """Admission rounds in which somebody behind it was let in."""
+    holding: Holding = field(default_factory=Holding, repr=False)
+    """The blocks of its branches; kept by `catp.serving.engine.tables`."""
 
     @property
     def id(self) -> str:

@@ -59,7 +59,7 @@ class Roster:
         self.guard = Guard(policy, timer)
         self.queue = Queue(self.guard, limits.max_skips)
         self.tables = Tables(pool)
-        self.memory = Memory(pool, watermark=limits.watermark, overcommit=limits.overcommit)
+        self.memory = Memory(pool, self.tables.holdings, watermark=limits.watermark, overcommit=limits.overcommit)
         self.preempted = 0
         self._costs = costs
         self._tokens = limits.token_budget

@@ -37,12 +37,12 @@ class Round:
         self.late: list[Job] = []
         self.stuck: list[Job] = []
         self._roster, self._now, self._number = roster, now, number
+        self._waiting = self._impatient = False
 
     def run(self, budget: int) -> None:
         """Fill the rows."""
         roster = self._roster
         roster.tables.copies = []
-        roster.memory.begin()
         for entry in [one for one in roster.dropping.values() if one.latest < self._now]:
             entry.refresh(roster.tables, roster.costs, roster.limits.token_budget)  # it may have begun since
             if entry.latest < self._now:
@@ -98,11 +98,12 @@ class Round:
         roster, tables, job = self._roster, self._roster.tables, branch.job
         entry = roster.entries[job.id]
         found = tables.found(branch)
-        if found and roster.memory.share(entry, found):
+        if found and roster.memory.share(entry, found, branch.computed // roster.pool.size):
             tables.adopt(branch, found)
             if branch is job.branches[0] and not job.preemptions:
                 job.cached_tokens += len(found) * roster.pool.size
-        if tables.waits(branch, branch.computed, self._number):
+        if tables.waits(branch, branch.computed, self._number) and not self._impatient:
+            self._waiting = True
             return False
         end = min(len(branch.tokens), branch.computed + left)
         force = force and roster.limits.overcommit
@@ -113,15 +114,10 @@ class Round:
         """Get a branch the blocks for positions up to `end`; with force, from jobs that are preempted for it."""
         tables, memory = self._roster.tables, self._roster.memory
         missing = tables.missing(branch, end)
-        if not missing:
-            return True
-        while not memory.grant(entry, missing):
+        while missing and not memory.grant(entry, missing):
             if not force or not self._reclaim(entry):
                 return False
-        copies = len(tables.copies)
         tables.grow(branch, end)
-        if len(tables.copies) > copies:
-            memory.touch(entry)
         return True
 
     def _admit(self, left: int) -> None:
@@ -179,6 +175,9 @@ class Round:
         roster = self._roster
         if self.late or self.stuck:  # whoever ends these makes room
             return False
+        if self._waiting and not self._impatient:  # those whom they wait for cannot go on: wait no more
+            self._impatient = True
+            return True
         pending = any(branch.pending for job in roster.running.values() for branch in job.branches)
         if roster.pool.capacity < roster.pool.blocks and (pending or len(roster.queue)):
             roster.pool.unpin_all()

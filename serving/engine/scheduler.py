@@ -141,7 +141,6 @@ class Scheduler:
             entry.shared = at // self.pool.size
             if job.phase is Phase.RUNNING:
                 self._roster.memory.enter(entry)
-        self._roster.memory.touch(entry)
         child = self._roster.tables.fork(branch, self._branches, at)
         self._branches += 1
         job.branches.append(child)
@@ -152,7 +151,6 @@ class Scheduler:
         if not branch.closed:
             branch.job.branches.remove(branch)
             self._release(branch)
-            self._roster.memory.touch(self._roster.entries[branch.job.id])
 
     def finish(self, job: Job, reason: FinishReason, now: float) -> None:
         """End a job, waiting or running; nothing happens if it has ended."""

@@ -1,7 +1,7 @@
 """Block tables of branches: what they share, when they copy, and who computes a prefix for whom.
 
-A branch only writes to blocks that are its own. One that others use, or that the prefix cache knows, is copied first
-(copy on write); this happens only to the block in whose middle a branch was forked.
+A branch only writes to blocks that are its own. One that others use is copied first (copy on write); this happens only
+to the block in whose middle a branch was forked. One that nobody else uses any more is forgotten by the prefix cache.
 
 A prefix that several branches need is computed once: whoever computes a block is its leader, the others wait until it
 is in the cache and adopt it. Nobody waits for a leader that did nothing for `_PATIENCE` rounds.
@@ -10,6 +10,7 @@ is in the cache and adopt it. Nobody waits for a leader that did nothing for `_P
 from collections.abc import Sequence
 
 from catp.serving.engine.blocks import BlockPool
+from catp.serving.engine.holdings import Holdings
 from catp.serving.engine.prefix import extend_chain
 from catp.serving.engine.request import Branch
 
@@ -22,7 +23,7 @@ class Tables:
     """Does what the scheduler decided to the tables of branches."""
 
     def __init__(self, pool: BlockPool) -> None:
-        self.pool = pool
+        self.pool, self.holdings = pool, Holdings(pool.blocks)
         self.copies: list[tuple[Branch, int, int]] = []
         """Copies of the round: branch, from, to. Released sources may be reused: all are read before any is written."""
         self._leaders: dict[bytes, Branch] = {}
@@ -63,10 +64,11 @@ class Tables:
     def adopt(self, branch: Branch, found: Sequence[int]) -> None:
         """Give a branch the blocks that were found for it."""
         first = branch.computed // self.pool.size
-        self.pool.adopt(found)
         unused = branch.blocks[first : first + len(found)]
+        self.pool.adopt(found)
+        self.holdings.take(branch.job.holding, found, first)
         branch.blocks[first : first + len(found)] = found
-        self.pool.release(unused)
+        self._release(branch, unused)
         if branch.shared == branch.computed:
             branch.shared += len(found) * self.pool.size
         branch.computed += len(found) * self.pool.size
@@ -84,9 +86,9 @@ class Tables:
     def lead(self, branch: Branch, round_: int) -> None:
         """Say that a branch computes its pending full blocks."""
         first, last = branch.computed // self.pool.size, len(branch.tokens) // self.pool.size
-        self._seen[branch.number] = round_
         if first == last:
             return
+        self._seen[branch.number] = round_
         for key in self.keys(branch, last)[first:last]:
             leader = self._leaders.setdefault(key, branch)
             if leader is not branch and round_ - self._seen[leader.number] > _PATIENCE:
@@ -94,30 +96,34 @@ class Tables:
 
     def ready(self, branch: Branch) -> bool:
         """Whether a branch goes on within blocks of its own: nothing to adopt, to wait for or to allocate."""
-        size = self.pool.size
-        return (
-            branch.computed % size > 0
-            and len(branch.tokens) <= len(branch.blocks) * size
-            and not self._must_copy(branch)
-        )
+        pool, blocks = self.pool, branch.blocks
+        number, offset = divmod(branch.computed, pool.size)
+        if not offset or len(branch.tokens) > len(blocks) * pool.size:
+            return False
+        return pool.refs[blocks[number]] == 1 and not pool.sealed(blocks[number])
 
     def missing(self, branch: Branch, end: int) -> int:
         """Return how many blocks must be allocated before positions from `computed` to `end` can be written."""
         return max(-(-end // self.pool.size) - len(branch.blocks), 0) + self._must_copy(branch)
 
     def grow(self, branch: Branch, end: int) -> None:
-        """Allocate what is `missing`, and copy the block that is written to if it is not the branch's own."""
-        pool, blocks = self.pool, branch.blocks
+        """Allocate what is `missing`, and make the block that is written to first the branch's own."""
+        pool, blocks, holding = self.pool, branch.blocks, branch.job.holding
         fresh = -(-end // pool.size) - len(blocks)
         if fresh > 0:
-            blocks += pool.allocate(fresh, blocks[-1] if blocks else None)
+            found = pool.allocate(fresh, blocks[-1] if blocks else None)
+            self.holdings.take(holding, found, len(blocks))
+            blocks += found
+        number, offset = divmod(branch.computed, pool.size)
         if self._must_copy(branch):
-            number = branch.computed // pool.size
             source = blocks[number]
             (target,) = pool.allocate(1, blocks[number - 1] if number else None)
+            self.holdings.take(holding, [target], number)
             blocks[number] = target
-            pool.release([source])
+            self._release(branch, [source])
             self.copies.append((branch, source, target))
+        elif offset:
+            pool.unseal(blocks[number])
 
     def seal(self, branch: Branch, begin: int, end: int) -> None:
         """Let the blocks that were filled by computing positions from `begin` to `end` be found."""
@@ -136,6 +142,7 @@ class Tables:
         computed = at if at <= branch.computed else branch.computed // size * size
         blocks = branch.blocks[: -(-computed // size)]
         self.pool.acquire(blocks)
+        self.holdings.take(branch.job.holding, blocks, 0)
         child = Branch(branch.job, number, branch.tokens[:at], computed, blocks, shared=computed)
         child.keys = branch.keys[: at // size]
         return child
@@ -151,7 +158,7 @@ class Tables:
         """Take a branch's blocks away; it would have to compute all of its tokens again."""
         self.resign(branch)
         self.copies = [copy for copy in self.copies if copy[0] is not branch]
-        self.pool.release(branch.blocks)
+        self._release(branch, branch.blocks)
         branch.blocks = []
         branch.computed = branch.shared = 0
 
@@ -159,5 +166,8 @@ class Tables:
         number, offset = divmod(branch.computed, self.pool.size)
         if not offset:
             return False
-        block = branch.blocks[number]
-        return self.pool.refs[block] > 1 or self.pool.sealed(block)
+        return self.pool.refs[branch.blocks[number]] > 1
+
+    def _release(self, branch: Branch, blocks: Sequence[int]) -> None:
+        self.holdings.give(branch.job.holding, blocks)
+        self.pool.release(blocks)
