@@ -21,7 +21,8 @@ def result(name: str) -> Any:
 
 
 def rows() -> list[tuple[str, str, str]]:
-    return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows(), *planner_rows()]
+    return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows(), *planner_rows(),
+            *engine_rows()]  # fmt: skip
 
 
 def planner_rows() -> list[tuple[str, str, str]]:
@@ -48,6 +49,38 @@ def planner_rows() -> list[tuple[str, str, str]]:
             f"table of plans {regret(known['table'])}",
         ),
         ("baselines on OpenCATP's pool as published with it", f"{sum(agree)} of {len(agree)} agree", ""),
+    ]
+
+
+def engine_rows() -> list[tuple[str, str, str]]:
+    found, sim = result("serving"), result("serving_sim")
+    rate, ratio, single = found["plans_per_cpu_s"], found["ratio"], found["single_ms"]
+    headline = {(row["policy"], row["load"]): row["attainment"] for row in sim["headline"]["rows"]
+                if row["error"] == 0}  # fmt: skip
+    batching = sim["batching"]
+    size = f"{found['parameters'] / 1e6:.0f}M-parameter Llama, catalogue of {found['prefix']:,} tokens, one thread"
+    return [
+        (
+            f"{size}, {found['requests']} plans at once",
+            f"{rate['ours']:.1f} plans a CPU second",
+            f"transformers: continuous batching, warm {rate['cb']:.1f} (1/{ratio['cb']:.1f}); generate with the "
+            f"catalogue's keys kept {rate['hf-prefix']:.1f} (1/{ratio['hf-prefix']:.1f}); generate {rate['hf']:.1f}",
+        ),
+        (
+            "the same, one plan at a time",
+            f"{single['ours']:.0f} ms of CPU; 16 different plans of one request cost {found['best_of_16']:.1f} of it",
+            f"generate with keys kept {single['hf-prefix']:.0f} ms",
+        ),
+        (
+            "queue order on Azure's trace, simulated A100: deadlines met at load 0.7 / 0.9",
+            " / ".join(f"{headline['moore-hodgson', load]:.1%}" for load in (0.7, 0.9)) + " (Moore-Hodgson)",
+            " / ".join(f"{headline['fcfs', load]:.1%}" for load in (0.7, 0.9)) + " (first come, first served)",
+        ),
+        (
+            "continuous against static batches of 32 / paged against reserved memory, simulated",
+            f"{batching['continuous_over_static']:.1f} x / {batching['paged_over_reserved']:.2f} x the requests",
+            "",
+        ),
     ]
 
 
