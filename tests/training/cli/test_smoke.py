@@ -49,6 +49,9 @@ def test_what_a_run_leaves_behind(run: Path) -> None:
     assert shown["manifest"]["config"]["name"] == "catp-smoke"
     assert all("catp-bench" in name for name in shown["manifest"]["data"])
     assert "catp-bench" in (run / "out" / "best" / "README.md").read_text()
+    for name in ("out/best", "out/last"):
+        figures = catp(run, "models", "show", name)["manifest"]["figures"]
+        assert 0 <= figures["mixed_regret"] <= figures["regret"]
 
 
 def test_its_tokens(run: Path) -> None:
