@@ -191,6 +191,9 @@ def _admin(service: Service, request: "Request") -> None:
 
 async def _body(request: "Request", service: Service) -> object:
     """The JSON body, which may be neither too large nor too slow."""
+    if "origin" in request.headers and "json" not in request.headers.get("content-type", ""):
+        # a browser sends JSON elsewhere only after asking, which is refused: no page may use a server on this machine
+        raise HttpProblem(415, "not_json", "send `Content-Type: application/json`")
     most = service.options.max_body
     too_large = HttpProblem(413, "body_too_large", f"the body is larger than {most} bytes, the limit of this server")
     length = request.headers.get("content-length", "")

@@ -56,6 +56,16 @@ def test_numbers_that_are_none(server: Running) -> None:
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "temperature")
 
 
+def test_a_page_in_a_browser_cannot_use_a_local_server(server: Running) -> None:
+    page = {"Origin": "http://evil.example"}
+    with server.client() as client:
+        sent = client.post("/v1/adapters", content=b'{"name": "x", "path": "y"}', headers=page)
+        assert (sent.status_code, sent.json()["error"]["code"]) == (415, "not_json")
+        asked = client.options("/v1/adapters", headers={**page, "Access-Control-Request-Method": "POST"})
+        assert asked.status_code == 405
+        assert "access-control-allow-origin" not in asked.headers
+
+
 def test_a_body_that_says_it_is_too_large_is_not_read(server: Running) -> None:
     with connect(server.port) as sock:
         sock.sendall(request("/v1/chat/completions", b"{", length=10**12))

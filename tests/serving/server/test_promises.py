@@ -179,7 +179,7 @@ def test_4_cancelling_gives_blocks_back_within_a_step(stream: bool) -> None:
 
 
 def test_5_no_preemption_under_default_admission() -> None:
-    with served(kv_memory=64 * 1024 * 16 // 4, max_sequences=32) as (_, client, backend):
+    with served(kv_memory=64 * 1024 * 16 // 4, max_sequences=32) as (server, client, backend):
         scheduler = backend.engine.core.scheduler
         with ThreadPoolExecutor(12) as pool:
             asks = [{"prompt": [n + 5] * (10 + n), "max_tokens": 40} for n in range(12)]
@@ -187,6 +187,8 @@ def test_5_no_preemption_under_default_admission() -> None:
         assert [answer.json()["usage"]["completion_tokens"] for answer in answers] == [40] * 12
         assert scheduler.pool.blocks * 16 < sum(10 + n + 40 for n in range(12))  # they did not all fit at once
         assert backend.snapshot().preemptions == 0
+        # and the books: what requests are charged for is the time the device was busy
+        assert server.service.meter.totals.seconds == pytest.approx(backend.snapshot().busy_seconds, rel=0.01)
 
 
 def test_6_greedy_output_does_not_depend_on_company_or_cache() -> None:
