@@ -14,11 +14,11 @@ Blocks that several jobs share count once, and as if they never came back.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Growth", "peak", "safe"]
+__all__ = ["Growth", "Pace", "peak", "safe"]
 
 
 class Growth(NamedTuple):
@@ -55,7 +55,43 @@ def safe(available: int, claims: Iterable[tuple[int, int]]) -> bool:
 
 def peak(jobs: Sequence[Growth], size: int) -> int:
     """Return the most blocks in use at any time if all branches grow at the same pace."""
-    held, left, room, width, most = np.array(jobs, dtype=np.int64).T
-    ends = np.unique(left)[:, None]
-    grown = np.minimum(held + width * -(-np.maximum(ends - room, 0) // size), most)
-    return int(np.where(left >= ends, grown, 0).sum(1).max())
+    return int(Pace(jobs, size).use.max())
+
+
+class Pace:
+    """The blocks in use at each end, if all go on at the same pace; further jobs join in linear time.
+
+    Attributes:
+        use: (jobs,) int64, blocks in use when each job ends.
+    """
+
+    def __init__(self, jobs: Sequence[Growth], size: int) -> None:
+        self._size = size
+        self._held, self._left, self._room, self._width, self._most = map(np.array, zip(*jobs, strict=True))
+        ends = self._left[:, None]
+        self.use = np.where(ends <= self._left, self._grown(ends), 0).sum(1)
+
+    def peak(self, job: Growth) -> int:
+        """Return the most blocks in use at any time if a job joins."""
+        before, at_end = self._joined(job)
+        return max(int(before.max()), at_end)
+
+    def add(self, job: Growth) -> None:
+        """A job joins."""
+        before, at_end = self._joined(job)
+        self.use = np.append(before, at_end)
+        self._held, self._left = np.append(self._held, job.held), np.append(self._left, job.left)
+        self._room, self._width = np.append(self._room, job.room), np.append(self._width, job.width)
+        self._most = np.append(self._most, job.most)
+
+    def _joined(self, job: Growth) -> tuple[Any, int]:
+        """Return the blocks in use at the ends of the others, and at the job's own, with it."""
+        steps = -(-np.maximum(self._left - job.room, 0) // self._size)
+        mine = np.minimum(job.held + job.width * steps, job.most)
+        before = self.use + np.where(self._left <= job.left, mine, 0)
+        others = self._grown(job.left)[self._left >= job.left].sum()
+        return before, int(others) + min(job.held + job.width * -(-max(job.left - job.room, 0) // self._size), job.most)
+
+    def _grown(self, ends: Any) -> Any:
+        steps = -(-np.maximum(ends - self._room, 0) // self._size)
+        return np.minimum(self._held + self._width * steps, self._most)

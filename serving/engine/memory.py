@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from catp.serving.engine.blocks import BlockPool
 from catp.serving.engine.entry import Entry
-from catp.serving.engine.forecast import Growth, peak, safe
+from catp.serving.engine.forecast import Growth, Pace, safe
 from catp.serving.engine.holdings import Holding, Holdings
 
 __all__ = ["Memory"]
@@ -38,10 +38,20 @@ class Memory:
         self._watermark = watermark
         self._running: dict[str, tuple[Entry, int]] = {}
         self._worst = 0
+        self._pace: Pace | None = None
+        self._joining: tuple[Entry, Growth] | None = None
+
+    def begin(self) -> None:
+        """A round begins: jobs may have grown."""
+        self._pace = self._joining = None
 
     def enter(self, entry: Entry) -> None:
         """A job runs from now on, or may take more than before."""
+        pace, joining = self._pace, self._joining
         self.leave(entry)
+        if pace is not None and joining is not None and joining[0] is entry:
+            pace.add(joining[1])
+            self._pace = pace
         self.holdings.keep(entry.job.holding, entry.shared)
         self._running[entry.job.id] = entry, entry.most
         self._worst += entry.most
@@ -50,6 +60,7 @@ class Memory:
         """A job does not run any more."""
         _, most = self._running.pop(entry.job.id, (entry, 0))
         self._worst -= most
+        self._pace = self._joining = None
 
     def fits(self, entry: Entry, matched: Sequence[int]) -> bool:
         """Whether a job can be let in that finds these blocks of its prompt in the cache."""
@@ -75,6 +86,7 @@ class Memory:
 
     def share(self, entry: Entry, found: Sequence[int], first: int) -> bool:
         """Whether a running job may adopt blocks, from place `first` on: they come back later than otherwise."""
+        self._pace = None
         return self.overcommit or self._worst <= self.pool.capacity or self._adopts(entry, found, first)
 
     def _adopts(self, entry: Entry, found: Sequence[int], first: int) -> bool:
@@ -104,14 +116,20 @@ class Memory:
 
     def _paces(self, entry: Entry, matched: int, idle: int, alone: dict[Holding, int]) -> bool:
         """Whether memory lasts if all go on at the same pace, a new one included."""
-        growths, private = [self._growth(entry, idle, matched - idle)], idle
-        for one, _ in self._running.values():
-            holding = one.job.holding
-            own = holding.private - alone.get(holding, 0)
-            private += own
-            growths.append(self._growth(one, own, len(holding.blocks) - own))
-        shared = self.pool.used + idle - private
-        return shared + peak(growths, self.pool.size) + self._watermark <= self.pool.capacity
+        pace = self._pace
+        if pace is None or alone:
+            growths = []
+            for one, _ in self._running.values():
+                holding = one.job.holding
+                private = holding.private - alone.get(holding, 0)
+                growths.append(self._growth(one, private, len(holding.blocks) - private))
+            pace = Pace(growths, self.pool.size)
+        self._pace = None if alone else pace
+        growth = self._growth(entry, idle, matched - idle)
+        self._joining = entry, growth
+        private = sum(one.job.holding.private for one, _ in self._running.values()) - sum(alone.values())
+        shared = self.pool.used - private
+        return shared + pace.peak(growth) + self._watermark <= self.pool.capacity
 
     def _growth(self, entry: Entry, private: int, others: int) -> Growth:
         """Return how a job grows beside the blocks that it shares with others."""

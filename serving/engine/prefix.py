@@ -22,7 +22,8 @@ def chain(tokens: Sequence[int], salt: str, size: int) -> list[bytes]:
 def extend_chain(keys: list[bytes], tokens: Sequence[int], salt: str, size: int, count: int) -> None:
     """Append to the keys of a sequence's first full blocks until there are `count`."""
     parent = keys[-1] if keys else sha256(salt.encode()).digest()
-    for number in range(len(keys), count):
-        # 8 bytes a token: no id can be mistaken for another, and nothing for a digest of another length
-        parent = sha256(parent + array("q", tokens[number * size : (number + 1) * size]).tobytes()).digest()
+    # 8 bytes a token: no id can be mistaken for another, and nothing for a digest of another length
+    data = array("q", tokens[len(keys) * size : count * size]).tobytes()
+    for begin in range(0, len(data), 8 * size):
+        parent = sha256(parent + data[begin : begin + 8 * size]).digest()
         keys.append(parent)

@@ -57,8 +57,10 @@ class Guard:
 
     def shed(self, views: list[View], context: Context) -> list[str]:
         """Return whom the policy gives up."""
+        ids = self._ask(lambda: list(self.policy.shed(views, context)))
+        if not ids:
+            return []
         known = {view.id for view in views}
-        ids = self._ask(lambda: list(self.policy.shed(views, context))) or []
         return [id_ for id_ in dict.fromkeys(ids) if id_ in known]
 
     def victim(self, views: list[View], context: Context) -> str:

@@ -76,6 +76,7 @@ class Roster:
         if entry.job.request.drop_late:
             entry.refresh(self.tables, self.costs, self.limits.token_budget)
             self.dropping[entry.job.id] = entry
+        entry.view(self.tables)  # keys of its prompt are computed on arrival, not in a decision
         self.queue.add(entry)
 
     def start(self, entry: Entry, now: float) -> None:

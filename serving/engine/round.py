@@ -6,7 +6,7 @@ A row gets in if nobody else computes its next block (it waits for that one) and
 no blocks waits too: memory is promised in a way that somebody can always go on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from catp.serving.engine.entry import Entry
 from catp.serving.engine.request import Branch, Job
@@ -43,6 +43,7 @@ class Round:
         """Fill the rows."""
         roster = self._roster
         roster.tables.copies = []
+        roster.memory.begin()
         for entry in [one for one in roster.dropping.values() if one.latest < self._now]:
             entry.refresh(roster.tables, roster.costs, roster.limits.token_budget)  # it may have begun since
             if entry.latest < self._now:
@@ -70,11 +71,19 @@ class Round:
 
     def _fill(self, branches: Iterable[Branch], left: int, *, force: bool = True) -> int:
         """Make rows of branches that run; return what is left of the budget."""
+        tables, running, rows, number = self._roster.tables, self._roster.running, self.rows, self._number
         for branch in branches:
             if left <= 0:
                 break
-            if branch.job.id in self._roster.running:  # it may have been preempted in this round
-                left -= self._row(branch, left, force)
+            if branch.job.request.id not in running:  # it was preempted in this round
+                continue
+            if not tables.ready(branch) and not self._prepare(branch, left, force):
+                continue
+            begin = branch.computed
+            count = min(len(branch.tokens) - begin, left)
+            tables.lead(branch, number)
+            rows[branch.number] = Row(branch, begin, count)
+            left -= count
         return left
 
     def _rotate(self) -> None:
@@ -83,25 +92,13 @@ class Round:
         for id_ in list(dict.fromkeys(row.branch.job.id for row in self.rows.values())):
             running[id_] = running.pop(id_)
 
-    def _row(self, branch: Branch, left: int, force: bool) -> int:
-        """Make a row of as many of a branch's tokens as can be; return how many."""
-        tables = self._roster.tables
-        if not tables.ready(branch) and not self._prepare(branch, left, force):
-            return 0
-        count = min(len(branch.tokens) - branch.computed, left)
-        tables.lead(branch, self._number)
-        self.rows[branch.number] = Row(branch, branch.computed, count)
-        return count
-
     def _prepare(self, branch: Branch, left: int, force: bool) -> bool:
         """Adopt what is cached, and get blocks for the rest; False if the branch has to wait."""
-        roster, tables, job = self._roster, self._roster.tables, branch.job
-        entry = roster.entries[job.id]
+        roster, tables = self._roster, self._roster.tables
+        entry = roster.entries[branch.job.id]
         found = tables.found(branch)
         if found and roster.memory.share(entry, found, branch.computed // roster.pool.size):
-            tables.adopt(branch, found)
-            if branch is job.branches[0] and not job.preemptions:
-                job.cached_tokens += len(found) * roster.pool.size
+            self._adopt(branch, found)
         if tables.waits(branch, branch.computed, self._number) and not self._impatient:
             self._waiting = True
             return False
@@ -109,6 +106,12 @@ class Round:
         force = force and roster.limits.overcommit
         whole = self._room(entry, branch, len(branch.tokens), force=False)  # neighbours, if there is room for all
         return whole or self._room(entry, branch, end, force=force)
+
+    def _adopt(self, branch: Branch, found: Sequence[int]) -> None:
+        job = branch.job
+        self._roster.tables.adopt(branch, found)
+        if branch is job.branches[0] and not job.preemptions:
+            job.cached_tokens += len(found) * self._roster.pool.size
 
     def _room(self, entry: Entry, branch: Branch, end: int, *, force: bool) -> bool:
         """Get a branch the blocks for positions up to `end`; with force, from jobs that are preempted for it."""
@@ -148,6 +151,8 @@ class Round:
             sequences += width
             roster.start(entry, self._now)
             started.append(entry)
+            if cached and not root.computed:
+                self._adopt(root, cached)
             left = self._fill(list(entry.job.branches), left, force=False)
         if started:
             roster.queue.started(started)
