@@ -16,6 +16,7 @@ from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_USAGE, console_err, emit_json, emit_text, fail
 
 if TYPE_CHECKING:
+    from catp.serving.metering.requestlog import RequestLog
     from catp.serving.server.local import LocalBackend
     from catp.serving.server.service import Service
 
@@ -86,8 +87,9 @@ def serve(
         fail(str(error), EXIT_USAGE)
     raise_file_limit()
     with sock:
+        tenants, log = _tenants(api_keys, host), _log(request_log)  # what can be wrong quickly is looked at first
         backend = _backend(engine, price)
-        service = _service(backend, options, _tenants(api_keys, host), request_log)
+        service = _service(backend, options, tenants, log)
         with _announced(backend, sock, announce and service.tenants.open):
             asyncio.run(_run(service, sock, engine.policy, json_))
 
@@ -149,18 +151,23 @@ def _backend(options: Any, price: str | None) -> "LocalBackend":
     return backend
 
 
-def _service(backend: "LocalBackend", options: Any, tenants: Any, request_log: Path | None) -> "Service":
+def _service(backend: "LocalBackend", options: Any, tenants: Any, log: "RequestLog | None") -> "Service":
     from catp.serving.metering.meter import Meter
-    from catp.serving.metering.requestlog import RequestLog
     from catp.serving.server.service import Service
 
     try:
-        log = None if request_log is None else RequestLog(request_log)
         return Service(backend, tenants, Meter(backend.price, log), options)
-    except OSError as error:
-        fail(f"cannot write the request log {request_log}: {error.strerror or error}", EXIT_USAGE)
     except ImportError as error:
         fail(f"{error}; run: pip install 'catp[serve]'", EXIT_USAGE)
+
+
+def _log(path: Path | None) -> "RequestLog | None":
+    from catp.serving.metering.requestlog import RequestLog
+
+    try:
+        return None if path is None else RequestLog(path)
+    except OSError as error:
+        fail(f"cannot write the request log {path}: {error.strerror or error}", EXIT_USAGE)
 
 
 def _tenants(path: Path | None, host: str) -> Any:

@@ -18,6 +18,8 @@ from tests.serving.server.scripted import Scripted
         (["--kv-memory", "0"], "is no size"),
         (["--max-body", "-1M"], "is no size"),
         (["--host", "203.0.113.7"], "cannot listen on 203.0.113.7:0"),
+        (["--request-log", "/nowhere/at/all.jsonl"], "cannot write the request log /nowhere/at/all.jsonl"),
+        (["--api-keys", "/nowhere/at/all.toml"], "cannot read /nowhere/at/all.toml"),
         (["--price", "free"], "is not an amount in US dollars"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
     ],
