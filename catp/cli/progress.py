@@ -80,6 +80,8 @@ class Progress:
             self._console.print(f"warning: {printable(warning_text(event))}", markup=False)
         if event.type == "run.created" and "planning" in event.data:
             self._planned(event.data["planning"])
+        for call in event.data.get("eager", {}).get("calls", ()) if event.step is None else ():
+            self._lost(call)
         if event.step is None or event.type.startswith("run."):
             return
         row = self._rows.setdefault(event.step, ["○", "pending", "", "", ""])  # a repair may bring new steps
@@ -109,6 +111,13 @@ class Progress:
         mark, state = STATES["node.finished"]
         row = [mark, state, str(planning["planner"]), milliseconds(planning["ms"]), cost]
         self._rows = {PLANNING_STEP: row, **self._rows}
+
+    def _lost(self, call: Mapping[str, Any]) -> None:
+        """A call was started while the plan was made, and no step took it."""
+        amount = sum(parse_usd(row["amount"]) for row in call["rows"] if "amount" in row)
+        self._spent[PLANNING_STEP] = self._spent.get(PLANNING_STEP, 0) + amount
+        told = f"{call['tool']} was started early and is not used: {dollars(Money(amount))}"
+        self._console.print(printable(told), markup=False)
 
     def _ended(self, event: RunEvent, row: list[str]) -> None:
         started = self._started.get(str(event.step))

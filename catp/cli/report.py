@@ -20,6 +20,7 @@ from catp.cli.quotes import estimate_json, latency_text, planning_text, price_te
 from catp.cli.values import readable
 from catp.planlang.money import Money, format_usd
 from catp.planlang.render.labels import clip
+from catp.runtime.losses import EAGER
 from catp.runtime.planning import PLANNING_STEP
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def ledger_lines(result: "RunResult") -> list[str]:
         spent.setdefault(row.step, []).append(row)
     table = [("step", "tool", "estimate", "actual", "estimate", "actual", "status")]
     table += [
-        (row.step, row.tool, "", _amount([row]), "", milliseconds(row.quantity * 1e3), "ok")
+        (row.step, row.tool, "", _amount([row]), "", milliseconds(row.quantity * 1e3), _plan_status(row))
         for row in spent.get(PLANNING_STEP, ())
     ]
     for name, step in result.steps.items():
@@ -93,10 +94,17 @@ def ledger_lines(result: "RunResult") -> list[str]:
     notes = [f"  of which cold starts: {dollars(Money(cold))}"] if cold else []
     guessed = sum(row.amount or 0 for row in result.ledger if not row.priced)
     notes += [f"  of which estimated, since nobody knows what was used: {dollars(Money(guessed))}"] if guessed else []
+    adopted = _eager_json(result)["adopted"]
+    if adopted:
+        notes.append(f"  started early, while the plan was made: {adopted} call{'s' * (adopted != 1)}")
     hits = sum(row.kind == "cache" for row in result.ledger)
     if hits:
         notes.append(f"  saved by {hits} kept result{'s' * (hits != 1)}: {dollars(result.savings)}")
     return columns(table, right=(2, 3, 4, 5)) + notes
+
+
+def _plan_status(row: "LedgerRow") -> str:
+    return f"started early, not used ({clip(row.note, _REASON_COLUMNS)})" if row.kind == EAGER else "ok"
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
@@ -152,6 +160,7 @@ def result_json(result: "RunResult", *, one_line: bool = False) -> None:
             }
             for one in result.refusals
         ],
+        "eager": _eager_json(result),
         "ledger": [_ledger_json(row) for row in result.ledger],
         "quote": quote_json(result.quote),
     }
@@ -192,6 +201,9 @@ def _quote_lines(quote: "Quote") -> list[str]:
         )
     if quote.planning is not None:
         rows.append(("planning", planning_text(quote.planning)))
+    if quote.early is not None and quote.early.count:
+        lost = f", those not in this plan cost ${format_usd(quote.early.lost)}" if quote.early.lost else ""
+        rows.append(("eager", f"{quote.early.count} calls started while it was planned{lost}"))
     rows += [("limit", d.message) for d in quote.verdict.diagnostics]
     rows += [("note", note) for note in quote.notes]
     return columns(rows)
@@ -252,6 +264,16 @@ def _value_json(value: Any) -> Any:
         return value if isinstance(value, str) else artifact.data.decode()
     size = {"width": artifact.width, "height": artifact.height} if artifact.width else {}
     return {"artifact": artifact.sha256, "mime": artifact.mime, "bytes": len(artifact.data), **size}
+
+
+def _eager_json(result: "RunResult") -> Mapping[str, Any]:
+    """Calls that were started while the plan was made: how many steps took one, how many nobody took, their price."""
+    lost = [row for row in result.ledger if row.kind == EAGER]
+    return {
+        "adopted": sum(event.type == "node.started" and "early" in event.data for event in result.trace),
+        "lost": len(lost),
+        "lost_usd": format_usd(Money(sum(row.amount or 0 for row in lost))),
+    }
 
 
 def _ledger_json(row: "LedgerRow") -> Mapping[str, Any]:

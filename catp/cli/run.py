@@ -147,6 +147,7 @@ def run(
     inputs = read_cli_inputs(input_ or [])
     agent = agent_from(settings, save=not no_save)
     from catp.cli.report import print_quote, print_result, result_json, write_outputs
+    from catp.result import RunCancelled
     from catp.typed_inputs import check_inputs
 
     if no_save:
@@ -164,6 +165,9 @@ def run(
                 names = [step.name for step in quote.compiled.plan.steps]
                 start = partial(agent.run, quote, inputs)
                 return await watched(agent, names, start, approve=approve, jsonl=jsonl)
+        except RunCancelled as stopped:  # while it was planned: nothing was run
+            _say_booked(stopped.result)
+            raise
         finally:
             await agent.close()
 

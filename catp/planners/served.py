@@ -127,7 +127,7 @@ class ServedWriter:
         async for name, data in _events(stream.aiter_lines()):
             if name == "step":
                 try:
-                    found = from_json({"steps": [data["step"]]}).steps[0]
+                    found = from_json({**to_json(Plan()), "steps": [data["step"]]}).steps[0]
                     place = int(data["index"]), int(data["number"])
                 except (PlanError, KeyError, TypeError, ValueError, IndexError) as error:
                     raise EngineUnreachable(f"{self.running.url} told of what is no step: {error}") from error
