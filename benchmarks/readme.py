@@ -63,8 +63,10 @@ def engine_rows() -> list[tuple[str, str, str]]:
         (
             f"{size}, {found['requests']} plans at once",
             f"{rate['ours']:.1f} plans a CPU second",
-            f"transformers: continuous batching, warm {rate['cb']:.1f} (1/{ratio['cb']:.1f}); generate with the "
-            f"catalogue's keys kept {rate['hf-prefix']:.1f} (1/{ratio['hf-prefix']:.1f}); generate {rate['hf']:.1f}",
+            (
+                f"transformers: continuous batching, warm {rate['cb']:.1f} (1/{ratio['cb']:.1f}); generate with the "
+                f"catalogue's keys kept {rate['hf-prefix']:.1f} (1/{ratio['hf-prefix']:.1f}); generate {rate['hf']:.1f}"
+            ),
         ),
         (
             "the same, one plan at a time",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _SYNTHETIC = {"synthetic": 1.0, "bursty": 5.0}
 """Made-up traces, and how much faster requests come in their busy phases."""

@@ -68,7 +68,7 @@ def test_unpriced_stays_unknown() -> None:
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"schema": "catp.request/2"}', '{"schema": "catp.request/1"}'])
 def test_lines_that_are_none(line: str) -> None:
-    with pytest.raises(ValueError, match="not a line of catp.request/1"):
+    with pytest.raises(ValueError, match=r"not a line of catp\.request/1"):
         RequestRecord.from_line(line)
 
 
