@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from catp.planners.writer import Decided, Draft, Unwritable, Usage
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["EngineUnreachable", "Running", "ServedWriter", "announce", "find_engine", "withdraw"]
+__all__ = ["EngineUnreachable", "Running", "ServedWriter", "announce", "find_engine", "known_engine", "withdraw"]
 
 _ANNOUNCED = "engine.json"
 _ANSWER_S = 0.5
@@ -38,12 +38,17 @@ class EngineUnreachable(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An engine: its address without a path, the model that plans, and `cpu` or `cuda`."""
+    """An engine: its address without a path, the model that plans, and `cpu` or `cuda`.
+
+    `kappa` and `margin` are the rule of decision that the model was tuned with; see `catp.planners.decide`.
+    """
 
     url: str
     model: str
     device: str = "cpu"
     pid: int = 0
+    kappa: float = 0.0
+    margin: float = 0.0
 
 
 def announce(running: Running, directory: Path | None = None) -> Path:
@@ -63,20 +68,29 @@ def withdraw(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def find_engine(model: str | None = None, directory: Path | None = None) -> Running | None:
-    """Return the engine that agents should use, None if there is none that is ready.
+def known_engine(directory: Path | None = None) -> Running | None:
+    """Return the engine that agents were told of, whether it runs or not; None if there is none.
 
     Args:
-        model: name of the policy it must serve; None: whichever it serves.
         directory: where announcements are, the user's data directory by default.
     """
     asked = os.environ.get("CATP_ENGINE", "")
     if asked.lower() in ("off", "0", "none"):
         return None
-    known = Running(asked.rstrip("/"), "") if asked else _announced((directory or default_data_dir()) / _ANNOUNCED)
+    return Running(asked.rstrip("/"), "") if asked else _announced((directory or default_data_dir()) / _ANNOUNCED)
+
+
+def find_engine(model: str | None = None, directory: Path | None = None) -> Running | None:
+    """Return the engine that agents should use, None if there is none that is ready.
+
+    Args:
+        model: name of the policy it must serve; None: whichever it serves.
+        directory: as for `known_engine`.
+    """
+    known = known_engine(directory)
     if known is None:
         return None
-    found = _ask(known, patience=5.0 if asked else _ANSWER_S)
+    found = _ask(known, patience=_ANSWER_S if known.model else 5.0)
     return found if found is not None and model in (None, found.model) else None
 
 
@@ -210,10 +224,14 @@ def _ask(running: Running, patience: float) -> Running | None:
             if client.get(f"{running.url}/ready").status_code != 200:
                 return None
             cards = client.get(f"{running.url}/v1/models").json()["data"]
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, KeyError, TypeError):
+        policies = [card for card in cards if card.get("plans") and card.get("parent") is None]
+        rules = [(str(card["id"]), float(card.get("kappa", 0)), float(card.get("margin", 0))) for card in policies]
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    policies = [str(card["id"]) for card in cards if card.get("plans") and card.get("parent") is None]
-    return Running(running.url, policies[0], running.device, running.pid) if policies else None
+    if not rules:
+        return None
+    model, kappa, margin = rules[0]
+    return replace(running, model=model, kappa=kappa, margin=margin)
 
 
 def _headers(key: str | None) -> dict[str, str]:

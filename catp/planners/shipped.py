@@ -10,6 +10,7 @@ asked for, because loading torch takes seconds that `catp --help` and runs of a 
 import asyncio
 import importlib
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,9 @@ class DeferredPolicy:
 class ServedOrLocal:
     """The policy by the engine that runs, if one does, else in this process; what runs is looked up at each plan.
 
+    Plans that an engine made say so: they are by `served:MODEL`, with its address in the notes. An engine that was
+    announced and does not answer is said in a note, too.
+
     Args:
         model: name or folder of a policy; None: whichever the engine serves, or the shipped one.
     """
@@ -122,29 +126,41 @@ class ServedOrLocal:
 
     async def plan(self, request: PlanRequest) -> Proposal:
         """Plan with the policy, or by search with a first note that says why."""
-        return await (await asyncio.to_thread(self._planner)).plan(request)
+        return await self._ask(lambda planner: planner.plan(request))
 
     async def plan_aloud(self, request: PlanRequest, decided: Decided) -> Proposal:
         """As `plan`; `decided` is told of steps as the policy decides them. Search tells of none."""
-        return await (await asyncio.to_thread(self._planner)).plan_aloud(request, decided)
+        return await self._ask(lambda planner: planner.plan_aloud(request, decided))
 
     async def front(self, request: PlanRequest) -> Proposal:
         """Return the Pareto front of the policy's plans, or of search with a first note that says why."""
-        return await (await asyncio.to_thread(self._planner)).front(request)
+        return await self._ask(lambda planner: planner.front(request))
 
     async def repair(self, request: RepairRequest) -> tuple[Plan, ...]:
         """Return ways to go on after a failure, best first; see `catp.planners.repair`."""
         return await repair_by_search(request, self.plan)
 
-    def _planner(self) -> "PolicyPlanner | DeferredPolicy":
-        from catp.planners.served import ServedWriter, find_engine
-
-        running = find_engine(self.model)
-        if running is None:
-            return self._local
+    async def _ask(self, ask: "Callable[[PolicyPlanner | DeferredPolicy], Awaitable[Proposal]]") -> Proposal:
         from catp.planners.policy import PolicyPlanner
+        from catp.planners.served import ServedWriter, find_engine, known_engine
 
-        return PolicyPlanner(ServedWriter(running), self._local, advice=SearchPlanner(bounds=_QUICK))
+        running = await asyncio.to_thread(find_engine, self.model)
+        if running is None:
+            found, known = await ask(self._local), known_engine()
+            if known is None:
+                return found
+            note = f"the engine at {known.url} is not ready, or serves another model: planned in this process"
+            return replace(found, notes=(*found.notes, note))
+        planner = PolicyPlanner(
+            ServedWriter(running), self._local, kappa=running.kappa, margin=running.margin,
+            advice=SearchPlanner(bounds=_QUICK),
+        )  # fmt: skip
+        found = await ask(planner)
+        if found.by:  # another planner stood in, and the first note says why
+            return found
+        return replace(
+            found, by=f"served:{running.model}", notes=(*found.notes, f"planned by the engine at {running.url}")
+        )
 
 
 class _Noted:

@@ -103,7 +103,7 @@ def _add_models(app: "FastAPI", service: Service) -> None:
         for card in service.backend.models():
             whole = {"object": "model", "created": card.created, "owned_by": "catp", "max_model_len": card.context}
             found.append({"id": card.id, **whole, "root": card.id, "parent": None, "plans": card.plans,
-                          "chat": card.chat})  # fmt: skip
+                          "chat": card.chat, "kappa": card.kappa, "margin": card.margin})  # fmt: skip
             found += [{"id": one.name, **whole, "root": card.id, "parent": card.id, "plans": card.plans,
                        "chat": card.chat, "digest": one.digest, "running": one.running}
                       for one in card.adapters]  # fmt: skip

@@ -82,7 +82,10 @@ class AdapterCard:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A served model: tokens of its context, seconds since 1970 it was loaded at, whether it writes plans and chats."""
+    """A served model: tokens of its context, seconds since 1970 it was loaded at, whether it writes plans and chats.
+
+    `kappa` and `margin` are the rule of decision that a policy was tuned with (`catp.planners.decide`).
+    """
 
     id: str
     created: int
@@ -90,6 +93,8 @@ class ModelCard:
     adapters: tuple[AdapterCard, ...] = ()
     plans: bool = False
     chat: bool = True
+    kappa: float = 0.0
+    margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,11 @@ class LocalBackend:
         served = self.served
         cards = () if self._adapters is None else self._adapters.cards()
         chat = bool(served.spelling.tokenizer.chat_template)
-        return (ModelCard(served.name, self._created, served.context, cards, served.speller is not None, chat),)
+        card = ModelCard(served.name, self._created, served.context, cards, served.speller is not None, chat)
+        if served.speller is None:
+            return (card,)
+        manifest = served.speller.policy.manifest
+        return (replace(card, kappa=manifest.kappa, margin=manifest.margin),)
 
     async def load_adapter(self, name: str, path: str) -> AdapterCard:
         """Load an adapter, or the new content of one of the same name."""
