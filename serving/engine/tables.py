@@ -150,7 +150,7 @@ class Tables:
     def resign(self, branch: Branch) -> None:
         """Let others compute what the branch was to compute."""
         if self._seen.pop(branch.number, None) is not None:
-            for key in branch.keys[branch.computed // self.pool.size :]:
+            for key in branch.keys:  # also of blocks that it adopted in the end, computed by somebody else
                 if self._leaders.get(key) is branch:
                     del self._leaders[key]
 
