@@ -11,11 +11,17 @@ from typing import Any
 
 import pytest
 
+from catp.agent import Agent
+from catp.planners import served
 from catp.planners.served import Running, find_engine
+from catp.planners.shipped import ServedOrLocal
 from catp.training.policy.models import default_model
+from tests.agent.shop import CATALOGUE
 
 pytestmark = pytest.mark.skipif(default_model() is None, reason="no policy is shipped with this checkout")
 
+TEXT = {"text": "a good day at the seaside"}
+WANT = {"mood": "Mood", "gist": "Gist"}
 ROOT = Path(__file__).parents[3]
 CATP = [sys.executable, "-c", "from catp.cli.main import app; app()"]
 RUN = [
@@ -34,25 +40,23 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 @pytest.fixture
 def engine(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """`catp serve` on a free port, ready."""
-    command = [*CATP, "serve", "--port", "0", "--threads", "1", "--kv-memory", "64M", "--json"]
+    command = [*CATP, "serve", "--port", "0", "--threads", "1", "--kv-memory", "256M", "--json"]
     with (tmp_path / "serve.err").open("w") as errors:
-        served = subprocess.Popen(
+        process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=tmp_path
         )
     try:
-        assert served.stdout is not None
+        assert process.stdout is not None
         told = ""
-        while not told.rstrip().endswith("}") and (line := served.stdout.readline()):
+        while not told.rstrip().endswith("}") and (line := process.stdout.readline()):
             told += line
-            if line.startswith("}"):
-                break
         assert json.loads(told)["schema"] == "catp.serve/1", (tmp_path / "serve.err").read_text()
-        yield served
+        yield process
     finally:
-        served.kill()
-        served.wait(30)
-        assert served.stdout is not None
-        served.stdout.close()
+        process.kill()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def catp(environment: dict[str, str], folder: Path, *more: str) -> dict[str, Any]:
@@ -64,53 +68,33 @@ def catp(environment: dict[str, str], folder: Path, *more: str) -> dict[str, Any
     return found
 
 
-def test_an_agent_plans_by_the_engine_that_runs_and_by_itself_once_it_is_killed(
-    engine: subprocess.Popen[str], environment: dict[str, str], tmp_path: Path
+async def test_an_agent_plans_by_the_engine_that_runs_and_by_itself_once_it_is_killed(
+    engine: subprocess.Popen[str], environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = find_engine()
     assert running is not None
     assert (running.model, running.device, running.pid) == ("catp-tiny", "cpu", engine.pid)
 
-    served = catp(environment, tmp_path, "--eager", "--eager-cap", "0.05")
-    assert served["quote"]["planner"] == "served:catp-tiny"
-    assert f"planned by the engine at {running.url}" in served["quote"]["notes"]
-    assert served["ledger"][0]["tool"] == "served:catp-tiny"
-    assert served["eager"]["adopted"] + served["eager"]["lost"] >= 1  # steps came while it was planned
-
-    engine.send_signal(signal.SIGKILL)
-    engine.wait(30)
-    local = catp(environment, tmp_path)
-    assert local["quote"]["planner"] == "policy"
-    assert any(f"the engine at {running.url} is not ready" in note for note in local["quote"]["notes"])
-    assert [one["value"] for one in local["outputs"]] == [one["value"] for one in served["outputs"]]
-
-
-async def test_an_engine_that_dies_while_it_plans_leaves_the_plan_to_the_local_policy(
-    engine: subprocess.Popen[str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from catp.agent import Agent
-    from catp.planners import served, shipped
-    from tests.agent.shop import CATALOGUE
-
-    found = find_engine()
+    found = catp(environment, tmp_path, "--eager", "--eager-cap", "0.05")
+    assert found["quote"]["planner"] == "served:catp-tiny"
+    assert f"planned by the engine at {running.url}" in found["quote"]["notes"]
+    assert found["ledger"][0]["tool"] == "served:catp-tiny"
+    assert found["eager"]["adopted"] + found["eager"]["lost"] >= 1  # steps came while it was planned
+    by_engine = {one["name"]: one["value"] for one in found["outputs"]}
 
     def found_alive(model: str | None = None) -> Running | None:
-        engine.kill()  # between being found and being asked
+        engine.send_signal(signal.SIGKILL)  # between being found and being asked
         engine.wait(30)
-        return found
+        return running
 
-    monkeypatch.setattr(served, "find_engine", found_alive)
-    async with Agent(CATALOGUE, shipped.ServedOrLocal(), eager=True, budget="1") as agent:
-        result = await agent.run("judge it", {"text": "a good day"}, wanted={"mood": "Mood", "gist": "Gist"})
-    assert result.status == "complete"
-    assert result.quote.planner == "policy"
-    assert any("EngineUnreachable" in note and "planned by policy instead" in note for note in result.quote.notes)
+    async with Agent(CATALOGUE, ServedOrLocal(), eager=True, budget="1") as agent:
+        with monkeypatch.context() as patch:
+            patch.setattr(served, "find_engine", found_alive)
+            result = await agent.run("judge it", TEXT, wanted=WANT)
+        assert (result.status, result.quote.planner) == ("complete", "policy")
+        assert any("EngineUnreachable" in note and "planned by policy instead" in note for note in result.quote.notes)
+        assert by_engine["gist"]["line"] == result.outputs["gist"].line
 
-
-def test_an_engine_takes_its_announcement_back_when_it_stops(
-    engine: subprocess.Popen[str], environment: dict[str, str], tmp_path: Path
-) -> None:
-    assert (tmp_path / "catp" / "engine.json").exists()
-    engine.send_signal(signal.SIGTERM)
-    assert engine.wait(30) == 0
-    assert not (tmp_path / "catp" / "engine.json").exists()
+        later = await agent.run("judge it", TEXT, wanted=WANT)  # its announcement is still there
+        assert (later.status, later.quote.planner) == ("complete", "policy")
+        assert any(f"the engine at {running.url} is not ready" in note for note in later.quote.notes)
