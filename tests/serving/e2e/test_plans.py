@@ -14,7 +14,6 @@ from catp.planners.writer import Draft
 from catp.serving.server.backend import PlanSpec, StepDecided, TextSpec
 from catp.serving.server.build import EngineOptions, build_backend
 from catp.training.policy.writer import load_writer
-
 from tests.serving.e2e.engines import collect
 
 PAGE = {"page": ValueFacts(Type("image"), Size(500_000), "noisy")}
