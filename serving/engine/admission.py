@@ -1,5 +1,6 @@
 """What an engine accepts: limits, and the reasons why a request is refused before it is queued."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -88,8 +89,8 @@ def check_shape(request: Request, limits: Limits, *, most: int, blocks: int) -> 
         )
 
 
-def check_queue(entry: "Entry", limits: Limits, queue: "Queue", tables: Tables, context: Context) -> None:
-    """Check that there is room to wait.
+def check_queue(entry: "Entry", limits: Limits, queue: "Queue", tables: Tables, look: Callable[[], Context]) -> None:
+    """Check that there is room to wait; only if there is none, it takes a look at what runs.
 
     Raises:
         Refused: `queue_full`; after `retry_after` enough of those that wait will have been served.
@@ -98,8 +99,9 @@ def check_queue(entry: "Entry", limits: Limits, queue: "Queue", tables: Tables, 
     if len(queue) < limits.max_waiting and tokens <= limits.max_waiting_tokens:
         return
     sample = [one for one, _ in zip(queue.entries.values(), range(_SAMPLE), strict=False)]
+    context = look()
     outlook = context.costs.outlook(context)
-    work = sum(outlook.work(one.view(tables)) for one in sample) / max(len(sample), 1)
+    work = sum(outlook.work(one.seen or one.view(tables)) for one in sample) / max(len(sample), 1)
     share = max(tokens - limits.max_waiting_tokens, 0) / max(queue.tokens, 1)
     raise Refused(
         "queue_full",

@@ -117,7 +117,7 @@ class Scheduler:
             length = self._lengths.predict(request)
         entry = Entry(job, self._jobs, length, self.pool.size, roster.costs, self.limits.token_budget)
         check_shape(request, self.limits, most=entry.most, blocks=self.pool.blocks)
-        check_queue(entry, self.limits, roster.queue, roster.tables, roster.context(now))
+        check_queue(entry, self.limits, roster.queue, roster.tables, lambda: roster.context(now))
         job.branches = [Branch(job, self._branches, list(request.prompt))]
         check_deadline(entry, roster.tables, roster.costs, self.limits.token_budget, now)
         self._branches += 1

@@ -1,7 +1,7 @@
 """Nobody is preempted under default limits: what that rests on against brute force, and whole runs at random.
 
 Runs do what the engine's programs may do: a job always has something to compute until it ends; it forks at or behind
-its full prompt blocks, closes branches, forces runs of tokens; others arrive, are cancelled, share prefixes and outputs.
+its full prompt blocks, closes branches, forces runs of tokens; others arrive, are cancelled, share what they write.
 `python -m tests.serving.engine.test_promise 5000` tries more seeds.
 """
 
@@ -112,10 +112,10 @@ class Run:
         job = Job(Request(str(self.number), tuple(prompt), rng.randrange(1, 16), width, self.now), None)  # type: ignore[arg-type]
         self.number += 1
         try:
-            self.scheduler.add(job, self.now).extend((), [Read(len(prompt) - 1)])
-        except Refused as refusal:
-            assert refusal.reason in ("too_large", "queue_full")
+            root = self.scheduler.add(job, self.now)
+        except Refused:  # too large for the pool, or the queue is full
             return
+        root.extend((), [Read(len(prompt) - 1)])
         self.jobs.append(job)
 
     def advance(self, job: Job) -> None:
@@ -164,7 +164,7 @@ class Run:
 
 def test_nobody_is_preempted_under_default_limits() -> None:
     for seed in range(200):
-        Run(seed).go(60)
+        Run(seed).go(40)
 
 
 if __name__ == "__main__":
