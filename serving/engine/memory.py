@@ -93,6 +93,8 @@ class Memory:
         """Whether the promise holds if a job shares blocks (and runs, if it does not yet)."""
         holding, holdings = entry.job.holding, self.holdings
         available = self.pool.available - self.pool.idle(found)
+        if entry.most - min(len(found), entry.shared) <= available and not holding.blocks:
+            return True
         holdings.keep(holding, entry.shared)
         # what it holds now in place of the found comes back, but later than it might be needed
         holdings.take(holding, found, first)
