@@ -5,7 +5,7 @@ is in flight: jobs may be added and ended meanwhile, but their blocks and tables
 """
 
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Protocol
 
 from catp.serving.engine.admission import Limits, check_deadline, check_queue, check_shape
@@ -46,7 +46,8 @@ class Scheduler:
         costs: predicts step times, for deadlines and policies.
         lengths: predicts output lengths; None: anything up to the bound.
         budget: tokens of a step, at most the limit; None: always the limit.
-        timer: measures the policy; a constant makes its time limit never strike.
+        timer: measures the policy (CPU seconds: what other processes take is not its fault); a constant makes its time
+            limit never strike.
 
     Attributes:
         draining: no job is accepted any more.
@@ -55,7 +56,7 @@ class Scheduler:
 
     def __init__(
         self, pool: BlockPool, limits: Limits, policy: QueuePolicy, costs: CostModel, lengths: Lengths | None = None,
-        budget: Budget | None = None, *, timer: Callable[[], float] = perf_counter,
+        budget: Budget | None = None, *, timer: Callable[[], float] = thread_time,
     ) -> None:  # fmt: skip
         self.pool, self.limits = pool, limits
         self.draining = False

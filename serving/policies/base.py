@@ -10,8 +10,9 @@ __all__ = ["QueuePolicy"]
 class QueuePolicy:
     """Base of queue policies; `order` is what each of them is.
 
-    `limit` is the time in seconds that one decision may take (measured and enforced by `catp.serving.policies.guard`),
-    `fallback` the name of the policy that takes over where it is broken; None: it is the cheapest there is.
+    `limit` is the CPU time in seconds that one decision on up to 256 waiting requests may take, and in proportion on
+    more (measured and enforced by `catp.serving.policies.guard`), `fallback` the name of the policy that takes over
+    where it is broken; None: it is the cheapest there is.
     """
 
     name: str

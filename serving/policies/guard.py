@@ -7,7 +7,7 @@ one.
 
 from collections.abc import Callable, Sequence
 from math import inf
-from time import perf_counter
+from time import thread_time
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.protocol import Context, View
@@ -15,16 +15,19 @@ from catp.serving.policies.protocol import Context, View
 __all__ = ["Guarded"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 16, 4096
+_QUEUE = 256
+"""The queue that a policy's limit is for; a longer one may take longer in proportion. (To order only its first part
+would be worse: in overload, requests that are late already would fill that part.)"""
 
 
 class Guarded(QueuePolicy):
     """A policy with its time limit enforced; has none of its own.
 
     Args:
-        inner: the policy; its `limit` holds for each decision.
+        inner: the policy; its `limit` holds for each decision on up to 256 requests, in proportion on more.
         fallback: what decides meanwhile.
-        clock: seconds.
-        forgiven: overruns in a row that have no consequence (other processes' time slices look like overruns).
+        clock: CPU seconds of this thread, so that other processes' time slices do not count.
+        forgiven: overruns in a row that have no consequence (a garbage collection looks like one).
 
     `decisions`, `overruns` and `seconds` (spent in the policy's own decisions) are counters for metrics.
     """
@@ -33,7 +36,7 @@ class Guarded(QueuePolicy):
 
     def __init__(
         self, inner: QueuePolicy, fallback: QueuePolicy, *,
-        clock: Callable[[], float] = perf_counter, forgiven: int = 2,
+        clock: Callable[[], float] = thread_time, forgiven: int = 2,
     ) -> None:  # fmt: skip
         self.name = inner.name
         self._inner, self._fallback, self._clock, self._forgiven = inner, fallback, clock, forgiven
@@ -56,7 +59,7 @@ class Guarded(QueuePolicy):
         ids = self._inner.order(waiting, context)
         took = self._clock() - begin
         self.seconds += took
-        if took <= self._inner.limit:
+        if took <= self._inner.limit * max(len(waiting) / _QUEUE, 1.0):
             self._row, self._pause = 0, _FIRST_PAUSE
             return ids
         self.overruns += 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from catp.serving.policies.annealing import Annealing
@@ -63,7 +63,7 @@ def policy(name: str = DEFAULT, *, late: Late | None = None, fair: bool = False,
     return Fair(made) if fair else made
 
 
-def guarded(inner: QueuePolicy, *, clock: Callable[[], float] = perf_counter) -> Guarded:
+def guarded(inner: QueuePolicy, *, clock: Callable[[], float] = thread_time) -> Guarded:
     """Return a policy with its time limit enforced, and behind it the fallback that it declares."""
     return Guarded(inner, policy(inner.fallback or "fcfs"), clock=clock)
 

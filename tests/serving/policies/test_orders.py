@@ -1,11 +1,15 @@
 """What is true of every order: it is a permutation, the same each time, and victims hold blocks."""
 
+from collections.abc import Sequence
+from time import sleep
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catp.serving.policies.base import QueuePolicy
 from catp.serving.policies.bins import Bins
+from catp.serving.policies.fcfs import Fcfs
 from catp.serving.policies.protocol import Context, Interval, View
 from catp.serving.policies.registry import guarded, names, policy
 from tests.serving.policies.queues import context, contexts, queues, view
@@ -129,6 +133,27 @@ def test_single_time_slices_do_not_cut_a_policy_off() -> None:
     assert all(one.order(waiting, context()) == ["r002", "r001"] for _ in range(1000))
     assert one.overruns == 666
     assert one.limit > 1e9
+
+
+def test_a_long_queue_may_take_longer_in_proportion() -> None:
+    waiting = [view(number) for number in range(1024)]
+    for seconds, cut_off in ((3.9e-3, False), (4.1e-3, True)):
+        one = guarded(policy("moore-hodgson"), clock=Slow([seconds]))
+        for _ in range(4):
+            one.order(waiting, context())
+        assert one.cut_off == cut_off
+
+
+def test_time_that_other_processes_take_is_not_the_policys() -> None:
+    class Sleepy(Fcfs):
+        def order(self, waiting: Sequence[View], context: Context) -> list[str]:
+            sleep(0.005)
+            return super().order(waiting, context)
+
+    one = guarded(Sleepy())
+    for _ in range(10):
+        one.order([view(1)], context())
+    assert not one.cut_off
 
 
 @settings(derandomize=True, deadline=None)
