@@ -6,18 +6,16 @@ result.outputs["language"]
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalMode, ApprovalPolicy, policy_of
 from catp.cache.opening import flights_for
-from catp.eager import Ahead, Prefix, share_of
+from catp.eager import EagerRuns, task_in_words
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -26,7 +24,7 @@ from catp.planlang.registry_view import ValueFacts
 from catp.planlang.types import parse_type
 from catp.planners.chosen import planner_for
 from catp.planners.intent import read_intent
-from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest, Proposal, TellingPlanner, Wanted
+from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest, Proposal, Wanted
 from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
@@ -53,10 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Agent"]
 
 
-_PLAN_TEXT = re.compile(r"\n\s*out\s+[a-z_]")
-
-
-class Agent(SavedRuns):
+class Agent(SavedRuns, EagerRuns):
     """Plans, prices and runs tasks over a catalogue of tools.
 
     Args:
@@ -212,7 +207,7 @@ class Agent(SavedRuns):
 
         A task of several lines with an `out` line is taken to be a plan in text form.
         """
-        if isinstance(task, str) and _PLAN_TEXT.search(task):
+        if isinstance(task, str) and task_in_words(task) is None:
             task = parse(task)
         if isinstance(task, str):
             planned = await self.plan(
@@ -278,67 +273,6 @@ class Agent(SavedRuns):
             on_event=on_event,
             repair=self._repairs(quote.task, objective),
         )
-
-    @asynccontextmanager
-    async def begin(
-        self,
-        task: str | Plan,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        wanted: Mapping[str, str] | None = None,
-        alpha: float | None = None,
-        budget: str | Money | None = None,
-        deadline_s: float | None = None,
-    ) -> AsyncIterator[Quote]:
-        """Plan as `quote`, for a block that runs the quote; an eager agent starts steps while it plans.
-
-            async with agent.begin(task, inputs) as quote:
-                print(quote)
-                result = await agent.run(quote, inputs)
-
-        If nothing is run, or no plan is found, the steps that were started are stopped; what they cost is a run of its
-        own in the record, which was cancelled: `booked` of the exception (`PlanningFailed`, `RunRefused`), or
-        `RunCancelled`.
-        """
-        inputs, objective = dict(inputs or {}), self._objective(alpha, budget, deadline_s)
-        if isinstance(task, Plan) or _PLAN_TEXT.search(task) or (prefix := self._prefix(inputs, objective)) is None:
-            yield await self.quote(task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s)
-            return
-        ahead = Ahead(prefix, task, inputs, objective, self.planner.name)
-        async with ahead.booking(self._book):
-            ahead.quote = await self._quote_ahead(ahead, wanted)
-            yield ahead.quote
-
-    def _prefix(self, inputs: Mapping[str, Any], objective: Objective) -> Prefix | None:
-        """What starts steps early; None if nobody wants that, or the planner tells of none."""
-        if not self.eager or self.approve_plan or not isinstance(self.planner, TellingPlanner):
-            return None
-        cap = share_of(objective.budget) if self.eager_cap is None else self.eager_cap
-        ledger = self.spending.ledger(cap if objective.budget is None else min(cap, objective.budget))
-        return Prefix(EarlyCalls(ledger), self.catalogue, inputs, self.spending.reserve, self.flights)
-
-    async def _quote_ahead(self, ahead: Ahead, wanted: Mapping[str, str] | None) -> Quote:
-        planner, prefix = self.planner, ahead.prefix
-        assert isinstance(planner, TellingPlanner)
-        plan = partial(planner.plan_aloud, decided=prefix.decided)
-        quote = (await self._plan(ahead.task, ahead.inputs, wanted, ahead.objective, plan, 1)).best
-        await prefix.keep(quote.compiled)
-        quote = replace(quote, early=prefix.calls)
-        if prefix.calls.lost:  # it is spent, and the plan has that much less
-            quote = self._weigh_again(quote, ahead.inputs, ahead.objective)
-        return quote if prefix.problem is None else replace(quote, notes=(*quote.notes, prefix.problem))
-
-    async def _book(self, ahead: Ahead, planning: Planning, why: str) -> RunResult:
-        """Make a run that does nothing but book what was started early."""
-        quote, early = ahead.quote, ahead.prefix.calls
-        if quote is None:
-            facts = {name: describe(value) for name, value in ahead.inputs.items()}
-            quote = self._quote(
-                ahead.task, ahead.prefix.plan(), facts, ahead.objective, planning.planner, planning, early
-            )  # fmt: skip
-        known = {one.name for one in quote.compiled.plan.inputs}
-        inputs = {name: value for name, value in ahead.inputs.items() if name in known}
-        return await self._execution().run(quote, inputs, ahead.objective, stop=why)
 
     def run_sync(self, task: str | Plan | Quote, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """`run` for code without an event loop; takes the same options."""

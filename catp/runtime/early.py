@@ -5,9 +5,9 @@
                                 └── not in the plan, no plan ──stopped──> Loss <──────┘  a row of kind `eager`
 
 A call is known by its content (tool, version, arguments), so that a plan which names its steps otherwise adopts it as
-well. The money of a call that may yet be lost is held under a cap of its own, in all limits of the agent; a step that
-adopts it reserves in the ledger of its run instead. What is held never comes back to that cap: the sum of all calls
-that were ever started, adopted or lost, stays below it.
+well. The money of a call that may yet be lost is held under a cap of its own, and in all limits of the agent; a step
+that adopts it reserves in the ledger of its run instead. Neither what was held nor what a call cost above that comes
+back to the cap: all calls that were ever started, adopted or lost, stay below it together.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ def early_key(spec: ToolSpec, args: Mapping[str, Any]) -> str | None:
 class EarlyCall:
     """One call; it is the backend of the call that adopts it.
 
-    `held` is None once its money is held by somebody else. `result` or `error` say how it ended, `kept` that the plan
-    has it, `adopted` that a step does.
+    `held` is None once its money is held by somebody else. `result` or `error` say how it ended, `taken` that a step
+    will adopt it, `adopted` that it has.
     """
 
     key: str
@@ -63,7 +63,6 @@ class EarlyCall:
     ended_ns: int | None = None
     result: BackendResult | None = None
     error: BaseException | None = None
-    kept: bool = False
     taken: bool = False
     adopted: bool = False
     task: "asyncio.Task[None]" = field(init=False)
@@ -166,6 +165,7 @@ class EarlyCalls:
         self._ledger = ledger
         self._calls: dict[str, EarlyCall] = {}
         self._count = 0
+        self._overrun = 0
         self._unclaimed = [None]
 
     @property
@@ -216,6 +216,9 @@ class EarlyCalls:
 
         `ended` is called with a call that has come to its end by itself.
         """
+        available = self._ledger.available
+        if available is not None and price + self._overrun > available:
+            return None
         place = CallKey("", PLANNING_STEP, 1, spec.name, self._count)
         held = self._ledger.reserve(place, price)
         if isinstance(held, BudgetRefused):
@@ -223,7 +226,13 @@ class EarlyCalls:
         self._count += 1
         call = EarlyCall(key, step, spec, args, timeout_s, self.clock, self._ledger, held, price)
         call.task = asyncio.ensure_future(call.work())
-        call.task.add_done_callback(lambda _: ended(call))
+
+        def over(_: object) -> None:
+            charges = call.bill().charges
+            self._overrun += max(0, sum(charge.amount for charge in charges or ()) - call.reserved)
+            ended(call)
+
+        call.task.add_done_callback(over)
         self._calls[key] = call
         return call
 
@@ -238,8 +247,6 @@ class EarlyCalls:
     async def keep(self, kept: Collection[EarlyCall], why: str) -> None:
         """Stop all other calls, wait until they have let go, and turn them into losses for the reason `why`."""
         others = [call for call in self._calls.values() if call not in kept]
-        for call in kept:
-            call.kept = True
         for call in others:
             del self._calls[call.key]
             call.task.cancel()

@@ -321,3 +321,19 @@ def test_the_default_cap_is_a_twentieth_of_the_budget() -> None:
     assert share_of(usd("1")) == usd("0.05")
     assert share_of(Money(3)) == 1
     assert share_of(None) == usd("0.001")
+
+
+def test_what_calls_cost_above_their_price_counts_against_the_cap() -> None:
+    async def act() -> list[bool]:
+        stage = Stage(prices={"a": "0.4"}, cap="0.5")
+        spec, other = stage.tools.get("a"), stage.tools.get("b")
+        options: Any = {"timeout_s": 10.0, "ended": lambda call: None}
+        found = [stage.calls.start("x", spec, TEXT, key="1", price=usd("0.01"), **options)]
+        found.append(stage.calls.start("y", other, TEXT, key="2", price=usd("0.001"), **options))
+        await stage.clock.sleep(2.0)  # it cost 0.39 more than was said
+        found.append(stage.calls.start("z", other, TEXT, key="3", price=usd("0.11"), **options))
+        found.append(stage.calls.start("z", other, TEXT, key="4", price=usd("0.09"), **options))
+        await stage.calls.keep((), "no plan")
+        return [call is not None for call in found]
+
+    assert asyncio.run(act()) == [True, True, False, True]
