@@ -10,6 +10,7 @@ recursion: a few thousand of them end the process. So texts and their rules are 
 have large stacks.
 """
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -23,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catp.serving.engine.errors import EngineFailed, Refused
+from catp.serving.programs.faithful import faithful
 
 __all__ = ["Constraint", "Grammar", "GrammarCompiler", "Spec", "TextConstraint"]
 
 _RULES = 1000
 _STACK_BYTES = 64 << 20
-_PROBE = 'The_first  of\t12 fiSh:\n {"Å": "ﬁ é"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class TextConstraint:
     def _forced(self) -> tuple[int, ...]:
         found: list[int] = []
         while run := self._matcher.compute_ff_tokens():
-            # a tokenizer may fold characters that `_PROBE` lacks, and spell forced text wrongly: then it is drawn
+            # a tokenizer may fold characters that the probe lacks, and spell forced text wrongly: then it is drawn
             fitting = self._matcher.try_consume_tokens(run)
             found += run[:fitting]
             if fitting < len(run):
@@ -153,32 +154,44 @@ class GrammarCompiler:
             from llguidance.hf import from_tokenizer
         except ImportError as error:
             raise ImportError("constraints on text need llguidance; run: pip install 'catp[serve]'") from error
-        self._tokenizer = _faithful(from_tokenizer(tokenizer, eos_token=list(ends) or None))
+        self._tokenizer = faithful(from_tokenizer(tokenizer, eos_token=list(ends) or None))
         self._seconds, self._size, self._pending, self._kept = seconds, size, pending, kept
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grammar")
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, Future[Grammar]] = OrderedDict()
 
     def compile(self, spec: Spec) -> Grammar:
-        """Return the compiled constraint; blocks until it is there (call it in a thread where that matters).
+        """Return the compiled constraint; blocks until it is there (see `compiled` where that matters).
 
         Raises:
             Refused: `bad_grammar`, with the reason, `queue_full`, or `draining` after `close`.
         """
-        if len(spec.text.encode()) > self._size:
-            raise _bad(spec, f"it is longer than {self._size} bytes; shorten it")
         try:
             return self._future(spec).result(self._seconds)
         except TimeoutError:
-            raise _bad(spec, f"it does not compile within {self._seconds:g} s; simplify it") from None
+            raise _late(spec, self._seconds) from None
         except CancelledError:
             raise _closed() from None
+
+    async def compiled(self, spec: Spec) -> Grammar:
+        """Return the compiled constraint as `compile` does, while the event loop goes on."""
+        future = self._future(spec)
+        try:  # others may want the same one: it is not cancelled with whoever waits
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._seconds)
+        except TimeoutError:
+            raise _late(spec, self._seconds) from None
+        except asyncio.CancelledError:
+            if future.cancelled():
+                raise _closed() from None
+            raise
 
     def close(self) -> None:
         """Stop; compilations that wait are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _future(self, spec: Spec) -> Future[Grammar]:
+        if len(spec.text.encode()) > self._size:
+            raise _bad(spec, f"it is longer than {self._size} bytes; shorten it")
         with self._lock:
             found = self._cache.get(spec.digest)
             if found is None:
@@ -199,31 +212,6 @@ class GrammarCompiler:
             raise _closed() from None
         finally:
             threading.stack_size(before)
-
-
-class _Greedy:
-    """Spells text by the longest tokens that fit, which loses nothing; in the form llguidance wants tokenizers in."""
-
-    bos_token_id = None
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.eos_token_id = tokenizer.eos_token
-        self.tokens = [tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)]
-        self.special_token_ids = [token for token in range(len(self.tokens)) if tokenizer.is_special_token(token)]
-
-    def __call__(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.greedy_tokenize(text)
-        return found
-
-
-def _faithful(tokenizer: Any) -> Any:
-    """Return a tokenizer whose spelling of forced text is that text; some fold case or drop spaces (catp-tiny's)."""
-    from llguidance import LLTokenizer, TokenizerWrapper
-
-    if tokenizer.decode_bytes(tokenizer.tokenize_str(_PROBE)) == _PROBE.encode():
-        return tokenizer
-    return LLTokenizer(TokenizerWrapper(_Greedy(tokenizer)), eos_token=tokenizer.eos_tokens)
 
 
 def _compile(spec: Spec, tokenizer: Any) -> Grammar:
@@ -279,6 +267,10 @@ def _schema(spec: Spec) -> str:
 def _bad(spec: Spec, why: str) -> Refused:
     names = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "Lark grammar"}
     return Refused("bad_grammar", f"the {names[spec.kind]} cannot be used: {why}")
+
+
+def _late(spec: Spec, seconds: float) -> Refused:
+    return _bad(spec, f"it does not compile within {seconds:g} s; simplify it")
 
 
 def _closed() -> Refused:

@@ -1,7 +1,7 @@
 """Where the server meets the engine: requests as asked, events as they happen, what the engine says of itself.
 
-    submit(TextSpec | PlanSpec) -> Ticket ── TextDelta*, StepDecided* ── exactly one Finished
-          raises Refused (never queued)          cancel(reason) at any time, from any thread
+    await submit(TextSpec | PlanSpec) -> Ticket ── TextDelta*, StepDecided* ── exactly one Finished
+                raises Refused (never queued)          cancel(reason) at any time, from any thread
 
 A ticket's events are read in the event loop; the engine posts them from its own thread and never waits for a reader
 (`catp.serving.server.mailbox.Mailbox` is such a ticket). Times are seconds, money is nano-USD.
@@ -154,8 +154,8 @@ class Snapshot:
 class Backend(Protocol):
     """An engine, or what stands in for one."""
 
-    def submit(self, spec: Spec) -> Ticket:
-        """Accept a request, at once (within 50 ms).
+    async def submit(self, spec: Spec) -> Ticket:
+        """Accept a request, or refuse it; what takes long of that (a grammar to compile) does not block the event loop.
 
         Raises:
             Refused: with a reason and, if waiting helps, when to try again.

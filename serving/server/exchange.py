@@ -78,8 +78,8 @@ class Exchange:
         self.gone = False
         """Whether the client went away."""
 
-    def submit(self, specs: Sequence[Spec]) -> None:
-        """Submit all, or none.
+    async def submit(self, specs: Sequence[Spec]) -> None:
+        """Submit all, or none, one after another.
 
         Raises:
             Refused, NothingFits, PlanningFailed, Unwritable: as `Backend.submit`; earlier ones were cancelled.
@@ -88,7 +88,7 @@ class Exchange:
         self._load.began()
         try:
             for spec in specs:
-                ticket = self._backend.submit(spec)
+                ticket = await self._backend.submit(spec)
                 self._left += 1
                 self.tickets.append(ticket)
                 self._visit.pay(ticket.prompt_tokens)

@@ -1,66 +1,39 @@
 """The engine in this process as the server's backend: specs become programs, ends become `Finished`.
 
-TextSpec ── tokenizer, grammar ── TextProgram ─┐
-                                               ├── Engine ── Mailbox (the ticket)
-PlanSpec ── the policy's speller ─ PlanProgram ┘
+spec ── Requests: spelled out in threads ── Request, Program ── Engine ── Mailbox (the ticket)
 """
 
 import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from catp.planners.writer import Draft
 from catp.planners.writer import Usage as WriterUsage
 from catp.serving.engine.engine import Engine
 from catp.serving.engine.errors import Refused
-from catp.serving.engine.program import Program
-from catp.serving.engine.request import Job, Request
+from catp.serving.engine.request import Job
 from catp.serving.metering.prices import DevicePrice
-from catp.serving.programs.grammar import GrammarCompiler, TextConstraint
-from catp.serving.programs.grammar import Spec as GrammarSpec
-from catp.serving.programs.plan import PlanProgram, width_of
-from catp.serving.programs.spelling import Spelling
-from catp.serving.programs.text import TextProgram
 from catp.serving.server.adapters import Adapters
 from catp.serving.server.backend import (
     AdapterCard,
-    Constraint,
     EndCode,
     Event,
     Finished,
     Health,
     ModelCard,
-    PlanSpec,
     Snapshot,
     Spec,
-    TextSpec,
     Usage,
 )
 from catp.serving.server.gauges import Gauges
 from catp.serving.server.mailbox import Mailbox
-from catp.training.policy.session import Speller
+from catp.serving.server.requests import Requests, Served
 
 __all__ = ["LocalBackend", "Served"]
-
-
-@dataclass(frozen=True)
-class Served:
-    """What is served: its name, its tokenizer, sizes, and the speller if it is a policy.
-
-    `temperature` is of sampled plans.
-    """
-
-    name: str
-    spelling: Spelling
-    vocabulary: int
-    context: int
-    speller: Speller | None = None
-    device: str = "cpu"
-    temperature: float = 1.0
 
 
 class LocalBackend:
@@ -83,15 +56,19 @@ class LocalBackend:
         self._gauges = gauges
         self._adapters, self._clock = adapters, clock
         self._created = int(time.time())
-        self._grammars: GrammarCompiler | None = None
+        self._requests = Requests(served)
 
-    def submit(self, spec: Spec) -> Mailbox:
+    async def submit(self, spec: Spec) -> Mailbox:
         """Accept a request; see `Backend.submit`. In the event loop that reads it."""
-        adapter = self._adapter(spec.model)
-        id_ = uuid.uuid4().hex
-        request, program = self._text(spec, id_) if isinstance(spec, TextSpec) else self._plan(spec, id_)
+        arrival, id_ = self._clock(), uuid.uuid4().hex
+        self._adapter(spec.model)
+        most = self.engine.core.scheduler.limits.max_waiting
+        if self._requests.open >= most:
+            raise Refused("queue_full", f"{most} requests are being spelled out; try again", retry_after=1.0)
+        request, program = await self._requests.make(spec, id_)
+        adapter = self._adapter(spec.model)  # what its name means may have changed
         request = replace(
-            request, arrival=self._clock(), adapter=adapter, tenant=spec.tenant, priority=spec.priority, slo=spec.slo,
+            request, arrival=arrival, adapter=adapter, tenant=spec.tenant, priority=spec.priority, slo=spec.slo,
             drop_late=spec.drop_late, kind=spec.kind,
         )  # fmt: skip
         ticket = Mailbox(id_, partial(self._cancel, id_), prompt_tokens=len(request.prompt))
@@ -143,8 +120,7 @@ class LocalBackend:
     async def close(self) -> None:
         """End everything."""
         await asyncio.to_thread(self.engine.close)
-        if self._grammars is not None:
-            self._grammars.close()
+        self._requests.close()
 
     def usage(self, job: Job) -> Usage:
         """Return what a job that ended took."""
@@ -184,69 +160,6 @@ class LocalBackend:
 
     def _cancel(self, id_: str, reason: str, code: EndCode) -> None:
         self.engine.cancel(id_, reason, code)
-
-    def _text(self, spec: TextSpec, id_: str) -> tuple[Request, Program]:
-        served = self.served
-        prompt = self._prompt(spec)
-        bad = next((token for token in prompt if not 0 <= token < served.vocabulary), None)
-        if bad is not None:
-            raise Refused(
-                "bad_tokens", f"the prompt holds token {bad}; {served.name} has tokens 0 to {served.vocabulary - 1}"
-            )
-        if not prompt:
-            raise Refused("bad_request", "the prompt is empty; give at least one token")
-        room = served.context - len(prompt)
-        bound = room if spec.max_tokens is None else spec.max_tokens
-        if room < 1 or bound > room:
-            raise Refused(
-                "too_long",
-                f"the prompt has {len(prompt)} tokens and {max(bound, 1)} more are asked for, but {served.name} reads "
-                f"{served.context} in all; shorten the prompt or lower max_tokens",
-            )
-        program = TextProgram(
-            served.spelling, prompt, spec.seeds, spec.sampling, bound, stop=spec.stop, ignore_eos=spec.ignore_eos,
-            constraint=None if spec.constraint is None else self._constraint(spec.constraint), echo=spec.echo,
-            stream=spec.stream,
-        )  # fmt: skip
-        return Request(id_, prompt, bound, len(spec.seeds)), program
-
-    def _prompt(self, spec: TextSpec) -> tuple[int, ...]:
-        if isinstance(spec.prompt, str):
-            return self.served.spelling.encode(spec.prompt)
-        if spec.prompt and not isinstance(spec.prompt[0], int):
-            messages = [
-                {"role": one.role, "content": one.content, **({"name": one.name} if one.name else {})}
-                for one in cast(Any, spec.prompt)
-            ]
-            try:
-                return self.served.spelling.chat(messages)
-            except ValueError as error:
-                raise Refused("bad_request", str(error)) from error
-        return cast("tuple[int, ...]", spec.prompt)
-
-    def _constraint(self, constraint: Constraint) -> Callable[[], TextConstraint]:
-        if self._grammars is None:
-            try:
-                spelling = self.served.spelling
-                self._grammars = GrammarCompiler(spelling.tokenizer, sorted(spelling.eos))
-            except (ImportError, ValueError) as error:
-                raise Refused("bad_grammar", str(error)) from error
-        form = constraint.form or '{"type": "object"}'
-        spec = GrammarSpec("regex" if constraint.kind == "regex" else "json_schema", form)
-        return self._grammars.compile(spec).start
-
-    def _plan(self, spec: PlanSpec, id_: str) -> tuple[Request, Program]:
-        if self.served.speller is None:
-            raise Refused(
-                "bad_request",
-                f"{self.served.name} is no policy: it writes text, not plans; serve one such as catp-tiny",
-            )
-        session = self.served.speller.session(
-            spec.request, spec.shown, samples=spec.samples, beams=spec.beams, seed=spec.seed,
-            temperature=self.served.temperature,
-        )  # fmt: skip
-        width = width_of(spec.samples, spec.beams, len(spec.shown))
-        return Request(id_, tuple(session.prompt), session.room, width), PlanProgram(session, stream=spec.stream)
 
 
 class _TicketSink:

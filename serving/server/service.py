@@ -76,7 +76,7 @@ class Service:
         with _Refusals(self.meter, tenant):
             form, ignored = read_form(ChatForm, data)
             spec = self._named(chat_spec(form, tenant, self.options))
-            exchange = self._submit(tenant, "chat", [spec], receive)
+            exchange = await self._submit(tenant, "chat", [spec], receive)
         return await self._text(ChatAnswer, form, form.logprobs is True, [spec], exchange, ignored)
 
     async def completions(self, tenant: Tenant, data: object, receive: Receive) -> Answer:
@@ -84,14 +84,14 @@ class Service:
         with _Refusals(self.meter, tenant):
             form, ignored = read_form(CompletionForm, data)
             specs = [self._named(spec) for spec in completion_specs(form, tenant, self.options)]
-            exchange = self._submit(tenant, "completions", specs, receive)
+            exchange = await self._submit(tenant, "completions", specs, receive)
         return await self._text(CompletionAnswer, form, form.logprobs is not None, specs, exchange, ignored)
 
     async def plans(self, tenant: Tenant, data: object, receive: Receive) -> Answer:
         """Answer `POST /v1/plans`."""
         with _Refusals(self.meter, tenant):
             spec = self._named(plan_spec(data, tenant, self.catalogues, self.options))
-            exchange = self._submit(tenant, "plans", [spec], receive)
+            exchange = await self._submit(tenant, "plans", [spec], receive)
         answer = PlanAnswer(exchange.tickets[0].id, spec.model, self.meter.price)
         return await self._give(answer, exchange, spec.stream, {"X-Request-Id": answer.id}, "error")
 
@@ -121,10 +121,10 @@ class Service:
             raise HttpProblem(503, "not_ready", "no model is loaded yet", retry_after=1.0)
         return replace(spec, model=cards[0].id)
 
-    def _submit(self, tenant: Tenant, endpoint: str, specs: Sequence[Spec], receive: Receive) -> Exchange:
+    async def _submit(self, tenant: Tenant, endpoint: str, specs: Sequence[Spec], receive: Receive) -> Exchange:
         visit = self.tenants.admit(tenant)
         exchange = Exchange(self.backend, self.meter, self.options, visit, endpoint, receive, self.load)
-        exchange.submit(specs)
+        await exchange.submit(specs)
         return exchange
 
     async def _text(

@@ -75,7 +75,7 @@ def engine(
 
 async def collect(backend: LocalBackend, spec: Spec) -> tuple[list[Event], Finished]:
     """Submit a request and read all its events; the last one apart."""
-    events: list[Event] = [event async for event in backend.submit(spec)]
+    events: list[Event] = [event async for event in await backend.submit(spec)]
     last = events.pop()
     assert isinstance(last, Finished)
     return events, last

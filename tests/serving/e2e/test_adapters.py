@@ -82,10 +82,10 @@ async def test_a_name_with_new_content_never_reads_the_old_keys(backend: LocalBa
 
 async def test_requests_that_run_keep_an_adapter_that_is_unloaded(backend: LocalBackend, adapters: Any) -> None:
     await backend.load_adapter("a", str(adapters["a"][0]))
-    running = backend.submit(spec("a"))
+    running = await backend.submit(spec("a"))
     await backend.unload_adapter("a")
     with pytest.raises(Refused) as refused:
-        backend.submit(spec("a"))
+        await backend.submit(spec("a"))
     assert refused.value.status == 404
     events = [event async for event in running]
     assert text_of(events[:-1])[1] == adapters["a"][1]

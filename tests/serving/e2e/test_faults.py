@@ -78,7 +78,7 @@ async def test_an_engine_that_crashes_again_and_again_stays_down_and_says_so() -
         assert health.live
         assert "broken for good" in health.reason
         with pytest.raises(Refused) as refused:
-            backend.submit(spec())
+            await backend.submit(spec())
         assert refused.value.reason == "not_ready"
         assert refused.value.status == 503
 
@@ -94,7 +94,7 @@ async def test_a_dead_thread_leaves_nobody_waiting() -> None:
         assert {end.reason for end in found} == {"failed"}
         assert not backend.health().ready
         with pytest.raises(Refused):
-            backend.submit(spec())
+            await backend.submit(spec())
 
 
 async def test_a_step_without_memory_is_tried_again_with_fewer_tokens() -> None:
@@ -155,15 +155,15 @@ async def test_an_exception_in_a_constraint_ends_its_own_request(monkeypatch: py
 
 async def test_a_drain_lets_requests_end_and_cancels_what_is_left() -> None:
     with engine() as backend:
-        short = backend.submit(spec(5, 4))
+        short = await backend.submit(spec(5, 4))
         await backend.drain(10)
         assert [event async for event in short][-1].reason == "length"  # type: ignore[union-attr]
         with pytest.raises(Refused) as refused:
-            backend.submit(spec(5))
+            await backend.submit(spec(5))
         assert refused.value.reason == "draining"
     slow = lambda step, _: __import__("time").sleep(0.02)  # noqa: E731
     with faulty(slow) as backend:
-        long = backend.submit(spec(5, 400))
+        long = await backend.submit(spec(5, 400))
         await backend.drain(0.1)
         last = [event async for event in long][-1]
         assert isinstance(last, Finished)

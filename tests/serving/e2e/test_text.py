@@ -79,7 +79,7 @@ async def test_a_schema_is_kept_whatever_the_model_would_rather_write() -> None:
 async def test_what_can_never_be_served_is_refused_at_once(prompt: tuple[int, ...], tokens: int, reason: str) -> None:
     with engine() as backend:
         with pytest.raises(Refused) as refused:
-            backend.submit(spec(prompt, tokens))
+            await backend.submit(spec(prompt, tokens))
         assert refused.value.reason == reason
         assert refused.value.status == 400
         _, end = await collect(backend, spec(PROMPTS[0], 2))  # and the next one is served
@@ -88,7 +88,7 @@ async def test_what_can_never_be_served_is_refused_at_once(prompt: tuple[int, ..
 
 async def test_a_cancelled_request_ends_once_and_gives_its_blocks_back() -> None:
     with engine() as backend:
-        ticket = backend.submit(spec(PROMPTS[5], 300))
+        ticket = await backend.submit(spec(PROMPTS[5], 300))
         seen = 0
         reasons = []
         async for event in ticket:

@@ -79,7 +79,7 @@ class Scripted:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def submit(self, spec: Spec) -> Mailbox:
+    async def submit(self, spec: Spec) -> Mailbox:
         known = {MODEL, *self._adapters}
         if spec.model not in known:
             raise Refused("unknown_model", f"there is no model {spec.model!r} here")

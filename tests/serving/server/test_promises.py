@@ -21,6 +21,8 @@ import httpx
 import pytest
 
 from catp.serving.engine.errors import OutOfMemory
+from catp.serving.programs import grammar
+from catp.serving.programs.spelling import Spelling
 from catp.serving.server.build import EngineOptions
 from catp.serving.server.local import LocalBackend
 from catp.serving.server.options import ServerOptions
@@ -104,6 +106,36 @@ def test_1_admission_answers_at_once_with_a_reason() -> None:
             (200, ""),
             (429, "rate_limited"),
         ]
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "asked"),
+    [(grammar, "_compile", {"structured_outputs": {"regex": "[ab]{3}"}}), (Spelling, "encode", {"prompt": "a text"})],
+)
+def test_1_what_takes_long_to_accept_delays_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, where: Any, what: str, asked: dict[str, Any]
+) -> None:
+    begun, go_on, real = threading.Event(), threading.Event(), getattr(where, what)
+
+    def held_up(*args: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return real(*args)
+
+    monkeypatch.setattr(where, what, held_up)
+    with served(slow) as (_, client, _backend), ThreadPoolExecutor(1) as pool:
+        with client.stream("POST", "/v1/completions", json={**ASK, "max_tokens": 40, "stream": True}) as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith("data: {")
+            other = pool.submit(post, client, **asked)
+            try:
+                assert begun.wait(20)
+                assert "data: [DONE]" in list(lines)
+                assert client.get("/live").status_code == 200
+                assert not other.done()
+            finally:
+                go_on.set()
+        assert other.result().status_code == 200
 
 
 def test_2_accepted_requests_end_exactly_once_also_when_the_engine_crashes() -> None:

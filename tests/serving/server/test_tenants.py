@@ -194,9 +194,9 @@ def test_priorities_are_given_and_not_taken() -> None:
     seen = []
     real = backend.submit
 
-    def submit(spec: Spec) -> Mailbox:
+    async def submit(spec: Spec) -> Mailbox:
         seen.append(spec.priority)
-        return real(spec)
+        return await real(spec)
 
     backend.submit = submit  # type: ignore[method-assign]
     with running(backend, tenants=[ann, bob]) as server, server.client() as client:
