@@ -1,0 +1,1 @@
+"""The dashboard: an HTTP API over the run store. `catp.dashboard.app.create_app` makes it; see docs/dashboard.md."""

@@ -1,0 +1,66 @@
+"""State changes, each through the function that the command line uses: cancel, approve, reject."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from catp.approvals import answer
+from catp.dashboard.forms import iso, usd
+from catp.dashboard.problems import Problem
+from catp.store.approvals import Approval, ApprovalError
+from catp.store.store import RunStore
+
+if TYPE_CHECKING:
+    from catp.agent import Agent
+
+__all__ = ["AgentFor", "approval_json", "cancel", "decide", "default_agent"]
+
+AgentFor = Callable[[RunStore], "Agent"]
+"""Makes the agent that ends runs; it needs the tools they ran with."""
+
+_log = logging.getLogger("catp.dashboard.audit")
+
+
+def default_agent(store: RunStore) -> "Agent":
+    """Return an agent with the built-in tools."""
+    from catp.agent import Agent
+
+    return Agent(planner="search", store=store)
+
+
+async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, reason: str) -> dict[str, Any]:
+    """End a waiting or interrupted run for good; one that a living process drives is refused with 409."""
+    from catp.recorded import CannotResume
+
+    run = await asyncio.to_thread(store.find, run_id)
+    agent = await asyncio.to_thread(agent_for, store)
+    try:
+        result = await agent.cancel(run.id, reason or f"cancelled by {by}")
+    except CannotResume as error:
+        raise Problem(409, "cannot-cancel", str(error)) from error
+    _log.info("%s cancelled run %s: %s", by, run.id, reason)
+    return {"run": run.id, "status": result.status}
+
+
+async def decide(
+    store: RunStore, run_id: str, step: str | None, *, granted: bool, by: str, reason: str
+) -> dict[str, Any]:
+    """Answer the question about a step, or the whole plan; the first answer counts, a second is refused with 409."""
+    run = await asyncio.to_thread(store.find, run_id)
+    try:
+        found = await answer(store.database, run.id, step, granted=granted, by=by, reason=reason)
+    except ApprovalError as error:
+        raise Problem(409, "cannot-decide", str(error)) from error
+    _log.info("%s %s %s of run %s", by, "approved" if granted else "rejected", found.what, run.id)
+    return approval_json(found)
+
+
+def approval_json(found: Approval) -> dict[str, Any]:
+    """Return a question and its answer; `node` is null for the whole plan."""
+    return {
+        "run": found.run_id, "node": found.step, "requested": iso(found.requested_ns), "cap": usd(found.cap),
+        "expires": iso(found.expires_ns), "detail": dict(found.detail), "decision": found.decision,
+        "decided_by": found.decided_by, "decided": iso(found.decided_ns), "reason": found.reason,
+        "problem": found.problem or None,
+    }  # fmt: skip

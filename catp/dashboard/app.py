@@ -1,0 +1,144 @@
+"""The dashboard's application: what is asked under which path. Shapes are in docs/dashboard.md and the OpenAPI page."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catp.dashboard.access import Access, Role
+from catp.dashboard.actions import AgentFor, default_agent
+from catp.dashboard.feed import Feed
+from catp.dashboard.guard import LOCAL_HOSTS, Guard
+from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
+from catp.store.errors import StoreError
+from catp.store.store import RunStore
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger("catp.dashboard")
+
+
+def create_app(
+    store_url: Path | str,
+    *,
+    root_path: str = "",
+    read_only: bool = False,
+    token: str | None = None,
+    tokens: Mapping[str, Role] | None = None,
+    hosts: Iterable[str] = (),
+    agent_for: AgentFor = default_agent,
+    poll_s: float = 0.1,
+    busy_s: float = 2.0,
+    queue: int = 1_000,
+) -> "FastAPI":
+    """Return the ASGI application.
+
+    Args:
+        store_url: SQLite file or PostgreSQL URL of the run store.
+        root_path: Prefix under which a proxy serves it.
+        read_only: Refuse every state change.
+        token: Token of an admin; without any token only this machine is served, and everybody on it is admin.
+        tokens: Further tokens and what they allow.
+        hosts: Names, besides localhost, under which the server may be addressed.
+        agent_for: Makes the agent that ends runs, with the tools they ran with.
+        poll_s: How often the store is looked at for new events, while somebody listens.
+        busy_s: How long to wait for a locked store.
+        queue: Events that may wait for one listener.
+
+    Raises:
+        ValueError: a token that is too short, or a role that does not exist.
+        ModuleNotFoundError: the extra `dashboard` is missing.
+    """
+    try:
+        from fastapi import FastAPI
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the dashboard needs FastAPI: pip install 'catp[dashboard]'") from error
+    from catp.dashboard.routes import add_routes
+    from catp.dashboard.routes_live import add_live_routes
+
+    access = Access({**(tokens or {}), **({} if token is None else {token: "admin"})})
+    store = RunStore(store_url, busy_s=busy_s)
+    feed = Feed(store.database, poll_s=poll_s, room=queue)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        await feed.close()
+        store.close()
+
+    app = FastAPI(
+        title="CATP dashboard", version=_version(), lifespan=lifespan, root_path=root_path,
+        openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.store, app.state.feed = store, feed
+    _add_errors(app)
+    add_routes(app, store, read_only=read_only, missing=_missing(store_url))
+    add_live_routes(app, store, feed, agent_for, missing=_missing(store_url))
+    app.add_middleware(
+        Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")
+    )  # type: ignore[arg-type]  # plain ASGI, narrower than Starlette's protocol
+    return app
+
+
+def _version() -> str:
+    from catp import __version__
+
+    return __version__
+
+
+def _missing(store_url: Path | str) -> Any:
+    """A check that refuses to answer from a store that is not there, since opening it would make an empty one."""
+    path = None if isinstance(store_url, str) and "://" in store_url else Path(store_url)
+
+    def check() -> None:
+        if path is not None and not path.exists():
+            raise Problem(503, "store-missing", f"there is no run store {path}; `catp run` makes it", retry_after=5)
+
+    return check
+
+
+def _add_errors(app: "FastAPI") -> None:
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    async def problem(_: "Request", error: Exception) -> "Response":
+        assert isinstance(error, Problem)
+        return _answer(error)
+
+    async def store(_: "Request", error: Exception) -> "Response":
+        return _answer(of_error(error))
+
+    async def absent(_: "Request", error: Exception) -> "Response":
+        return _answer(Problem(404, "not-found", str(error.args[0]) if error.args else "no such thing"))
+
+    async def query(_: "Request", error: Exception) -> "Response":
+        assert isinstance(error, RequestValidationError)
+        what = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        return _answer(Problem(422, "query", what))
+
+    async def http(_: "Request", error: Exception) -> "Response":
+        assert isinstance(error, HTTPException)
+        return _answer(Problem(error.status_code, "http", str(error.detail)))
+
+    async def broken(_: "Request", error: Exception) -> "Response":
+        _log.error("the dashboard failed", exc_info=error)
+        return _answer(of_error(error))
+
+    handlers = {
+        Problem: problem, StoreError: store, KeyError: absent, RequestValidationError: query, HTTPException: http,
+        Exception: broken,
+    }  # fmt: skip
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _answer(problem: Problem) -> "Response":
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(problem.body(), problem.status, problem.headers(), media_type=MEDIA_TYPE)

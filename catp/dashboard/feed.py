@@ -1,0 +1,251 @@
+"""Events as they are written, by whatever process: one read per change, handed to all listeners from memory.
+
+    data_version moved ──> one read of events after the last one ──> queue of each listener (bounded)
+    Last-Event-ID N    ──> events N+1 .. W from the store, page by page as they are taken, then the queue from W+1
+
+The number of an event in the store is its id on the wire, so a listener that comes back, also to a restarted server,
+misses nothing and gets nothing twice. A listener whose queue is full loses it and gets one `resync` instead: fetch
+anew what you show; events after it follow without a gap. Nobody else notices.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from sqlalchemy import Connection
+
+from catp.dashboard.forms import iso
+from catp.store.database import Database
+from catp.store.database_sqlite import SqliteDatabase
+from catp.store.errors import StoreError
+from catp.store.statements import query
+
+__all__ = ["Feed", "Message", "Topics"]
+
+_PAGE = 1_000
+_REPLAYED = 20_000
+
+
+class Message(NamedTuple):
+    """One message: `id` is the number of the event in the store."""
+
+    id: int
+    event: str
+    run: str | None
+    data: str
+
+    def encode(self) -> bytes:
+        """Return it as the wire has it."""
+        return f"id: {self.id}\nevent: {self.event}\ndata: {self.data}\n\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What is listened to: the events of runs themselves (`runs`), and everything of some runs (`run:ID`)."""
+
+    runs: bool
+    of: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> "Topics":
+        """Read `runs,run:01J…`; raise `ValueError` naming what is no topic."""
+        names = [name for name in text.split(",") if name]
+        wrong = [name for name in names if name != "runs" and not (name.startswith("run:") and len(name) == 30)]
+        if wrong or not names or len(names) > 50:
+            raise ValueError(f"topics={text[:100]!r}: write up to 50 of `runs` and `run:ID` with full ids")
+        return cls("runs" in names, frozenset(name[4:].upper() for name in names if name != "runs"))
+
+    def want(self, message: Message) -> bool:
+        """True if the message belongs to one of them."""
+        return message.run in self.of or (self.runs and message.event.startswith("run."))
+
+
+@dataclass(eq=False, slots=True)
+class _Listener:
+    topics: Topics
+    room: int
+    queue: deque[Message] = field(default_factory=deque)
+    lost: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def offer(self, message: Message) -> None:
+        if self.lost or not self.topics.want(message):
+            return
+        if len(self.queue) >= self.room:
+            self.queue.clear()
+            self.lost = True
+        else:
+            self.queue.append(message)
+        self.wake.set()
+
+
+class Feed:
+    """Follows one store while somebody listens.
+
+    Args:
+        database: Of the store.
+        poll_s: How often to look whether something was written.
+        room: Messages that may wait for one listener.
+    """
+
+    def __init__(self, database: Database, *, poll_s: float = 0.1, room: int = 1_000) -> None:
+        self._database = database
+        self._poll_s = poll_s
+        self._room = room
+        self._listeners: set[_Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._last = 0
+        self._starting = asyncio.Lock()
+        self.reads = 0
+        """How often events were read to hand them out."""
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    async def listen(self, topics: Topics, after: int | None = None) -> AsyncIterator[Message]:
+        """Yield what happens from now on, or after an event; the first message is `hello` (or `resync`).
+
+        Raises:
+            StoreError: the store cannot be read now.
+        """
+        await self._start()
+        listener = _Listener(topics, self._room)
+        self._listeners.add(listener)
+        mark = self._last  # the queue has everything after it: no await in between
+        try:
+            lost = after is not None and (after > mark or mark - after > _REPLAYED)
+            yield _note("resync" if lost else "hello", mark if lost or after is None else after)
+            if after is not None and not lost:
+                async for message in self._replay(after, mark):
+                    if topics.want(message):
+                        yield message
+            while True:
+                if listener.lost:
+                    listener.lost = False
+                    yield _note("resync", self._last)
+                    continue
+                if listener.queue:
+                    yield listener.queue.popleft()
+                    continue
+                listener.wake.clear()
+                await listener.wake.wait()
+        finally:
+            self._listeners.discard(listener)
+
+    async def close(self) -> None:
+        """Stop following."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _replay(self, after: int, until: int) -> AsyncIterator[Message]:
+        while after < until:
+            found = await self._database.aread(lambda connection, at=after: _events(connection, at, until))
+            for message in found:
+                yield message
+            after = found[-1].id if len(found) == _PAGE else until
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._task is None or self._task.done():
+                self._last = await self._database.aread(_newest)
+                self._task = asyncio.create_task(self._follow(), name="catp-dashboard-feed")
+
+    async def _follow(self) -> None:
+        watch = _Watch(self._database)
+        stale = False
+        try:
+            while True:
+                try:
+                    if stale or await asyncio.to_thread(watch.changed):
+                        await self._hand_out()
+                        if stale:
+                            self._tell(_note("live", self._last))
+                        stale = False
+                except (StoreError, sqlite3.Error, OSError) as error:
+                    if not stale:
+                        self._tell(_note("stale", self._last, reason=str(error)))
+                    stale = True
+                await asyncio.sleep(self._poll_s)
+                if not self._listeners:
+                    return
+        finally:
+            watch.close()
+
+    async def _hand_out(self) -> None:
+        while True:
+            found = await self._database.aread(lambda connection: _events(connection, self._last, None))
+            self.reads += 1
+            for message in found:
+                self._last = message.id
+                self._tell(message)
+            if len(found) < _PAGE:
+                return
+
+    def _tell(self, message: Message) -> None:
+        for listener in self._listeners:
+            if message.run is None:  # about the feed itself
+                listener.queue.append(message)
+                listener.wake.set()
+            else:
+                listener.offer(message)
+
+
+class _Watch:
+    """Says whether anybody has committed since it was last asked; the first time it says yes."""
+
+    def __init__(self, database: Database) -> None:
+        self._path = database.path if isinstance(database, SqliteDatabase) else None
+        self._raw: sqlite3.Connection | None = None
+        self._seen: int | None = None
+
+    def changed(self) -> bool:
+        if self._path is None:  # PostgreSQL: reading the newest events is the question itself
+            return True
+        if self._raw is None:
+            self._raw = sqlite3.connect(
+                f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=0.5, isolation_level=None,
+                check_same_thread=False,
+            )  # fmt: skip
+        found = int(self._raw.execute("PRAGMA data_version").fetchone()[0])
+        changed, self._seen = found != self._seen, found
+        return changed
+
+    def close(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+
+
+def _newest(connection: Connection) -> int:
+    return int(query(connection, "SELECT COALESCE(MAX(seq), 0) AS n FROM events")[0].n)
+
+
+def _events(connection: Connection, after: int, until: int | None) -> list[Message]:
+    bound, values = ("", []) if until is None else (" AND seq <= ?", [until])
+    rows = query(
+        connection, "SELECT seq, run_id, run_seq, ts_ns, type, step, attempt, element, data_json FROM events "
+        f"WHERE seq > ?{bound} ORDER BY seq LIMIT {_PAGE}", after, *values,
+    )  # fmt: skip
+    return [_message(row) for row in rows]
+
+
+def _message(row: Any) -> Message:
+    data = {
+        "run": row.run_id, "seq": row.run_seq, "ts": iso(row.ts_ns), "node": row.step, "attempt": row.attempt,
+        "element": row.element, "data": json.loads(row.data_json),
+    }  # fmt: skip
+    return Message(int(row.seq), str(row.type), row.run_id, json.dumps(data))  # one line: JSON escapes line breaks
+
+
+def _note(event: str, id_: int, **data: Any) -> Message:
+    return Message(id_, event, None, json.dumps({"last_event_id": id_, **data}))

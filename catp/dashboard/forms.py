@@ -1,0 +1,65 @@
+"""How figures are written: money as decimal strings (null for unknown), times as ISO 8601 in UTC."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from catp.dashboard.problems import Problem
+from catp.planlang.money import Money, format_usd, parse_usd
+from catp.store.records import RunSummary
+
+__all__ = ["iso", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
+
+
+def usd(nano: int | None) -> str | None:
+    """Return an amount as a decimal string, None for unpriced."""
+    return None if nano is None else format_usd(Money(int(nano)))
+
+
+def iso(ns: int | None) -> str | None:
+    """Return a time, to the microsecond."""
+    return None if ns is None else datetime.fromtimestamp(ns / 1e9, UTC).isoformat()
+
+
+def ms_between(start_ns: int | None, end_ns: int | None) -> float | None:
+    """Return the milliseconds between two times, None if either is unknown."""
+    return None if start_ns is None or end_ns is None else round((end_ns - start_ns) / 1e6, 3)
+
+
+def ns_of(name: str, text: str | None) -> int | None:
+    """Read a time of a query."""
+    if text is None:
+        return None
+    try:
+        # a + in a query that nobody escaped has become a space
+        at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e9)
+    except (ValueError, OverflowError):
+        raise Problem(422, "query", f"{name}={text[:60]!r} is not an ISO 8601 time such as 2026-11-22") from None
+
+
+def nano_of(name: str, text: str | None) -> int | None:
+    """Read an amount of a query."""
+    if text is None:
+        return None
+    try:
+        nano = int(parse_usd(text))
+    except ValueError as error:
+        raise Problem(422, "query", f"{name}: {error}") from None
+    if abs(nano) >= 1 << 63:
+        raise Problem(422, "query", f"{name}={text[:60]!r} is more money than the store can hold")
+    return nano
+
+
+def run_row(run: RunSummary) -> dict[str, Any]:
+    """Return a run as lists show it; `cost.amount` leaves the `unpriced` rows out."""
+    return {
+        "id": run.id, "project": run.project, "agent": run.agent, "task": run.task, "policy": run.policy,
+        "plan_hash": run.plan_hash, "status": run.status,
+        "cost": {
+            "amount": usd(run.cost), "est": usd(run.estimate.expected), "est_low": usd(run.estimate.low),
+            "est_p95": usd(run.estimate.p95), "saved": usd(run.saved), "unpriced": run.unpriced,
+        },
+        "budget": usd(run.budget), "deadline_ms": run.deadline_ms, "latency_ms": run.latency_ms,
+        "est_latency_ms": run.est_latency_ms, "alpha": run.alpha, "predicted_quality": run.predicted_quality,
+        "created": iso(run.created_ns), "ended": iso(run.ended_ns), "parent": run.parent, "fork_step": run.fork_step,
+    }  # fmt: skip
