@@ -33,7 +33,9 @@ def fit(log: Sequence[tuple[Load, float]], *, held_out: int = 5) -> Fit:
 
     Coefficients are at least zero (`scipy.optimize.nnls`, Lawson and Hanson 1974). Every `held_out`-th step is not used
     in a first fit and measures it; the model that is returned is fitted to all steps. Errors are relative, as a
-    decision about a small step is worth as much as one about a large one.
+    decision about a small step is worth as much as one about a large one. Relative to measured times that vary, such a
+    fit is too low in the mean (6 % on a shared machine), so it is then scaled until all predictions add up to the time
+    measured.
 
     Raises:
         ValueError: fewer than ten steps, or one that took no time.
@@ -52,11 +54,12 @@ def fit(log: Sequence[tuple[Load, float]], *, held_out: int = 5) -> Fit:
 
 
 def _solve(rows: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares of rows @ x / seconds = 1 with x >= 0, columns scaled to norm 1."""
+    """Least squares of rows @ x / seconds = 1 with x >= 0, columns scaled to norm 1; then x scaled to the sum."""
     from scipy.optimize import nnls
 
     relative = rows / seconds[:, None]
     scale = np.linalg.norm(relative, axis=0)
     scale[scale == 0] = 1.0
     solution, _ = nnls(relative / scale, np.ones(len(seconds)))
-    return np.asarray(solution / scale, np.float64)
+    found = np.asarray(solution / scale, np.float64)
+    return np.asarray(found * (seconds.sum() / (rows @ found).sum()), np.float64)

@@ -42,6 +42,16 @@ def test_a_fit_finds_the_coefficients_and_its_error() -> None:
     assert noisy.held_out == 200
 
 
+def test_predictions_add_up_to_the_time_measured_however_much_it_varies() -> None:
+    log = steps(TRUE, 2000, 0.3)
+    found = fit(log).costs
+    assert sum(found.step(load) for load, _ in log) == pytest.approx(sum(seconds for _, seconds in log))
+    mean = float(np.exp(0.3**2 / 2))  # of the noise
+    assert sum(found.step(load) for load, _ in log) == pytest.approx(
+        mean * sum(TRUE.step(load) for load, _ in log), rel=0.03
+    )
+
+
 def test_the_error_is_of_steps_that_were_not_fitted() -> None:
     log = steps(TRUE, 100, 0.0)
     doubled = [(load, seconds * (2 if number % 5 == 4 else 1)) for number, (load, seconds) in enumerate(log)]
