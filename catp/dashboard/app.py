@@ -82,7 +82,7 @@ def create_app(
     add_live_routes(app, store, feed, agent_for, missing=_missing(store_url))
     app.add_middleware(
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")
-    )  # type: ignore[arg-type]  # plain ASGI, narrower than Starlette's protocol
+    )
     return app
 
 

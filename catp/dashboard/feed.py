@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -150,7 +151,7 @@ class Feed:
 
     async def _replay(self, after: int, until: int) -> AsyncIterator[Message]:
         while after < until:
-            found = await self._database.aread(lambda connection, at=after: _events(connection, at, until))
+            found = await self._database.aread(partial(_events, after=after, until=until))
             for message in found:
                 yield message
             after = found[-1].id if len(found) == _PAGE else until
@@ -184,7 +185,7 @@ class Feed:
 
     async def _hand_out(self) -> None:
         while True:
-            found = await self._database.aread(lambda connection: _events(connection, self._last, None))
+            found = await self._database.aread(partial(_events, after=self._last, until=None))
             self.reads += 1
             for message in found:
                 self._last = message.id

@@ -39,7 +39,7 @@ def plan_json(digest: str, source: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def plan_layout(digest: str, source: str, direction: Direction) -> dict[str, Any]:
-    """Return `{"hash", "dir", "w", "h", "nodes": {id: [x, y, w, h]}, "edges": [{"from", "to", "points"}]}` in pixels."""
+    """Return the drawing in pixels: `{"w", "h", "nodes": {id: [x, y, w, h]}, "edges": [{"from", "to", "points"}]}`."""
     drawn = view(parse(source))
     sizes = {node.id: _SIZE[node.kind] for node in drawn.nodes}
     placed = layout(drawn.graph(), sizes=sizes, direction=direction)

@@ -1,4 +1,4 @@
-"""What can be read at one moment: runs, nodes, values, plans, sums. Heavy imports are inside; see `catp.dashboard.app`."""
+"""What can be read at one moment: runs, nodes, values, plans, sums. Heavy imports are inside functions."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from catp.store.statements import query
 from catp.store.store import RunStore
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import APIRouter, FastAPI
 
 __all__ = ["add_routes"]
 
@@ -59,7 +59,7 @@ def _add_meta(app: "FastAPI", store: RunStore, read_only: bool, missing: Callabl
         }  # fmt: skip
 
 
-def _add_lists(api: Any, store: RunStore) -> None:
+def _add_lists(api: "APIRouter", store: RunStore) -> None:
     from fastapi import Depends, Query
 
     def wanted(
@@ -87,7 +87,7 @@ def _add_lists(api: Any, store: RunStore) -> None:
         return store.database.read(partial(facets, wanted=which))
 
 
-def _add_run(api: Any, store: RunStore) -> None:
+def _add_run(api: "APIRouter", store: RunStore) -> None:
     from fastapi import Query
     from starlette.responses import JSONResponse, Response
 
@@ -156,7 +156,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _add_values(api: Any, store: RunStore) -> None:
+def _add_values(api: "APIRouter", store: RunStore) -> None:
     from starlette.responses import Response
 
     @api.get("/artifacts/{sha256}")
@@ -183,7 +183,7 @@ def _add_values(api: Any, store: RunStore) -> None:
         return Response(data, media_type=mime if shown else "application/octet-stream", headers=headers)
 
 
-def _add_sums(api: Any, store: RunStore) -> None:
+def _add_sums(api: "APIRouter", store: RunStore) -> None:
     from fastapi import Query
 
     def days(from_: str | None, to: str | None) -> tuple[str, str]:
