@@ -12,7 +12,7 @@ import asyncio
 import json
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,7 +111,7 @@ class Feed:
         """How many listen."""
         return len(self._listeners)
 
-    async def listen(self, topics: Topics, after: int | None = None) -> AsyncIterator[Message]:
+    async def listen(self, topics: Topics, after: int | None = None) -> AsyncGenerator[Message, None]:
         """Yield what happens from now on, or after an event; the first message is `hello` (or `resync`).
 
         Raises:

@@ -1,7 +1,7 @@
 """What goes on: the stream of events, and the state changes of operators."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,22 @@ def add_live_routes(
 
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(missing)])
 
+    class Stream(StreamingResponse):
+        """Stops listening when the client is gone, also if it never took anything."""
+
+        def __init__(
+            self, wire: AsyncGenerator[bytes, None], messages: AsyncGenerator[Message, None], headers: Any
+        ) -> None:
+            super().__init__(wire, media_type="text/event-stream", headers=headers)
+            self._open = (wire, messages)
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                for generator in self._open:
+                    await generator.aclose()
+
     @api.get("/events")
     async def events(
         topics: str = Query("runs", max_length=2000),
@@ -52,7 +68,7 @@ def add_live_routes(
         messages = feed.listen(wanted, _number(last_event_id, after))
         first = await anext(messages)  # a store that cannot be read is a problem, not an empty stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(_wire(first, messages), media_type="text/event-stream", headers=headers)
+        return Stream(_wire(first, messages), messages, headers)
 
     @api.get("/runs/{id}/approvals")
     def asked(id: str) -> dict[str, Any]:
@@ -89,9 +105,9 @@ def _number(header: str | None, after: int | None) -> int | None:
     return int(header)
 
 
-async def _wire(first: Message, messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+async def _wire(first: Message, messages: AsyncGenerator[Message, None]) -> AsyncGenerator[bytes, None]:
     """The stream as bytes, with a comment now and then so that proxies keep it open."""
-    async with aclosing(messages) as open_:  # type: ignore[type-var]  # it is an async generator
+    async with aclosing(messages) as open_:
         yield b"retry: 1000\n\n" + first.encode()
         coming = asyncio.ensure_future(anext(open_))
         try:
