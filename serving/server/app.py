@@ -166,6 +166,7 @@ def _add_health(app: "FastAPI", service: Service) -> None:
         well = service.backend.health().live
         return _json(200 if well else 503, {"live": well}, {})
 
+    @app.get("/health", response_model=None)  # what clients of vLLM ask, load generators among them
     @app.get("/ready", response_model=None)
     async def ready() -> Response:
         well, reason = service.ready()

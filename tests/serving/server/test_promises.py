@@ -278,6 +278,7 @@ def test_8_live_ready_and_progress_are_three_answers() -> None:
         until(lambda: answers() == [200, 200, 200])
         server.service.draining = True
         assert client.get("/ready").json() == {"ready": False, "reason": "draining"}
+        assert client.get("/health").status_code == 503
         server.service.draining = False
 
 
