@@ -149,7 +149,7 @@ class ServedOrLocal:
             found, known = await ask(self._local), known_engine()
             if known is None:
                 return found
-            note = f"the engine at {known.url} is not ready, or serves another model: planned in this process"
+            note = f"the engine at {known.url} is not ready (or gone), or serves another model: planned in this process"
             return replace(found, notes=(*found.notes, note))
         planner = PolicyPlanner(
             ServedWriter(running), self._local, kappa=running.kappa, margin=running.margin,

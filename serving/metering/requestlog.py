@@ -50,8 +50,11 @@ class RequestLog:
         self._handler.handle(logging.makeLogRecord({"msg": record.to_line()}))
 
     def close(self) -> None:
-        """Close the file."""
-        self._handler.close()
+        """Close the file; what the disk has no room for any more is lost, and counted."""
+        try:
+            self._handler.close()
+        except OSError:
+            self._handler.failures += 1
 
 
 def read_log(path: Path) -> Iterator[RequestRecord]:

@@ -85,10 +85,24 @@ def build_backend(options: EngineOptions, *, clock: Callable[[], float] = time.m
         CheckpointError: there is no such model, it is damaged, or it is of an architecture that is not supported.
         ImportError: a package is not installed.
         OutOfMemory: the KV cache does not fit.
-        ValueError: an option makes no sense.
+        ValueError: an option makes no sense, or the device is not there.
     """
+    _check(options)
     served, weights, plan_ids, digest = _load(options)
     return serve_model(served, weights, plan_ids, options, base_sha256=digest, clock=clock)
+
+
+def _check(options: EngineOptions) -> None:
+    """Find out what is wrong with options before a model is loaded for them."""
+    try:
+        policy(options.policy)
+    except KeyError as error:
+        raise ValueError(str(error.args[0])) from error
+    if options.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(f"{options.device} needs a CUDA GPU and a torch built for it; use --device cpu here")
 
 
 def serve_model(

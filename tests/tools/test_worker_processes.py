@@ -309,9 +309,11 @@ async def test_a_result_over_the_limit_never_crosses_the_pipe() -> None:
 async def test_a_result_of_two_gigabytes_is_refused_without_harm() -> None:
     meter = CallMeter()
     meter.start()
+    before = meter.stop().peak_mb  # other tests may have left this process large
+    meter.start()
     with pytest.raises(ResultTooLarge):
         await produce_much.spec.backend.call({"megabytes": 2048}, timeout=100)
-    assert meter.stop().peak_mb < 1024
+    assert meter.stop().peak_mb < before + 1024
     assert len((await produce_much.spec.backend.call({"megabytes": 1}, timeout=30)).value) == 1 << 20
 
 
