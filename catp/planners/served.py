@@ -95,17 +95,10 @@ def find_engine(model: str | None = None, directory: Path | None = None) -> Runn
 
 
 class ServedWriter:
-    """Writes and rates plans by asking an engine; implements `PlanWriter`.
+    """Writes and rates plans by asking an engine; implements `PlanWriter`."""
 
-    Args:
-        running: the engine.
-        key: API key; None: `CATP_ENGINE_KEY`, if it is set.
-        client: to send with; None: one of its own for each request.
-    """
-
-    def __init__(self, running: Running, *, key: str | None = None, client: "httpx.AsyncClient | None" = None) -> None:
+    def __init__(self, running: Running) -> None:
         self.running, self.name, self.device = running, f"{running.model}@{running.url}", running.device
-        self._key, self._client = key, client
 
     async def write(
         self, request: PlanRequest, *, samples: int = 8, beams: int = 0, shown: Sequence[Plan] = (), seed: int = 0,
@@ -119,8 +112,9 @@ class ServedWriter:
         import httpx
 
         body = await asyncio.to_thread(self._body, request, samples, beams, shown, seed)
-        url, headers = f"{self.running.url}/v1/plans", _headers(self._key)
-        async with self._clients() as client:
+        url, headers = f"{self.running.url}/v1/plans", _headers()
+        # the planner has its own patience: the engine may queue a request for as long as that
+        async with httpx.AsyncClient(timeout=httpx.Timeout(None, connect=5.0)) as client:
             try:
                 if decided is None:
                     answer = await client.post(url, json=body, headers=headers)
@@ -175,29 +169,6 @@ class ServedWriter:
             raise Unwritable(message)
         raise EngineUnreachable(f"{self.running.url}: {message}")
 
-    def _clients(self) -> "_Client":
-        return _Client(self._client)
-
-
-class _Client:
-    """A client for one request: the given one, which stays open, or a new one."""
-
-    def __init__(self, given: "httpx.AsyncClient | None") -> None:
-        import httpx
-
-        self._given = given
-        # the planner has its own patience: the engine may queue a request for as long as that
-        self._own = None if given is not None else httpx.AsyncClient(timeout=httpx.Timeout(None, connect=5.0))
-
-    async def __aenter__(self) -> "httpx.AsyncClient":
-        client = self._given or self._own
-        assert client is not None
-        return client
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._own is not None:
-            await self._own.aclose()
-
 
 def _usage(form: Mapping[str, Any]) -> Usage:
     ours = form["catp"]
@@ -220,7 +191,7 @@ def _ask(running: Running, patience: float) -> Running | None:
     import httpx
 
     try:
-        with httpx.Client(timeout=patience, headers=_headers(None)) as client:
+        with httpx.Client(timeout=patience, headers=_headers()) as client:
             if client.get(f"{running.url}/ready").status_code != 200:
                 return None
             cards = client.get(f"{running.url}/v1/models").json()["data"]
@@ -234,8 +205,8 @@ def _ask(running: Running, patience: float) -> Running | None:
     return replace(running, model=model, kappa=kappa, margin=margin)
 
 
-def _headers(key: str | None) -> dict[str, str]:
-    found = key if key is not None else os.environ.get("CATP_ENGINE_KEY")
+def _headers() -> dict[str, str]:
+    found = os.environ.get("CATP_ENGINE_KEY")
     return {"Authorization": f"Bearer {found}"} if found else {}
 
 

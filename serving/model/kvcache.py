@@ -29,11 +29,6 @@ class KVCache:
         data = torch.zeros(shape, dtype=dtype, device=device)  # zeros: a masked NaN is still a NaN in a product
         self.data = data.permute(0, 1, 3, 4, 2, 5) if heads_first else data
 
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of one block over all layers."""
-        return self.data[:, :, 0].numel() * self.data.element_size()
-
     def layer(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values of a layer, each (blocks, block size, kv heads, head size)."""
         return self.data[0, number], self.data[1, number]

@@ -44,13 +44,13 @@ class LocalBackend:
         engine: runs it.
         gauges: of the engine; they keep its accounts.
         price: of a device second.
-        adapters: those that are loaded; None: the model takes none.
+        adapters: those that are loaded.
         clock: the engine's.
     """
 
     def __init__(
         self, served: Served, engine: Engine, gauges: Gauges, price: DevicePrice, *,
-        adapters: Adapters | None = None, clock: Callable[[], float] = time.monotonic,
+        adapters: Adapters, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.served, self.engine, self.price = served, engine, price
         self._gauges = gauges
@@ -72,7 +72,7 @@ class LocalBackend:
             drop_late=spec.drop_late, kind=spec.kind,
         )  # fmt: skip
         ticket = Mailbox(id_, partial(self._cancel, id_), prompt_tokens=len(request.prompt))
-        release = self._adapters.use(adapter) if self._adapters is not None and adapter is not None else _nothing
+        release = _nothing if adapter is None else self._adapters.use(adapter)
         try:
             self.engine.submit(request, program, _TicketSink(self, ticket, release))
         except BaseException:
@@ -83,9 +83,10 @@ class LocalBackend:
     def models(self) -> tuple[ModelCard, ...]:
         """Return the model and its adapters."""
         served = self.served
-        cards = () if self._adapters is None else self._adapters.cards()
         chat = bool(served.spelling.tokenizer.chat_template)
-        card = ModelCard(served.name, self._created, served.context, cards, served.speller is not None, chat)
+        card = ModelCard(
+            served.name, self._created, served.context, self._adapters.cards(), served.speller is not None, chat
+        )
         if served.speller is None:
             return (card,)
         manifest = served.speller.policy.manifest
@@ -95,11 +96,11 @@ class LocalBackend:
         """Load an adapter, or the new content of one of the same name."""
         if name == self.served.name:
             raise Refused("bad_request", f"{name!r} is the model itself; give the adapter another name")
-        return await asyncio.to_thread(self._need_adapters().load, name, path)
+        return await asyncio.to_thread(self._adapters.load, name, path)
 
     async def unload_adapter(self, name: str) -> None:
         """Stop taking requests for an adapter."""
-        self._need_adapters().unload(name)
+        self._adapters.unload(name)
 
     def health(self) -> Health:
         """Return how the engine is."""
@@ -144,19 +145,11 @@ class LocalBackend:
         """The digest of the adapter a model's name means; None for the model itself."""
         if model == self.served.name:
             return None
-        found = None if self._adapters is None else self._adapters.digest(model)
+        found = self._adapters.digest(model)
         if found is None:
-            known = [
-                self.served.name,
-                *(card.name for card in (() if self._adapters is None else self._adapters.cards())),
-            ]
+            known = [self.served.name, *(card.name for card in self._adapters.cards())]
             raise Refused("unknown_model", f"there is no model {model!r} here; there is: {', '.join(known)}")
         return found
-
-    def _need_adapters(self) -> Adapters:
-        if self._adapters is None:
-            raise Refused("bad_request", f"{self.served.name} was served without room for adapters")
-        return self._adapters
 
     def _cancel(self, id_: str, reason: str, code: EndCode) -> None:
         self.engine.cancel(id_, reason, code)
