@@ -3,13 +3,16 @@
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.access import Access, Role
 from catp.dashboard.actions import AgentFor, default_agent
+from catp.dashboard.context import Context
 from catp.dashboard.feed import Feed
 from catp.dashboard.guard import LOCAL_HOSTS, Guard
+from catp.dashboard.pages import add_pages
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 from catp.store.errors import StoreError
 from catp.store.store import RunStore
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 __all__ = ["create_app"]
+
+_RESOURCES = ("events", "overview", "runs", "run", "decisions", "plans", "artifacts", "tools", "spend")
+"""Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
 
 _log = logging.getLogger("catp.dashboard")
 
@@ -33,6 +39,7 @@ def create_app(
     tokens: Mapping[str, Role] | None = None,
     hosts: Iterable[str] = (),
     agent_for: AgentFor = default_agent,
+    training: Path | None = None,
     poll_s: float = 0.1,
     busy_s: float = 2.0,
     queue: int = 1_000,
@@ -47,6 +54,7 @@ def create_app(
         tokens: Further tokens and what they allow.
         hosts: Names, besides localhost, under which the server may be addressed.
         agent_for: Makes the agent that ends runs, with the tools they ran with.
+        training: Folder with the folders of training runs (`catp train --out`).
         poll_s: How often the store is looked at for new events, while somebody listens.
         busy_s: How long to wait for a locked store.
         queue: Events that may wait for one listener.
@@ -59,8 +67,6 @@ def create_app(
         from fastapi import FastAPI
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the dashboard needs FastAPI: pip install 'catp[dashboard]'") from error
-    from catp.dashboard.routes import add_routes
-    from catp.dashboard.routes_live import add_live_routes
 
     access = Access({**(tokens or {}), **({} if token is None else {token: "admin"})})
     store = RunStore(store_url, busy_s=busy_s)
@@ -78,12 +84,24 @@ def create_app(
     )  # fmt: skip
     app.state.store, app.state.feed = store, feed
     _add_errors(app)
-    add_routes(app, store, read_only=read_only, missing=_missing(store_url))
-    add_live_routes(app, store, feed, agent_for, missing=_missing(store_url))
+    _add_api(app, Context(store, feed, agent_for, read_only, _missing(store_url), training))
+    add_pages(app)
     app.add_middleware(
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")
     )
     return app
+
+
+def _add_api(app: "FastAPI", context: Context) -> None:
+    from fastapi import APIRouter, Depends
+
+    from catp.dashboard.api import meta
+
+    meta.add(app, context)
+    api = APIRouter(prefix="/api/v1", dependencies=[Depends(context.missing)])
+    for name in _RESOURCES:
+        import_module(f"catp.dashboard.api.{name}").add(api, context)
+    app.include_router(api)
 
 
 def _version() -> str:

@@ -11,11 +11,13 @@ anew what you show; events after it follow without a gap. Nobody else notices.
 import asyncio
 import json
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -203,28 +205,38 @@ class Feed:
 
 
 class _Watch:
-    """Says whether anybody has committed since it was last asked; the first time it says yes."""
+    """Says whether anybody has committed since it was last asked; the first time it says yes.
+
+    It is asked in a thread that goes on when the task that waits for it is cancelled: closing waits for that thread.
+    """
 
     def __init__(self, database: Database) -> None:
         self._path = database.path if isinstance(database, SqliteDatabase) else None
         self._raw: sqlite3.Connection | None = None
         self._seen: int | None = None
+        self._busy = threading.Lock()
 
     def changed(self) -> bool:
-        if self._path is None:  # PostgreSQL: reading the newest events is the question itself
-            return True
-        if self._raw is None:
-            self._raw = sqlite3.connect(
-                f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=0.5, isolation_level=None,
-                check_same_thread=False,
-            )  # fmt: skip
-        found = int(self._raw.execute("PRAGMA data_version").fetchone()[0])
-        changed, self._seen = found != self._seen, found
+        with self._busy:
+            if self._path is None:  # PostgreSQL: reading the newest events is the question itself
+                return True
+            found = self._version(self._path)
+            changed, self._seen = found != self._seen, found
         return changed
 
+    def _version(self, path: Path) -> int:
+        if self._raw is None:
+            self._raw = sqlite3.connect(
+                f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.5, isolation_level=None,
+                check_same_thread=False,
+            )  # fmt: skip
+        return int(self._raw.execute("PRAGMA data_version").fetchone()[0])
+
     def close(self) -> None:
-        if self._raw is not None:
-            self._raw.close()
+        with self._busy:
+            if self._raw is not None:
+                self._raw.close()
+            self._path = self._raw = None
 
 
 def _newest(connection: Connection) -> int:

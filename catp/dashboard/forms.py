@@ -1,13 +1,19 @@
 """How figures are written: money as decimal strings (null for unknown), times as ISO 8601 in UTC."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from catp.dashboard.problems import Problem
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.store.records import RunSummary
 
-__all__ = ["iso", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
+__all__ = ["FOREVER", "days_of", "iso", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
+
+FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
+"""Headers of what follows from a digest."""
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def usd(nano: int | None) -> str | None:
@@ -35,6 +41,16 @@ def ns_of(name: str, text: str | None) -> int | None:
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e9)
     except (ValueError, OverflowError):
         raise Problem(422, "query", f"{name}={text[:60]!r} is not an ISO 8601 time such as 2026-11-22") from None
+
+
+def days_of(since: str | None, until: str | None) -> tuple[str, str]:
+    """Read a span of days (ISO, both included); the last thirty if not given."""
+    today = datetime.now(UTC).date()
+    first, last = since or str(today - timedelta(days=29)), until or str(today)
+    for name, day in (("from", first), ("to", last)):
+        if not _DAY.fullmatch(day) or ns_of(name, day) is None:
+            raise Problem(422, "query", f"{name}={day[:60]!r} is not a day such as 2026-11-22")
+    return first, last
 
 
 def nano_of(name: str, text: str | None) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catp.dashboard.run_page import run_page
+from catp.dashboard.read.run_page import run_page
 from catp.store.audit import audit
 from catp.store.store import RunStore
 from tests.dashboard.conftest import HOSTILE

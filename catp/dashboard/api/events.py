@@ -1,43 +1,28 @@
-"""What goes on: the stream of events, and the state changes of operators."""
+"""What goes on, as server-sent events: `/events?topics=runs,run:ID`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from catp.approvals import user
-from catp.dashboard.actions import AgentFor, approval_json, cancel, decide
-from catp.dashboard.feed import Feed, Message, Topics
+from catp.dashboard.context import Context
+from catp.dashboard.feed import Message, Topics
 from catp.dashboard.problems import Problem
-from catp.store.store import RunStore
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import APIRouter
 
-__all__ = ["add_live_routes"]
+__all__ = ["add"]
 
 _KEEP_ALIVE_S = 15.0
 
 
-class Decision(BaseModel):
-    """The body of an action. `node` None means the whole plan; cancelling has no use for it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    node: str | None = None
-    reason: str = Field("", max_length=2000)
-
-
-def add_live_routes(
-    app: "FastAPI", store: RunStore, feed: Feed, agent_for: AgentFor, *, missing: Callable[[], None]
-) -> None:
-    """Add the paths to the application."""
-    from fastapi import APIRouter, Depends, Header, Query, Request
+def add(api: "APIRouter", context: Context) -> None:
+    """Add the path."""
+    from fastapi import Header, Query
     from starlette.responses import StreamingResponse
 
-    api = APIRouter(prefix="/api/v1", dependencies=[Depends(missing)])
+    feed = context.feed
 
     class Stream(StreamingResponse):
         """Stops listening when the client is gone, also if it never took anything."""
@@ -69,32 +54,6 @@ def add_live_routes(
         first = await anext(messages)  # a store that cannot be read is a problem, not an empty stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return Stream(_wire(first, messages), messages, headers)
-
-    @api.get("/runs/{id}/approvals")
-    def asked(id: str) -> dict[str, Any]:
-        from catp.store.approvals import get
-
-        run = store.find(id)
-        return {"items": [approval_json(one) for one in store.database.read(lambda c: get(c, run.id))]}
-
-    @api.post("/runs/{id}/cancel", status_code=202)
-    async def end(id: str, body: Decision, request: Request) -> dict[str, Any]:
-        return await cancel(store, agent_for, id, by=_who(request), reason=body.reason)
-
-    @api.post("/runs/{id}/approve", status_code=202)
-    async def approve(id: str, body: Decision, request: Request) -> dict[str, Any]:
-        return await decide(store, id, body.node, granted=True, by=_who(request), reason=body.reason)
-
-    @api.post("/runs/{id}/reject", status_code=202)
-    async def reject(id: str, body: Decision, request: Request) -> dict[str, Any]:
-        return await decide(store, id, body.node, granted=False, by=_who(request), reason=body.reason)
-
-    app.include_router(api)
-
-
-def _who(request: Any) -> str:
-    """Tokens name no people: who started the server, and which role was used."""
-    return f"{user()} (dashboard {request.scope['catp_role']})"
 
 
 def _number(header: str | None, after: int | None) -> int | None:

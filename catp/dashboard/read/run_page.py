@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from catp.dashboard.forms import iso, ms_between, run_row, usd
-from catp.dashboard.graph import parents
-from catp.dashboard.history import Typical, typical
+from catp.dashboard.read.graph import parents
+from catp.dashboard.read.history import Typical, typical
 from catp.planlang.critical import schedule
 from catp.planlang.nodes import Step
 from catp.planlang.parser import parse

@@ -1,37 +1,17 @@
-"""Sums over many runs: tools, spend by day, and what needs somebody. Functions of a connection."""
+"""Spend by day, and whether it adds up: the sum of the series is the sum of the ledger rows."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from catp.dashboard.actions import approval_json
 from catp.dashboard.forms import usd
-from catp.dashboard.runs import RunFilter, facets
-from catp.store.approvals import pending
-from catp.store.rollups import leaderboard
 from catp.store.statements import query
 
-__all__ = ["Group", "overview", "spend", "tools"]
+__all__ = ["Group", "spend"]
 
 Group = Literal["tool", "policy", "project"]
 _PLANNING = "(planning)"
-
-
-def tools(connection: Connection, since: str, until: str) -> dict[str, Any]:
-    """Return tools by falling cost over the days `since` to `until` (ISO dates, both included)."""
-    return {
-        "items": [
-            {
-                "name": row.name, "n": row.n, "ok": row.ok, "cached": row.cached, "cost": usd(row.cost),
-                "saved": usd(row.saved), "unpriced": row.unpriced, "priced": row.unpriced == 0,
-                "fail": (row.n - row.ok) / row.n if row.n else None, "mean_ms": row.mean_ms, "p50_ms": row.p50_ms,
-                "p95_ms": row.p95_ms, "p99_ms": row.p99_ms,
-            }
-            for row in leaderboard(connection, "tool", since=since, until=until)
-        ]
-    }  # fmt: skip
 
 
 def spend(connection: Connection, group: Group, since: str, until: str) -> dict[str, Any]:
@@ -73,27 +53,3 @@ def _bounds(since: str, until: str) -> tuple[int, int]:
     first = datetime.fromisoformat(since).replace(tzinfo=UTC)
     last = datetime.fromisoformat(until).replace(tzinfo=UTC) + timedelta(days=1)
     return round(first.timestamp()) * 10**9, round(last.timestamp()) * 10**9
-
-
-def overview(connection: Connection, window_s: float) -> dict[str, Any]:
-    """Return what happened in the last `window_s` seconds, and what waits for somebody."""
-    now_ns = time.time_ns()
-    from_ns = now_ns - round(window_s * 1e9)
-    counts = facets(connection, RunFilter(from_ns=from_ns))
-    spent = query(
-        connection, "SELECT COALESCE(SUM(amount_nano), 0) AS n, COUNT(*) - COUNT(amount_nano) AS unpriced FROM costs "
-        "WHERE ts_ns >= ?", from_ns,
-    )[0]  # fmt: skip
-    failures = query(
-        connection, "SELECT error_type, COUNT(*) AS n, MAX(run_id) AS sample FROM calls WHERE started_ns >= ? "
-        "AND error_type IS NOT NULL GROUP BY error_type ORDER BY COUNT(*) DESC, error_type LIMIT 5", from_ns,
-    )  # fmt: skip
-    return {
-        "window_s": window_s,
-        "spend": {"amount": usd(spent.n), "unpriced": int(spent.unpriced)},
-        "runs": dict(counts["status"]),
-        "failures": [{"type": row.error_type, "count": int(row.n), "sample_run": row.sample} for row in failures],
-        "needs_you": [
-            {"kind": "approval", **approval_json(question)} for question in pending(connection, now_ns=now_ns)[:100]
-        ],
-    }  # fmt: skip

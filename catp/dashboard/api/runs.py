@@ -1,0 +1,42 @@
+"""The list of runs: `/runs`, `/runs/facets`."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from catp.dashboard.context import Context
+from catp.dashboard.forms import nano_of, ns_of
+from catp.dashboard.read.runs import RunFilter, facets, page
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+__all__ = ["add"]
+
+
+def add(api: "APIRouter", context: Context) -> None:
+    """Add the paths."""
+    from fastapi import Depends, Query
+
+    def wanted(
+        status: str | None = None, policy: str | None = None, project: str | None = None, tool: str | None = None,
+        q: str | None = Query(None, max_length=200), cost_min: str | None = None, cost_max: str | None = None,
+        from_: str | None = Query(None, alias="from"), to: str | None = None,
+    ) -> RunFilter:  # fmt: skip
+        statuses = tuple(name for name in (status or "").split(",") if name)
+        return RunFilter(
+            statuses, policy, project, tool, q, nano_of("cost_min", cost_min), nano_of("cost_max", cost_max),
+            ns_of("from", from_), ns_of("to", to),
+        )  # fmt: skip
+
+    @api.get("/runs")
+    def runs(
+        which: RunFilter = Depends(wanted),  # noqa: B008
+        cursor: str | None = Query(None, max_length=26),
+        limit: int = Query(50, ge=1, le=500),
+    ) -> dict[str, Any]:
+        found = partial(page, wanted=which, limit=limit, before=cursor, store=context.store.name)
+        return context.read(found)
+
+    @api.get("/runs/facets")
+    def counts(which: RunFilter = Depends(wanted)) -> dict[str, list[list[Any]]]:  # noqa: B008
+        return context.read(partial(facets, wanted=which))
