@@ -28,6 +28,7 @@ demo: $(BIN)/catp ## plan, price and run the main job on a shipped scan
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m browser tests/dashboard/browser
 
 check: $(VENV)/.dev ## lint, format check and types
 	$(BIN)/ruff check .
