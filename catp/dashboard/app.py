@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-_RESOURCES = ("events", "overview", "runs", "run", "decisions", "plans", "artifacts", "tools", "spend")
+_RESOURCES = ("events", "overview", "runs", "run", "export", "decisions", "plans", "artifacts", "tools", "spend")
 """Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
 
 _log = logging.getLogger("catp.dashboard")
