@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
-from catp.planlang.money import format_usd
+from catp.planlang.money import Money, format_usd
 from catp.runtime.approval import ApprovalRequest, Approver
 from catp.runtime.hooks import JournalUnavailable
 
@@ -85,16 +85,20 @@ def policy_of(approve: "Approver | ApprovalMode | ApprovalPolicy | None", *, sto
 
 
 def approver_for(
-    policy: ApprovalPolicy | None, store: "RunStore | None", journal: "RunJournal | None"
+    policy: ApprovalPolicy | None,
+    store: "RunStore | None",
+    journal: "RunJournal | None",
+    lower: Callable[[Money], None] | None = None,
 ) -> Approver | None:
     """Return who answers the questions of a run; without a journal (there is no store, or it failed) none are kept.
 
-    Where nobody was given to ask, an answer from an earlier life of the run still counts.
+    Where nobody was given to ask, an answer from an earlier life of the run still counts. `lower` lowers the cap of the
+    run to what a yes is good for.
     """
     database = store.database if store is not None and journal is not None else None
     if policy is None:
         return None if database is None else partial(_answered_before, database)
-    return Desk(policy, database, journal.durable if journal is not None else None).decide
+    return Desk(policy, database, journal.durable if journal is not None else None, lower).decide
 
 
 class Desk:
@@ -104,6 +108,7 @@ class Desk:
         policy: Who that is.
         database: Where questions and answers are kept; None keeps none.
         recorded: Waits until the run itself is in the database, since its questions refer to it.
+        lower: Told what the run may spend, if a yes is to less than was asked for.
     """
 
     def __init__(
@@ -111,7 +116,9 @@ class Desk:
         policy: ApprovalPolicy,
         database: "Database | None" = None,
         recorded: Callable[[], Awaitable[None]] | None = None,
+        lower: Callable[[Money], None] | None = None,
     ) -> None:
+        self._lower = lower
         self._policy = policy
         self._database = database
         self._recorded = recorded
@@ -156,6 +163,10 @@ class Desk:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         self._tell(found)
+        if found.granted and found.cap is not None and found.cap != request.cap:
+            if self._lower is None:
+                raise LookupError(f"it was approved for ${format_usd(found.cap)}, and the run's cap cannot be lowered")
+            self._lower(found.cap)
         return found.granted
 
     async def _ask_here(self, request: ApprovalRequest) -> bool | None:
@@ -254,6 +265,7 @@ async def answer(
     by: str,
     reason: str = "",
     expires_s: float | None = None,
+    cap: Money | None = None,
 ) -> "Approval":
     """Answer the open question about a step (None: the whole plan); see `catp.store.approvals.decide`.
 
@@ -269,7 +281,9 @@ async def answer(
         now_ns = time.time_ns()
         expires_ns = None if expires_s is None else now_ns + round(expires_s * 1e9)
         question = open_question(connection, run_id, step)
-        return decide(connection, question, granted=granted, by=by, reason=reason, expires_ns=expires_ns, now_ns=now_ns)
+        return decide(
+            connection, question, granted=granted, by=by, reason=reason, expires_ns=expires_ns, cap=cap, now_ns=now_ns
+        )
 
     return await database.awrite(write, durable=True)
 

@@ -16,6 +16,7 @@ from catp.planlang.money import format_usd
 from catp.planners.protocol import Objective
 from catp.quoting import asking_first
 from catp.result import Quote, RunCancelled, RunResult
+from catp.runtime.clock import Clock
 from catp.runtime.events import RunEvent
 from catp.runtime.flights import Flights
 from catp.runtime.ids import new_run_id
@@ -54,6 +55,7 @@ class Execution:
         telemetry: Told of every run; None for nobody.
         approve_plan: Every new run asks for approval of its whole plan.
         flights: Results that may be used again; None calls always.
+        clock: What runs wait on and take their times and ids from; None for real time.
     """
 
     catalogue: Catalogue
@@ -67,6 +69,7 @@ class Execution:
     telemetry: "Telemetry | None" = None
     approve_plan: bool = False
     flights: Flights | None = None
+    clock: Clock | None = None
 
     @observed_run
     async def run(
@@ -93,25 +96,25 @@ class Execution:
             quote = asking_first(quote)
         log = CallLog()
         spending = self.spending if restored is None or restored.fork else self._spending_of(restored.told)
-        run_id = run_id or new_run_id()
+        run_id = run_id or new_run_id(None if self.clock is None else self.clock.now_ns())
         saving = saving or await Saving.begin(self.store, quote, run_id)
         telling = self.telemetry.observer(quote.compiled, self.catalogue) if self.telemetry is not None else None
         observers = [observer for observer in (telling, on_event) if observer is not None]
+        ledger = spending.ledger(
+            objective.budget, journal=saving.journal, before=restored.rows if restored is not None else ()
+        )
         run = Run(
             quote.compiled,
             inputs,
             self.catalogue if self.telemetry is None else self.telemetry.watched(self.catalogue),
-            ledger=spending.ledger(
-                objective.budget,
-                journal=saving.journal,
-                before=restored.rows if restored is not None else (),
-            ),
+            ledger=ledger,
             deadline_s=objective.deadline_ms / 1000 if objective.deadline_ms is not None else None,
             slots=Slots(self.workers) if self.workers is not None else None,
+            clock=self.clock,
             on_event=_fan_out(observers),
             on_call=log.record,
             run_id=run_id,
-            approve=approver_for(approve, self.store, saving.journal),
+            approve=approver_for(approve, self.store, saving.journal, ledger.lower),
             about={**about_run(quote, objective, project=self.project, agent=self.agent), **(about or {})},
             pools=self.pools,
             repair=repair,

@@ -151,16 +151,21 @@ class SavedRuns(ABC):
         by: str | None = None,
         reason: str = "",
         expires_s: float | None = None,
+        cap: str | Money | None = None,
     ) -> "Approval":
         """Answer the question about a step of a run (full id), or about its whole plan, whoever runs it and where.
 
         The answer holds for `expires_s` seconds, by default as long as the question; `by` is your user name by default.
+        With `cap`, it is a yes to a whole plan that may spend no more than that, which is less than was asked for.
 
         Raises:
             ApprovalError: nothing is asked, or somebody decided before. ValueError: the agent has no store.
         """
         by = user() if by is None else by
-        return await answer(self._database(), run_id, step, granted=granted, by=by, reason=reason, expires_s=expires_s)
+        return await answer(
+            self._database(), run_id, step, granted=granted, by=by, reason=reason, expires_s=expires_s,
+            cap=money_of("cap", cap),
+        )  # fmt: skip
 
     def _database(self) -> "Database":
         if self.store is None:

@@ -137,6 +137,11 @@ class Ledger:
         """How many rows have no amount because nobody knows it."""
         return sum(row.amount is None for row in self._rows)
 
+    def lower(self, cap: Money) -> None:
+        """Spend no more than `cap` from now on; a smaller cap stays."""
+        with _LOCK:
+            self._limit.cap = cap if self._limit.cap is None else min(cap, self._limit.cap)
+
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` whenever money held in one of the limits is given back, by whatever ledger and thread.
 

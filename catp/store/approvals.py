@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from catp.planlang.money import Money
+from catp.planlang.money import Money, format_usd
 from catp.store.tables import approvals, runs
 
 __all__ = ["Approval", "ApprovalError", "decide", "get", "look", "open_question", "pending", "request", "standing"]
@@ -134,6 +134,7 @@ def decide(
     by: str,
     reason: str = "",
     expires_ns: int | None = None,
+    cap: Money | None = None,
     now_ns: int,
 ) -> Approval:
     """Answer an open question. The first answer counts.
@@ -145,10 +146,12 @@ def decide(
         by: Who decides.
         reason: Why, in words.
         expires_ns: Until when the answer holds; by default as long as the question does.
+        cap: A yes to a whole plan that may spend no more than this, by default what was asked for.
         now_ns: The time of the decision.
 
     Raises:
-        ApprovalError: it was decided or withdrawn before, has expired or is damaged, or its run is over.
+        ApprovalError: it was decided or withdrawn before, has expired or is damaged, or its run is over; or `cap` is
+            more than was asked for, or goes with a no or with a step.
     """
     run_id, what = approval.run_id, approval.what
     again = f"`catp runs resume {run_id}` asks again"
@@ -159,12 +162,15 @@ def decide(
         raise ApprovalError(f"run {run_id} is {status or 'gone'}; nothing in it waits for an approval any more")
     if approval.expired(now_ns):
         raise ApprovalError(f"the question about {what} of run {run_id} has expired; {again}")
+    if cap is not None:
+        _check_cap(approval, cap, granted)
     values = {
         "decision": "granted" if granted else "denied",
         "decided_by": by,
         "decided_ns": now_ns,
         "reason": reason or None,
         "expires_ns": approval.expires_ns if expires_ns is None else expires_ns,
+        "cap_nano": approval.cap if cap is None else cap,
     }
     same = (*_key(run_id, approval.step), approvals.c.requested_ns == approval.requested_ns)
     done = connection.execute(update(approvals).where(*same, approvals.c.decision.is_(None)).values(values))
@@ -174,6 +180,16 @@ def decide(
     if done.rowcount != 1:
         raise ApprovalError(_taken(found))
     return found
+
+
+def _check_cap(approval: Approval, cap: Money, granted: bool) -> None:
+    if not granted or approval.step is not None:
+        raise ApprovalError(f"a cap goes with a yes to a whole plan, not with {approval.what}; leave it out")
+    if cap <= 0 or not _within(cap, approval.cap):
+        asked = "any amount" if approval.cap is None else f"up to ${format_usd(approval.cap)}"
+        raise ApprovalError(
+            f"run {approval.run_id} asks whether it may spend {asked}; a yes can be to less, but not to ${format_usd(cap)}"
+        )
 
 
 def look(connection: Connection, approval: Approval) -> Approval | None:

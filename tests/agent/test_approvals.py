@@ -498,3 +498,16 @@ def load_bank(folder: Path) -> Any:
     sys.modules["bank_of_approvals"] = module
     spec.loader.exec_module(module)
     return module.CATALOGUE
+
+
+async def test_a_yes_to_less_lowers_the_cap_of_the_run_that_waits(database: Database) -> None:
+    plan = replace(ASKED, step=None)
+    lowered: list[Money] = []
+    waiting = asyncio.ensure_future(Desk(ApprovalPolicy("wait"), database, lower=lowered.append).decide(plan))
+    while not await open_questions(database, RUN):
+        await asyncio.sleep(0.01)
+    await answer(database, RUN, None, granted=True, by="ada", cap=Money(40))
+    assert await waiting is True
+    assert lowered == [40]
+    assert await Desk(ApprovalPolicy("later"), database).decide(plan) is None  # it covers no more than 40
+    assert await Desk(ApprovalPolicy("later"), database).decide(replace(plan, cap=Money(40))) is True

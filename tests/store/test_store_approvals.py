@@ -243,3 +243,16 @@ def test_what_an_answer_covers(
     asked_for, wants = (limitless if cap is None else cap for cap in (asked, wanted))
     expected = same and (expires is None or now < expires) and (wants <= asked_for if granted else wants >= asked_for)
     assert approval.holds(DIGEST if same else OTHER, wanted, now) is expected
+
+
+def test_a_yes_can_be_to_less_than_was_asked_for(connection: Connection) -> None:
+    asked = ask(connection, step=None)
+    for cap, granted, why in ((101, True, "asks whether it may spend up to"), (0, True, "not to"), (50, False, "a yes")):
+        with pytest.raises(ApprovalError, match=why):
+            decide(connection, asked, granted=granted, by="ada", cap=Money(cap), now_ns=15)
+    with pytest.raises(ApprovalError, match="not with step s"):
+        decide(connection, ask(connection), granted=True, by="ada", cap=Money(50), now_ns=15)
+    assert decide(connection, asked, granted=True, by="ada", cap=Money(50), now_ns=15).cap == 50
+    holds = partial(standing, connection, RUN, None, digest=DIGEST, now_ns=20)
+    assert (holds(cap=Money(100)), holds(cap=Money(51))) == (None, None)
+    assert holds(cap=Money(50)) is not None
