@@ -188,7 +188,7 @@ def _check_cap(approval: Approval, cap: Money, granted: bool) -> None:
     if cap <= 0 or not _within(cap, approval.cap):
         asked = "any amount" if approval.cap is None else f"up to ${format_usd(approval.cap)}"
         raise ApprovalError(
-            f"run {approval.run_id} asks whether it may spend {asked}; a yes can be to less, but not to ${format_usd(cap)}"
+            f"run {approval.run_id} asks whether it may spend {asked}; a yes can be to less, not to ${format_usd(cap)}"
         )
 
 

@@ -247,7 +247,11 @@ def test_what_an_answer_covers(
 
 def test_a_yes_can_be_to_less_than_was_asked_for(connection: Connection) -> None:
     asked = ask(connection, step=None)
-    for cap, granted, why in ((101, True, "asks whether it may spend up to"), (0, True, "not to"), (50, False, "a yes")):
+    for cap, granted, why in (
+        (101, True, "asks whether it may spend up to"),
+        (0, True, "not to"),
+        (50, False, "a yes"),
+    ):
         with pytest.raises(ApprovalError, match=why):
             decide(connection, asked, granted=granted, by="ada", cap=Money(cap), now_ns=15)
     with pytest.raises(ApprovalError, match="not with step s"):
