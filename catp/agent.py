@@ -28,6 +28,7 @@ from catp.planners.protocol import FrontPlanner, Objective, Planner, PlanRequest
 from catp.quoting import asking_first, estimator_for, make_quote, money_of
 from catp.repair import Repair, Repairs
 from catp.result import Planned, Quote, RunRefused, RunResult
+from catp.runtime.clock import Clock
 from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import CallCache
@@ -86,6 +87,8 @@ class Agent(SavedRuns, EagerRuns):
         eager: Whether steps that only compute or read start while the rest of their plan is being made, if the planner
             tells of them; or the most that such steps may cost in a run (`"0.001"`), by default a twentieth of its
             budget, $0.001 without one. See docs/runtime.md.
+        clock: What its runs wait on and take their times and ids from, such as a `VirtualClock` for tools that wait on
+            it too; None for real time.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Agent(SavedRuns, EagerRuns):
         cache: bool | CallCache = True,
         cache_mb: float | None = None,
         eager: bool | str | Money = False,
+        clock: Clock | None = None,
     ) -> None:
         self.catalogue = _catalogue(tools)
         self.planner = planner_for(planner)
@@ -138,6 +142,7 @@ class Agent(SavedRuns, EagerRuns):
         self.flights = flights_for(cache, self.store, cache_mb)
         self.eager = eager if isinstance(eager, bool) else True
         self.eager_cap = None if isinstance(eager, bool) else money_of("eager", eager)
+        self.clock = clock
         check_pools(self.pools)
         self._objective(None, None, None)  # refuse bad defaults now, not at the first run
 
@@ -364,6 +369,7 @@ class Agent(SavedRuns, EagerRuns):
             self.catalogue, store=self.store, profiles=self.profiles, workers=self.workers,
             spending=self.spending, pools=self.pools, project=self.project, agent=self.name,
             telemetry=self.telemetry, approve_plan=self.approve_plan, flights=self.flights,
+            clock=self.clock,
         )  # fmt: skip
 
 
