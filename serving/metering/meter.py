@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from catp.serving.metering.prices import DevicePrice
+from catp.serving.metering.recent import Begun, Recent
 from catp.serving.metering.record import RequestRecord
 from catp.serving.metering.requestlog import RequestLog
 from catp.serving.metering.totals import Totals
+from catp.serving.server.events import Chunk
 
 __all__ = ["Meter"]
 
@@ -26,6 +28,7 @@ class Meter:
     ) -> None:
         self.price, self.log, self.clock = price, log, clock
         self.totals = Totals()
+        self.recent = Recent()
         self.refused: Counter[tuple[str, str]] = Counter()
         """Requests that were not accepted, by tenant (empty: unknown) and code."""
         self._listeners: list[Callable[[RequestRecord], None]] = []
@@ -34,9 +37,14 @@ class Meter:
         """Have every record told to `listener`, too."""
         self._listeners.append(listener)
 
-    def ended(self, record: RequestRecord) -> None:
-        """Take a request that ended."""
+    def began(self, begun: Begun) -> None:
+        """Take a request that was accepted."""
+        self.recent.began(begun)
+
+    def ended(self, record: RequestRecord, chunks: tuple[Chunk, ...] = ()) -> None:
+        """Take a request that ended, and when its prompt was computed."""
         self.totals.add(record)
+        self.recent.ended(record, chunks)
         if self.log is not None:
             self.log.write(record)
         for listener in self._listeners:

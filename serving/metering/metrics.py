@@ -38,6 +38,7 @@ _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("vllm:kv_cache_usage_perc", "kv_use", "Share of KV blocks in use, 0 to 1."),
     ("catp_waiting_tokens", "waiting_tokens", "Prompt tokens of requests that wait."),
     ("catp_sequences_running", "sequences", "Branches that run."),
+    ("catp_step_tokens", "step_tokens", "Tokens of the last step."),
     ("catp_token_budget", "token_budget", "Most tokens of a step, in force now."),
     ("catp_length_drift", "drift", "1 if predicted lengths have drifted away from what is seen."),
 )
@@ -47,6 +48,8 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("catp_step_failures", "step_failures", "Steps that failed."),
     ("catp_engine_restarts", "restarts", "Restarts of the engine's thread."),
     ("catp_busy_seconds", "busy_seconds", "Device seconds of all steps."),
+    ("catp_prefill_tokens", "prefill_tokens", "Prompt tokens computed in steps."),
+    ("catp_decode_tokens", "decode_tokens", "Tokens behind prompts computed in steps."),
     ("catp_policy_fallbacks", "policy_fallbacks", "Orders made by first come, first served in the policy's stead."),
 )
 _TOKEN_COUNTERS: tuple[tuple[str, tuple[str, ...], str], ...] = (

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServeExtraMissing", "create_app"]
 
+_MOST_REQUESTS = 1_000
+
 
 class ServeExtraMissing(ImportError):
     """The packages of the server are not installed; the message says how to."""
@@ -59,6 +61,7 @@ def create_app(service: Service) -> "FastAPI":
     _add_answers(app, service)
     _add_models(app, service)
     _add_catalogues(app, service)
+    _add_requests(app, service)
     _add_health(app, service)
     forms = (ChatForm, CompletionForm, PlanForm, CatalogueBody, AdapterForm)
     document(app, {form.__name__: form for form in forms})
@@ -156,6 +159,18 @@ def _add_catalogues(app: "FastAPI", service: Service) -> None:
     async def ids(request: Request) -> Response:
         tenant = service.tenants.known(request.headers.get("authorization"))
         return _json(200, {"object": "list", "data": service.catalogues.ids(tenant.name)}, {})
+
+
+def _add_requests(app: "FastAPI", service: Service) -> None:
+    from fastapi import Request, Response
+
+    @app.get("/v1/requests", response_model=None)
+    async def requests(request: Request) -> Response:
+        given = request.query_params.get("limit", "100")
+        if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= _MOST_REQUESTS):
+            raise HttpProblem(400, "bad_request", f"limit must be 1 to {_MOST_REQUESTS}", param="limit")
+        rows = service.requests(request.headers.get("authorization"), int(given[:9]))
+        return _json(200, {"object": "list", "now": service.meter.clock(), "data": rows}, {})
 
 
 def _add_health(app: "FastAPI", service: Service) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from catp.serving.server.events import (
+    Chunk,
     EndCode,
     Event,
     Finished,
@@ -27,11 +28,13 @@ from catp.serving.server.spec import Constraint, Message, PlanSpec, Spec, TextSp
 __all__ = [
     "AdapterCard",
     "Backend",
+    "Chunk",
     "Constraint",
     "EndCode",
     "Event",
     "Finished",
     "Health",
+    "Live",
     "Message",
     "ModelCard",
     "PlanSpec",
@@ -114,6 +117,20 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """How far a request is that has not ended; `waiting` also if it lost its blocks. Otherwise as in `Usage`."""
+
+    waiting: bool
+    queued: float | None = None
+    ttft: float | None = None
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    preemptions: int = 0
+    seconds: float = 0.0
+    chunks: tuple[Chunk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The engine's own gauges (now) and counters (since it was built); the server counts requests and their tokens.
 
@@ -123,6 +140,8 @@ class Snapshot:
         kv_use: share of blocks in use, 0 to 1.
         preemptions, steps, step_failures, restarts: counts.
         busy_seconds: device seconds of all steps.
+        prefill_tokens, decode_tokens: computed in all steps, of prompts and behind them.
+        step_tokens: computed in the last step.
         decision_p50, decision_p99: seconds of `schedule()`, of late.
         policy, policy_fallbacks: which policy orders, and how often first-come-first-served stood in for it.
         token_budget: tokens of a step in force.
@@ -141,6 +160,9 @@ class Snapshot:
     step_failures: int = 0
     restarts: int = 0
     busy_seconds: float = 0.0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    step_tokens: int = 0
     decision_p50: float | None = None
     decision_p99: float | None = None
     policy: str = "fcfs"
@@ -189,6 +211,10 @@ class Backend(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Return gauges and counters; must answer at once."""
+        ...
+
+    def requests(self) -> Mapping[str, Live]:
+        """Return how far the requests are that have not ended, by id; must answer at once."""
         ...
 
     async def drain(self, seconds: float) -> None:

@@ -14,6 +14,7 @@ from catp.serving.engine.scheduler import Limits, Scheduler
 from catp.serving.engine.step import Runner
 from catp.serving.metering.account import Account
 from catp.serving.metering.prices import DevicePrice
+from catp.serving.metering.timeline import Timeline
 from catp.serving.policies.budget import BudgetController
 from catp.serving.policies.costmodel import CostModel
 from catp.serving.policies.drift import DriftGuard
@@ -138,7 +139,8 @@ def serve_model(
     lengths = LengthPredictor(drift)
     budget = BudgetController(ceiling=_MOST_TOKENS, costs=costs) if options.token_budget is None else None
     account = Account(costs)
-    watch = Watch(account, budget)
+    timeline = Timeline(clock)
+    watch = Watch(account, budget, timeline)
 
     def make() -> Core:
         pool = BlockPool(blocks, options.block_size)
@@ -150,7 +152,7 @@ def serve_model(
     adapters = Adapters(store)
     for name, path in options.adapters.items():
         adapters.load(name, path)
-    gauges = Gauges(engine, account, budget, drift, served.device)
+    gauges = Gauges(engine, account, timeline, budget, drift, served.device)
     return LocalBackend(served, engine, gauges, price, adapters=adapters, clock=clock)
 
 

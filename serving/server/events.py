@@ -1,14 +1,25 @@
 """What happens to a request, told while it happens; the last event says what it took."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money
 from catp.planlang.nodes import Step
 from catp.planners.writer import Draft
 from catp.serving.engine.errors import FinishReason
 
-__all__ = ["EndCode", "Event", "Finished", "Seconds", "StepDecided", "TextDelta", "TokenLogprob", "TopLogprob", "Usage"]
+__all__ = [
+    "Chunk",
+    "EndCode",
+    "Event",
+    "Finished",
+    "Seconds",
+    "StepDecided",
+    "TextDelta",
+    "TokenLogprob",
+    "TopLogprob",
+    "Usage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,14 @@ class Seconds:
         return Seconds(self.fresh + other.fresh, self.cached + other.cached, self.output + other.output)
 
 
+class Chunk(NamedTuple):
+    """Prompt tokens that one step computed: seconds from arrival to its begin, its seconds, how many."""
+
+    begin: float
+    seconds: float
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """The work of one request.
@@ -88,6 +107,7 @@ class Usage:
         e2e: seconds from arrival to the end.
         preemptions: how often it lost its blocks.
         adapter: content digest of its adapter, None for the base model.
+        chunks: when its prompt was computed, again after a preemption (`catp.serving.metering.timeline`).
     """
 
     prompt_tokens: int = 0
@@ -101,6 +121,7 @@ class Usage:
     e2e: float = 0.0
     preemptions: int = 0
     adapter: str | None = None
+    chunks: tuple[Chunk, ...] = ()
 
     @property
     def tpot(self) -> float | None:

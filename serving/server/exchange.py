@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from catp.serving.metering.meter import Meter
+from catp.serving.metering.recent import Begun
 from catp.serving.metering.record import RequestRecord
 from catp.serving.server.backend import Backend, EndCode, Finished, PlanSpec, Spec, Ticket
 from catp.serving.server.events import Event
@@ -92,6 +93,7 @@ class Exchange:
                 self._left += 1
                 self.tickets.append(ticket)
                 self._visit.pay(ticket.prompt_tokens)
+                self._meter.began(self._begun(ticket, spec))
                 self._tasks.append(asyncio.create_task(self._pump(len(self.tickets) - 1, ticket, spec)))
         except BaseException:
             self.cancel("another prompt of the same request was refused", "cancelled")
@@ -157,7 +159,7 @@ class Exchange:
         except Exception:
             _log.exception("request %s: its events cannot be read", ticket.id)
         self._visit.pay(end.usage.output_tokens)
-        self._meter.ended(self._record(ticket, spec, end))
+        self._meter.ended(self._record(ticket, spec, end), end.usage.chunks)
         await self._queue.put((number, end))
 
     async def _watch(self) -> None:
@@ -171,6 +173,12 @@ class Exchange:
     def _late(self) -> None:
         limit = self._options.request_seconds
         self.cancel(f"the request took longer than this server's limit of {limit:g} s", "timeout")
+
+    def _begun(self, ticket: Ticket, spec: Spec) -> Begun:
+        model, adapter = _names(self._backend, spec.model)
+        return Begun(
+            ticket.id, spec.tenant, model, self._endpoint, self._meter.clock(), adapter, ticket.prompt_tokens, spec.slo
+        )
 
     def _record(self, ticket: Ticket, spec: Spec, end: Finished) -> RequestRecord:
         usage = end.usage

@@ -6,7 +6,7 @@ spec ── Requests: spelled out in threads ── Request, Program ── Engi
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -15,7 +15,7 @@ from catp.planners.writer import Draft
 from catp.planners.writer import Usage as WriterUsage
 from catp.serving.engine.engine import Engine
 from catp.serving.engine.errors import Refused
-from catp.serving.engine.request import Job
+from catp.serving.engine.request import Job, Phase
 from catp.serving.metering.prices import DevicePrice
 from catp.serving.server.adapters import Adapters
 from catp.serving.server.backend import (
@@ -24,6 +24,7 @@ from catp.serving.server.backend import (
     Event,
     Finished,
     Health,
+    Live,
     ModelCard,
     Snapshot,
     Spec,
@@ -114,6 +115,11 @@ class LocalBackend:
         """Return gauges and counters."""
         return self._gauges.snapshot()
 
+    def requests(self) -> Mapping[str, Live]:
+        """Return how far the requests are that have not ended."""
+        scheduler = self.engine.core.scheduler
+        return {job.id: self._live(job) for job in (*scheduler.running, *scheduler.waiting)}
+
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, let the others end, cancel the rest."""
         await asyncio.to_thread(self.engine.drain, seconds)
@@ -139,7 +145,15 @@ class LocalBackend:
             e2e=0.0 if job.ended is None else job.ended - arrival,
             preemptions=job.preemptions,
             adapter=job.request.adapter,
+            chunks=self._gauges.timeline.of(job),
         )
+
+    def _live(self, job: Job) -> Live:
+        took = self.usage(job)
+        return Live(
+            job.phase is Phase.WAITING, took.queued, took.ttft, took.cached_tokens, took.output_tokens,
+            took.preemptions, took.seconds.total, took.chunks,
+        )  # fmt: skip
 
     def _adapter(self, model: str) -> str | None:
         """The digest of the adapter a model's name means; None for the model itself."""

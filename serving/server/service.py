@@ -7,6 +7,7 @@ Every method that answers a request takes what it needs of it and returns JSON v
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from catp.planners.protocol import PlanningFailed
@@ -104,6 +105,12 @@ class Service:
         figures = {"steps": health.steps, "running": health.running, "waiting": health.waiting,
                    "last_step_age": age, "stalled": stalled}  # fmt: skip
         return not stalled, figures
+
+    def requests(self, authorization: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return requests of late, an admin all and a tenant its own: see `catp.serving.metering.recent`."""
+        tenant = self.tenants.known(authorization)
+        rows = self.meter.recent.rows(None if tenant.admin else tenant.name, self.backend.requests())
+        return list(islice(rows, limit))
 
     def ready(self) -> tuple[bool, str]:
         """Return whether requests are taken, and why not."""

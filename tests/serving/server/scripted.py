@@ -19,6 +19,7 @@ from catp.serving.server.backend import (
     EndCode,
     Finished,
     Health,
+    Live,
     ModelCard,
     PlanSpec,
     Seconds,
@@ -128,6 +129,10 @@ class Scripted:
     def snapshot(self) -> Snapshot:
         return Snapshot(len(self._running), len(self._waiting), steps=self.steps, busy_seconds=self.busy_seconds,
                         decision_p50=1e-5, decision_p99=1e-4, token_budget=64, extra={"threads": 1.0})  # fmt: skip
+
+    def requests(self) -> dict[str, Live]:
+        now = [(work, True) for work in list(self._waiting)] + [(work, False) for work in list(self._running)]
+        return {work.ticket.id: Live(waiting, output_tokens=work.written) for work, waiting in now}
 
     @property
     def busy_seconds(self) -> float:
