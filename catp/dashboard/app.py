@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-_RESOURCES = ("events", "overview", "runs", "run", "export", "decisions", "plans", "artifacts", "tools", "spend")
+_RESOURCES = (
+    "events", "overview", "runs", "run", "export", "compare", "decisions", "plans", "artifacts", "tools", "spend",
+)  # fmt: skip
 """Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
 
 _log = logging.getLogger("catp.dashboard")
