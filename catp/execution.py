@@ -126,6 +126,8 @@ class Execution:
             planning=quote.planning,
             early=quote.early,
         )
+        if saving.journal is not None:
+            saving.journal.heed(run.cancel)
         desk = spending.desk
         try:
             async with desk.alive(run_id) if desk is not None else nullcontext():

@@ -77,5 +77,6 @@ def run_row(run: RunSummary) -> dict[str, Any]:
         },
         "budget": usd(run.budget), "deadline_ms": run.deadline_ms, "latency_ms": run.latency_ms,
         "est_latency_ms": run.est_latency_ms, "alpha": run.alpha, "predicted_quality": run.predicted_quality,
+        "quality": run.quality,
         "created": iso(run.created_ns), "ended": iso(run.ended_ns), "parent": run.parent, "fork_step": run.fork_step,
     }  # fmt: skip

@@ -59,6 +59,7 @@ class Changes:
     """What a batch of events changes. Rows are tuples in the order of the statements in `catp.store.projector`."""
 
     created: list[tuple[Any, ...]] = field(default_factory=list)
+    candidates: list[tuple[Any, ...]] = field(default_factory=list)
     runs: dict[str, _Run] = field(default_factory=dict)
     steps: dict[tuple[str, str], _Step] = field(default_factory=dict)
     started: dict[CallId, list[Any]] = field(default_factory=dict)
@@ -98,7 +99,17 @@ def _on_created(changes: Changes, event: RunEvent) -> None:
             data.get("quality"), data.get("parent"), data.get("fork_step"),
         )
     )  # fmt: skip
+    changes.candidates += [_candidate(event.run_id, one) for one in data.get("candidates", ())]
     _on_planned(changes, event)
+
+
+def _candidate(run_id: str, one: Mapping[str, Any]) -> tuple[Any, ...]:
+    price = one.get("price") or {}
+    return (
+        run_id, one["rank"], one["plan"], _money(price.get("low")), _money(price.get("expected")),
+        _money(price.get("p95")), one.get("latency_ms"), one.get("quality"), one.get("utility"),
+        bool(one.get("chosen")),
+    )  # fmt: skip
 
 
 def _on_planned(changes: Changes, event: RunEvent) -> None:

@@ -1,7 +1,9 @@
 """The journal of one run: the runtime's `Journal` protocol over the store's writer."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from catp.runtime.events import RunEvent
@@ -54,6 +56,19 @@ class RunJournal:
     def taken_over(self) -> bool:
         """True once it is known that another process drives the run."""
         return isinstance(self._track.problem, RunOwned)
+
+    def heed(self, cancel: Callable[[str], None]) -> None:
+        """Call `cancel` in this event loop with the reason, if anybody asks for the run to be stopped.
+
+        It is called again and again until the journal is closed.
+        """
+        loop = asyncio.get_running_loop()
+
+        def stop(reason: str) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nothing runs any more
+                loop.call_soon_threadsafe(cancel, reason)
+
+        self._track.on_stop = stop
 
     async def durable(self) -> None:
         """Wait until everything given so far is on the disk.

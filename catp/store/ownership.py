@@ -76,11 +76,13 @@ def claim(connection: Connection, run_id: str, *, owner: str | None = None) -> N
         "UPDATE runs SET owner = ?, heartbeat_ns = ? WHERE id = ?",
         [(owner or myself(), time.time_ns(), run_id)],
     )
+    execute(connection, "DELETE FROM stops WHERE run_id = ?", [(run_id,)])  # meant for whoever drove it before
 
 
 def release(connection: Connection, run_ids: list[str], *, owner: str | None = None) -> None:
-    """Stop driving runs; those that another process has taken over stay with it."""
+    """Stop driving runs; those that another process has taken over stay with it. Nobody need stop them any more."""
     rows = [(run_id, owner or myself()) for run_id in run_ids]
+    execute(connection, "DELETE FROM stops WHERE run_id IN (SELECT id FROM runs WHERE id = ? AND owner = ?)", rows)
     execute(connection, "UPDATE runs SET owner = NULL WHERE id = ? AND owner = ?", rows)
 
 

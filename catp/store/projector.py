@@ -42,6 +42,11 @@ ON CONFLICT (id) DO UPDATE SET project = excluded.project, agent = excluded.agen
     ended_ns = NULL, latency_ms = NULL
 """
 
+_ADD_CANDIDATE = """
+INSERT INTO candidates (run_id, rank, plan_hash, est_low, est_cost, est_p95, est_ms, quality, utility, chosen)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 _CHANGE_RUN = """
 UPDATE runs SET cost_nano = cost_nano + ?, saved_nano = saved_nano + ?, unpriced = unpriced + ?
 WHERE id = ?
@@ -105,6 +110,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 def _apply(connection: Connection, changes: Changes) -> None:
     execute(connection, _CREATE_RUN, changes.created)
+    execute(connection, _ADD_CANDIDATE, changes.candidates)
     _replan(connection, changes.replanned)
     changed, moved = [], []
     for run_id, run in changes.runs.items():

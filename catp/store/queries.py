@@ -21,7 +21,8 @@ __all__ = ["calls_after", "costs", "events", "find", "outputs", "page", "plan_so
 _RUN_COLUMNS = (
     "id, project, agent, task, policy, plan_hash, status, created_ns, ended_ns, est_cost_lo, est_cost_p50, "
     "est_cost_hi, cost_nano, saved_nano, unpriced, budget_nano, deadline_ms, est_latency_ms, latency_ms, alpha, "
-    "predicted_quality, parent_run_id, fork_step, owner, heartbeat_ns"
+    "predicted_quality, parent_run_id, fork_step, owner, heartbeat_ns, "
+    "(SELECT s.value FROM scores s WHERE s.run_id = runs.id) AS quality"
 )
 
 
@@ -78,6 +79,7 @@ def _summary(row: Any) -> RunSummary:
         saved=row.saved_nano, unpriced=row.unpriced, budget=row.budget_nano, deadline_ms=row.deadline_ms,
         est_latency_ms=row.est_latency_ms, latency_ms=row.latency_ms, alpha=row.alpha,
         predicted_quality=row.predicted_quality, parent=row.parent_run_id, fork_step=row.fork_step,
+        quality=row.quality,
     )  # fmt: skip
 
 

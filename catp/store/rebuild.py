@@ -19,7 +19,7 @@ def rebuild(connection: Connection, progress: Callable[[int, int], None] = lambd
 
     `progress` is told how many events of how many are done.
     """
-    for table in ("steps", "calls", "costs"):
+    for table in ("candidates", "steps", "calls", "costs"):
         connection.exec_driver_sql(f"DELETE FROM {table}")
     connection.exec_driver_sql("DELETE FROM rollup_day WHERE NOT pruned")
     connection.exec_driver_sql("UPDATE budget_periods SET spent_nano = pruned_nano")

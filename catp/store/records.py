@@ -8,18 +8,32 @@ from catp.planlang.money import Money
 from catp.planlang.registry_view import PriceRange
 from catp.runtime.events import RunEvent
 
-__all__ = ["NewRun", "RunSummary", "StoredOutput", "StoredRun", "StoredStep", "StoredValue"]
+__all__ = ["NewPlan", "NewRun", "RunSummary", "StoredOutput", "StoredRun", "StoredStep", "StoredValue"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPlan:
+    """A plan: its digest, text and JSON form, and how many steps it has."""
+
+    plan_hash: str
+    plan_source: str
+    plan_json: Mapping[str, Any]
+    n_nodes: int
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that is about to start and its plan; everything else about it is in its `run.created` event."""
+    """A run that is about to start and its plan; everything else about it is in its `run.created` event.
+
+    `rivals` are the other plans that this event names.
+    """
 
     run_id: str
     plan_hash: str
     plan_source: str
     plan_json: Mapping[str, Any]
     n_nodes: int
+    rivals: tuple[NewPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,7 @@ class RunSummary:
 
     `status` is that of the run's last event, or `interrupted`: it never ended, and no living process drives it. `cost`
     is the sum of the ledger rows so far, without the `unpriced` ones; `saved` what the cache saved on top. `parent` is
-    the run that this one was forked from, at step `fork_step`.
+    the run that this one was forked from, at step `fork_step`. `quality` is the score that somebody gave it.
     """
 
     id: str
@@ -52,6 +66,7 @@ class RunSummary:
     predicted_quality: float | None
     parent: str | None
     fork_step: str | None
+    quality: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from catp.store.statements import execute, query
 __all__ = ["Pruned", "doomed", "drop_orphans", "prune"]
 
 _ENDED = ("complete", "degraded", "failed", "cancelled")
-_TABLES = ("costs", "calls", "steps", "node_io", "approvals", "reservations", "events")
+_TABLES = (
+    "costs", "calls", "steps", "node_io", "approvals", "reservations", "candidates", "scores", "stops", "events",
+)  # fmt: skip
 
 
 class Pruned(NamedTuple):
@@ -64,9 +66,13 @@ def prune(connection: Connection, run_ids: Sequence[str]) -> Pruned:
 
 
 def drop_orphans(connection: Connection) -> tuple[str, ...]:
-    """Forget plans that no run has and artefacts that no value, thumbnail or cached result is; return their digests."""
+    """Forget plans that no run has or considered, and artefacts that no value, thumbnail or cached result is.
+
+    Returns the digests of the artefacts.
+    """
     connection.exec_driver_sql(
-        "DELETE FROM plans WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.plan_hash = plans.hash)"
+        "DELETE FROM plans WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.plan_hash = plans.hash) "
+        "AND NOT EXISTS (SELECT 1 FROM candidates WHERE candidates.plan_hash = plans.hash)"
     )
     found = query(
         connection,

@@ -69,8 +69,12 @@ class RunStore:
 
     def begin(self, run: NewRun) -> RunJournal:
         """Keep the plan of a run that is about to start, and return the journal for `Run`."""
-        plan = (run.plan_hash, run.plan_source, json.dumps(run.plan_json), run.n_nodes, time.time_ns())
-        self.database.write(partial(execute, sql=ADD_PLAN, rows=[plan]))
+        now_ns = time.time_ns()
+        plans = [
+            (plan.plan_hash, plan.plan_source, json.dumps(plan.plan_json), plan.n_nodes, now_ns)
+            for plan in (run, *run.rivals)
+        ]
+        self.database.write(partial(execute, sql=ADD_PLAN, rows=plans))
         return RunJournal(self._writer, run.run_id, store=self.name)
 
     def resume(self, run_id: str) -> RunJournal:

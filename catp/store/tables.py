@@ -1,8 +1,8 @@
 """Tables of the run store. Money is integer nano-USD, times are Unix nanoseconds, digests are hex SHA-256.
 
-Truth      plans, events, node_io, artifacts, approvals, budgets: written once, kept until pruned
-Projection runs, steps, calls, costs, rollup_day, budget_periods: follow from the truth; `catp db rebuild`
-Passing    reservations (money held by running calls), cache (results that may be used again), who drives a run
+Truth      plans, events, node_io, artifacts, approvals, scores, budgets: written once, kept until pruned; deeds: kept
+Projection runs, candidates, steps, calls, costs, rollup_day, budget_periods: follow from the truth; `catp db rebuild`
+Passing    reservations (money held by running calls), cache (results that may be used again), who drives a run, stops
 
 `element` and `step` are never NULL in keys: an element of -1 is a step that is not mapped, an empty step the whole run.
 A change here needs a migration (`catp/store/migrations`); a test compares what migrations make with these tables.
@@ -26,8 +26,9 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "NO_ELEMENT", "approvals", "artifacts", "budget_fires", "budget_periods", "budgets", "cache", "calls", "costs",
-    "events", "meta", "metadata", "node_io", "plans", "reservations", "rollup_day", "runs", "steps",
+    "NO_ELEMENT", "approvals", "artifacts", "budget_fires", "budget_periods", "budgets", "cache", "calls", "candidates",
+    "costs", "deeds", "events", "meta", "metadata", "node_io", "plans", "reservations", "rollup_day", "runs", "scores",
+    "steps", "stops",
 ]  # fmt: skip
 
 NO_ELEMENT = -1
@@ -91,6 +92,27 @@ runs = Table(
     Index("runs_by_project", "project", "id"),
     Index("runs_by_status", "status", "id"),
     Index("runs_by_parent", "parent_run_id"),
+    Index("runs_by_plan", "plan_hash"),
+    Index("runs_by_policy", "policy", "id"),
+    Index("runs_by_cost", "cost_nano", "id"),
+    Index("runs_by_latency", "latency_ms", "id"),
+    Index("runs_by_time", "created_ns", "status", "policy", "project"),  # all that counts by facet look at
+)
+
+candidates = Table(
+    "candidates",
+    metadata,
+    _run_id(primary_key=True),
+    Column("rank", Integer, primary_key=True),  # in the order of the planner, 1 is the best
+    Column("plan_hash", ForeignKey("plans.hash"), nullable=False),
+    Column("est_low", BigInteger),
+    Column("est_cost", BigInteger),
+    Column("est_p95", BigInteger),
+    Column("est_ms", Float),
+    Column("quality", Float),
+    Column("utility", Float),
+    Column("chosen", Boolean, nullable=False),
+    Index("candidates_by_plan", "plan_hash"),
 )
 
 events = Table(
@@ -219,6 +241,37 @@ approvals = Table(
     Column("decided_ns", BigInteger),
     Column("reason", Text),
     Index("approvals_open", "decision", "requested_ns"),
+)
+
+scores = Table(  # how good the result of a run was, as somebody said
+    "scores",
+    metadata,
+    _run_id(primary_key=True),
+    Column("value", Float, nullable=False),  # 0 to 1
+    Column("scored_by", String, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("scored_ns", BigInteger, nullable=False),
+)
+
+deeds = Table(  # what people changed; outlives the runs it is about
+    "deeds",
+    metadata,
+    Column("id", _SEQ, primary_key=True, autoincrement=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail_json", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+stops = Table(  # runs that the process that drives them is asked to cancel
+    "stops",
+    metadata,
+    _run_id(primary_key=True),
+    Column("asked_by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked_ns", BigInteger, nullable=False),
 )
 
 budgets = Table(

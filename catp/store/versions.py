@@ -11,11 +11,14 @@ from catp.store.tables import meta, metadata
 
 __all__ = ["HEAD", "current", "current_version", "make_current"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that `catp.store.tables` describes."""
 
-_OLDER = ("0001",)
+_OLDER = ("0001", "0002")
 """Revisions that can be brought up to date."""
+
+_REPROJECTED = ("0001",)
+"""Those from which projections do not come over: they are made anew from the events."""
 
 
 def current(connection: Connection, store: str) -> bool:
@@ -51,7 +54,8 @@ def make_current(connection: Connection, store: str) -> None:
             from catp.store.rebuild import rebuild
 
             upgrade(connection)
-            rebuild(connection)
+            if found in _REPROJECTED:
+                rebuild(connection)
         _sign(connection)
 
 

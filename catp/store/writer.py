@@ -8,7 +8,7 @@ written in order when the store is back.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from catp.runtime.codec import encode
 from catp.runtime.events import RunEvent
-from catp.store import ownership
+from catp.store import ownership, stopping
 from catp.store.append import Batch, ValueRow, append
 from catp.store.artifacts import INLINE_LIMIT, Artifact, Artifacts, thumbnail
 from catp.store.database import Database
@@ -47,10 +47,14 @@ class Value(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One run as the writer sees it; `problem` says why the rest of its record is lost."""
+    """One run as the writer sees it; `problem` says why the rest of its record is lost.
+
+    `on_stop` is told why the run shall be cancelled, again and again until it is released; it must return at once.
+    """
 
     run_id: str
     problem: StoreError | None = None
+    on_stop: Callable[[str], None] | None = None
 
 
 class Entry(NamedTuple):
@@ -95,7 +99,7 @@ class JournalWriter:
         self._give_up = threading.Event()
         self._driven: dict[str, Track] = {}
         self._unsynced: set[str] = set()
-        self._beat_s = 0.0
+        self._beat_s = self._look_s = 0.0
         self._owner = ownership.myself()
 
     def drive(self, track: Track) -> None:
@@ -136,6 +140,7 @@ class JournalWriter:
         with self._lock:
             if self._thread is None:
                 self._beat_s = time.monotonic() + ownership.HEARTBEAT_S
+                self._look_s = time.monotonic() + stopping.LOOK_S
                 self._thread = threading.Thread(target=self._run, name="catp-journal", daemon=True)
                 self._thread.start()
 
@@ -147,14 +152,18 @@ class JournalWriter:
             entries, going = self._take()
             if entries:
                 self._write(_Part(entries))
-            if time.monotonic() >= self._beat_s:
+            now = time.monotonic()
+            if now >= self._beat_s:
                 self._beat()
+            if now >= self._look_s:
+                self._look()
 
     def _take(self) -> tuple[list[Entry], bool]:
         """Everything that waits, up to a batch; False if nothing more will come."""
         entries: list[Entry] = []
         try:
-            entry = self._queue.get(timeout=max(0.0, self._beat_s - time.monotonic()))
+            until = min(self._beat_s, self._look_s) if self._driven else self._beat_s
+            entry = self._queue.get(timeout=max(0.0, until - time.monotonic()))
             while entry is not None:
                 entries.append(entry)
                 if len(entries) >= _BATCH:
@@ -170,6 +179,17 @@ class JournalWriter:
         if runs:
             with suppress(StoreError):  # the next one may do; a minute of silence is allowed
                 self._database.write(partial(ownership.beat, run_ids=runs, owner=self._owner))
+
+    def _look(self) -> None:
+        """Pass on what others ask of the runs that are driven here."""
+        self._look_s = time.monotonic() + stopping.LOOK_S
+        if not self._driven:
+            return
+        with suppress(StoreError):  # whoever asks cannot write either
+            for stop in self._database.read(stopping.asked):
+                track = self._driven.get(stop.run_id)
+                if track is not None and track.on_stop is not None:
+                    track.on_stop(str(stop))
 
     def _write(self, part: _Part) -> None:
         """Write a part until it is written, hopeless, or everything is given up."""

@@ -4,6 +4,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,34 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from catp.planlang.money import usd
+from catp.store.approvals import get
 from catp.store.audit import audit
+from catp.store.budgets import standings
 from catp.store.errors import StoreError
+from catp.store.scores import put
 from catp.store.store import RunStore
 from catp.store.tables import metadata
 from tests.store.recording import created, new_run
 
-FIRST = Path(__file__).with_name("store_0001.sql")
+FIRST, SECOND = (Path(__file__).with_name(f"store_000{n}.sql") for n in (1, 2))
 KILLED, COMPLETE, DEGRADED = "C4K2", "TYHP4C8", "EQA7W3"
 
 
 @pytest.fixture
 def first(tmp_path: Path) -> Path:
     """A store as catp left it before it had a journal: a finished, a degraded and a killed run."""
-    path = tmp_path / "runs.db"
+    return made_of(FIRST, tmp_path / "runs.db")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """A store as catp left it before anybody could score a run: a finished, a degraded and a waiting run; a budget."""
+    return made_of(SECOND, tmp_path / "second.db")
+
+
+def made_of(dump: Path, path: Path) -> Path:
     raw = sqlite3.connect(path)
-    raw.executescript(FIRST.read_text())
+    raw.executescript(dump.read_text())
     raw.close()
     return path
 
@@ -48,14 +61,34 @@ def test_a_fresh_store_has_the_tables_it_should(store: RunStore) -> None:
     assert store.database.read(differences) == []
 
 
-def test_a_migrated_store_is_like_a_fresh_one(first: Path, tmp_path: Path) -> None:
-    store, fresh = RunStore(first), RunStore(tmp_path / "fresh.db")
+@pytest.mark.parametrize("dump", [FIRST, SECOND], ids=["0001", "0002"])
+def test_a_migrated_store_is_like_a_fresh_one(dump: Path, tmp_path: Path) -> None:
+    old = made_of(dump, tmp_path / "old.db")
+    store, fresh = RunStore(old), RunStore(tmp_path / "fresh.db")
     assert store.list()
     assert fresh.list() == []
     assert store.database.read(differences) == []
     store.close()
     fresh.close()
-    assert layout(first) == layout(tmp_path / "fresh.db")
+    assert layout(old) == layout(tmp_path / "fresh.db")
+
+
+def test_the_second_layout_is_carried_over_with_everything_in_it(second: Path) -> None:
+    store = RunStore(second)
+    waiting, degraded, complete = store.list()
+    assert [run.status for run in (waiting, degraded, complete)] == ["waiting", "degraded", "complete"]
+    assert [run.cost for run in (waiting, degraded, complete)] == [usd("0"), usd("0.005"), usd("0.004")]
+    assert {run.quality for run in (waiting, degraded, complete)} == {None}
+    assert [one.step for one in store.database.read(partial(get, run_id=waiting.id))] == ["a"]
+    (budget,) = store.database.read(partial(standings, now_ns=waiting.created_ns))
+    assert (budget.budget.name, budget.spent) == ("shop", usd("0.009"))
+    assert {value.name: value.value() for value in store.values(complete.id) if value.kind == "output"} == {
+        "b": ["TWO", "WORDS"]
+    }
+    assert store.database.read(audit) == []
+    store.database.write(partial(put, run_id=complete.id, value=0.5, by="me", note="", now_ns=7))
+    assert store.find(complete.id).quality == 0.5
+    store.close()
 
 
 def test_the_first_layout_is_carried_over_with_everything_in_it(first: Path) -> None:
