@@ -1,14 +1,17 @@
-"""One run: `/runs/{id}`, its events, nodes and values."""
+"""One run: `/runs/{id}`, its figures while it goes on, its spending, events, nodes and values."""
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.context import Context
 from catp.dashboard.read.node_page import node_io, node_page
-from catp.dashboard.read.run_page import run_page
+from catp.dashboard.read.run_page import run_figures, run_page
+from catp.dashboard.read.spend_curve import spend_curve
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
+
+    from catp.tools.catalogue import Catalogue
 
 __all__ = ["add"]
 
@@ -19,19 +22,36 @@ def add(api: "APIRouter", context: Context) -> None:
 
     store = context.store
 
+    @cache
+    def catalogue() -> "Catalogue":
+        return context.agent_for(store).catalogue
+
     @api.get("/runs/{id}")
     def run(id: str) -> dict[str, Any]:
         return context.read(partial(run_page, run_id=id, store=store.name))
 
+    @api.get("/runs/{id}/figures")
+    def figures(id: str, since: int = Query(0, ge=0)) -> dict[str, Any]:
+        return context.read(partial(run_figures, run_id=id, store=store.name, since=since))
+
+    @api.get("/runs/{id}/spend")
+    def spend(id: str) -> dict[str, Any]:
+        return context.read(partial(spend_curve, run_id=id, store=store.name))
+
     @api.get("/runs/{id}/events")
-    def events(id: str, after: int = Query(0, ge=0), limit: int = Query(1000, ge=1, le=5000)) -> dict[str, Any]:
+    def events(
+        id: str, after: int = Query(0, ge=0), before: int | None = Query(None, ge=1),
+        limit: int = Query(1000, ge=1, le=5000),
+    ) -> dict[str, Any]:  # fmt: skip
+        """With `before`, the latest events before that one; else the first ones after `after`."""
         full = store.find(id).id
-        found = store.events(full, after)[:limit]
+        after = after if before is None else max(after, before - 1 - limit)
+        found = [event for event in store.events(full, after) if before is None or event.seq < before][:limit]
         return {"items": [event.to_json() for event in found], "last_seq": found[-1].seq if found else after}
 
     @api.get("/runs/{id}/nodes/{n}")
     def node(id: str, n: str) -> dict[str, Any]:
-        return context.read(partial(node_page, run_id=id, step=n, store=store.name))
+        return context.read(partial(node_page, run_id=id, step=n, store=store.name, catalogue=catalogue()))
 
     @api.get("/runs/{id}/nodes/{n}/io")
     def values(id: str, n: str) -> dict[str, Any]:

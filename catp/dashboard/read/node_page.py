@@ -3,13 +3,15 @@
 Texts are cut, media are named by their digest, and nothing of a value is ever markup: it is a JSON string.
 """
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
 from catp.dashboard.forms import iso, usd
-from catp.planlang.nodes import Ref, step_refs
+from catp.dashboard.read.alternatives import alternatives, price_rule
+from catp.planlang.nodes import Ref, Step, step_refs
 from catp.planlang.parser import parse
 from catp.store import queries
 from catp.store.records import StoredValue
@@ -17,30 +19,43 @@ from catp.store.statements import query
 from catp.store.store import RunStore
 from catp.store.tables import NO_ELEMENT
 
-__all__ = ["ledger_rows", "node_io", "node_page"]
+if TYPE_CHECKING:
+    from catp.tools.catalogue import Catalogue
+
+__all__ = ["ledger_rows", "node_io", "node_page", "value_json"]
 
 _TEXT = 20_000
 _LARGEST = 8_000_000
 _ELEMENTS = 100
 
 
-def node_page(connection: Connection, run_id: str, step: str, store: str) -> dict[str, Any]:
-    """Return calls and ledger rows of a node; raise `KeyError` if the run or the node is not there."""
+def node_page(
+    connection: Connection, run_id: str, step: str, store: str, catalogue: "Catalogue | None" = None
+) -> dict[str, Any]:
+    """Return calls and ledger rows of a node, and with a catalogue how it is priced and what could replace it.
+
+    Raises:
+        KeyError: The run or the node is not there.
+    """
     run = queries.find(connection, run_id, store)
-    _check(connection, run.plan_hash, run.id, step)
+    planned = _check(connection, run.plan_hash, run.id, step)
     calls = query(
-        connection, "SELECT element, attempt, tool, version, alternative, outcome, cached, started_ns, ended_ns, "
+        connection, "SELECT element, attempt, tool, version, alternative, outcome, cached, key, started_ns, ended_ns, "
         "reserved_nano, est_cost_nano, est_ms, p95_ms, cost_nano, ms, size, error_type, reason FROM calls "
         "WHERE run_id = ? AND step = ? ORDER BY element, attempt", run.id, step,
     )  # fmt: skip
     rows = [row for row in queries.costs(connection, run.id) if row["step"] == step]
     priced = [row["amount_nano"] for row in rows if row["amount_nano"] is not None]
+    used = dict.fromkeys(
+        [*(call.tool for call in calls), *(str(a.tool) for a in (planned.attempts if planned else ()))]
+    )
     return {
         "run": run.id, "id": step,
         "attempts": [
             {
                 "element": None if c.element == NO_ELEMENT else c.element, "attempt": c.attempt, "tool": c.tool,
                 "version": c.version, "alternative": c.alternative, "outcome": c.outcome, "cached": bool(c.cached),
+                "key": c.key,
                 "start": iso(c.started_ns), "end": iso(c.ended_ns), "ms": c.ms, "size": c.size,
                 "cost": usd(c.cost_nano), "reserved": usd(c.reserved_nano),
                 "est": {"cost": usd(c.est_cost_nano), "ms": c.est_ms, "p95_ms": c.p95_ms},
@@ -50,6 +65,8 @@ def node_page(connection: Connection, run_id: str, step: str, store: str) -> dic
         ],
         "ledger": ledger_rows(rows),
         "total": usd(sum(priced)) if priced else None, "unpriced": len(rows) - len(priced),
+        "prices": {} if catalogue is None else {tool: price_rule(catalogue, tool) for tool in used},
+        "alternatives": alternatives(connection, catalogue, planned, run.id) if catalogue and planned else [],
     }  # fmt: skip
 
 
@@ -67,19 +84,20 @@ def ledger_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _check(connection: Connection, plan_hash: str, run_id: str, step: str) -> None:
+def _check(connection: Connection, plan_hash: str, run_id: str, step: str) -> Step | None:
+    """The step in the plan of the run; None if an earlier plan had it."""
     plan = parse(queries.plan_source(connection, plan_hash))
-    known = any(planned.name == step for planned in plan.steps)
-    if not known and not any(found.step == step for found in queries.steps(connection, run_id)):
+    planned = next((one for one in plan.steps if one.name == step), None)
+    if planned is None and not any(found.step == step for found in queries.steps(connection, run_id)):
         raise KeyError(f"run {run_id} has no node {step[:100]!r}")
+    return planned
 
 
 def node_io(store: RunStore, run_id: str, step: str) -> dict[str, Any]:
     """Return `{"in", "out"}` of a node: one entry per value, or element of one."""
     run = store.find(run_id)
-    store.database.read(lambda connection: _check(connection, run.plan_hash, run.id, step))
+    planned = store.database.read(lambda connection: _check(connection, run.plan_hash, run.id, step))
     plan = parse(store.plan_source(run.plan_hash))
-    planned = next((one for one in plan.steps if one.name == step), None)
     inputs = {given.name for given in plan.inputs}
     kept = store.values(run.id)
     entries: list[dict[str, Any]] = []
@@ -99,13 +117,14 @@ def _uses(planned: Any) -> Iterator[tuple[str, Ref]]:
 
 
 def _entries(store: RunStore, port: str, source: str, values: list[StoredValue]) -> list[dict[str, Any]]:
-    entries = [{"port": port, "from": source, **_value(store, value)} for value in values[:_ELEMENTS]]
+    entries = [{"port": port, "from": source, **value_json(store, value)} for value in values[:_ELEMENTS]]
     if len(values) > _ELEMENTS:
         entries.append({"port": port, "from": source, "more": len(values) - _ELEMENTS})
     return entries
 
 
-def _value(store: RunStore, value: StoredValue) -> dict[str, Any]:
+def value_json(store: RunStore, value: StoredValue) -> dict[str, Any]:
+    """Return a value as pages show it: a text that is cut, or the digest of what is too large or no text."""
     about: dict[str, Any] = {
         "element": value.element, "mime": value.mime, "bytes": None, "text": None, "truncated": False,
         "artifact": value.sha256, "error": None,
@@ -123,20 +142,29 @@ def _value(store: RunStore, value: StoredValue) -> dict[str, Any]:
         data = value.read()
     except (ValueError, OSError) as error:  # changed, or gone
         return about | {"error": str(error)}
-    text = _text(value.codec, data)
+    text = _text(value.codec, value.mime, data)
     about |= {"bytes": len(data), "text": text[:_TEXT], "truncated": len(text) > _TEXT}
     return about
 
 
-def _text(codec: str | None, data: bytes) -> str:
+def _text(codec: str | None, mime: str, data: bytes) -> str:
     """What people read of a value; the exact form of a record is not for them."""
     if codec == "value/1":
         from catp.runtime.codec import DecodeError, decode
         from catp.runtime.codec_shown import shown
 
         try:
-            mime, seen = shown(decode(codec, data))
-            return seen.decode() if mime == "application/json" else f"({mime})"
+            kind, seen = shown(decode(codec, data))
+            return _pretty(seen.decode()) if kind == "application/json" else f"({kind})"
         except DecodeError:  # a class that this process does not know
             pass
-    return data.decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace")
+    return _pretty(text) if "json" in mime else text
+
+
+def _pretty(text: str) -> str:
+    """JSON with one member a line; what cannot be read stays as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text

@@ -4,39 +4,48 @@
 
 Critical path and slack are of the work as it went so far: what has ended counts with the time it took, the rest with
 the estimate. forecast = spent + what the unfinished nodes are still expected to cost; null if one has no known price.
+`run_figures` is what a page that has all nodes asks while the run goes on: only those that something happened to.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
 
+from catp.dashboard.actions import approval_json
 from catp.dashboard.forms import iso, ms_between, run_row, usd
 from catp.dashboard.read.graph import parents
 from catp.dashboard.read.history import Typical, typical
 from catp.planlang.critical import schedule
-from catp.planlang.nodes import Step
+from catp.planlang.money import parse_usd
+from catp.planlang.nodes import Plan, Step
 from catp.planlang.parser import parse
 from catp.runtime.planning import PLANNING_STEP
 from catp.store import queries
-from catp.store.records import StoredStep
+from catp.store.approvals import pending
+from catp.store.records import RunSummary, StoredStep
 from catp.store.statements import query
 
-__all__ = ["run_page"]
+__all__ = ["run_figures", "run_page"]
 
 _OVER = frozenset({"ok", "failed", "skipped", "refused", "poisoned", "cancelled"})
 _ENDED = frozenset({"complete", "degraded", "failed", "cancelled"})
+_OPEN = frozenset({"pending", "ready", "waiting_approval"})
+_SPANS = 200
+"""Calls of one node that are told one by one."""
 
 
 def run_page(connection: Connection, run_id: str, store: str) -> dict[str, Any]:
     """Return the page of a run; raise `KeyError` if there is none."""
     run = queries.find(connection, run_id, store)
-    plan = parse(queries.plan_source(connection, run.plan_hash))
+    plan, before = _plan(queries.plan_source(connection, run.plan_hash))
     steps = {step.step: step for step in queries.steps(connection, run.id)}
     ledger = _ledger(connection, run.id)
     calls = _calls(connection, run.id)
-    before = parents(plan)
     over = run.status in _ENDED
     past: dict[str, Typical | None] = {}
     nodes = []
@@ -57,9 +66,10 @@ def run_page(connection: Connection, run_id: str, store: str) -> dict[str, Any]:
         for name in gone  # steps of a plan that a repair replaced
     ]
     times = schedule(before, {node["id"]: _duration(node, over) for node in nodes if node["in_plan"]})
+    critical = set(times.path)
     for node in nodes:
         node["slack_ms"] = round(times.slack[node["id"]], 3) if node["in_plan"] else None
-        node["critical"] = node["id"] in times.path
+        node["critical"] = node["id"] in critical
     spent = sum(amount for amount, _, _ in ledger.values())
     planning = ledger.get(PLANNING_STEP, (0, 0, 0))
     return {
@@ -67,11 +77,68 @@ def run_page(connection: Connection, run_id: str, store: str) -> dict[str, Any]:
         "nodes": nodes,
         "planning": {"cost": usd(planning[0]), "rows": planning[1], "unpriced": planning[2]},
         "ledger": {"total": usd(spent), "rows": sum(rows for _, rows, _ in ledger.values())},
+        "plans": _plans(connection, run.id),
         "critical_path": list(times.path), "critical_ms": round(times.length, 3),
+        **_ahead(run, before, nodes),
+        "approvals": [approval_json(one) for one in pending(connection, run_id=run.id, now_ns=time.time_ns())],
         "forecast": _forecast(nodes, spent, over, sum(unpriced for _, _, unpriced in ledger.values())),
         "progress": {"total": len(plan.steps), "done": sum(n["in_plan"] and n["status"] in _OVER for n in nodes)},
         "last_seq": _last(connection, "run_seq", run.id), "last_event_id": _last(connection, "seq", run.id),
     }  # fmt: skip
+
+
+def run_figures(connection: Connection, run_id: str, store: str, since: int) -> dict[str, Any]:
+    """Return `run_page` with only those nodes of which an event comes after event `since`.
+
+    `times` has `[slack_ms, starts_ms]` of all.
+    """
+    page = run_page(connection, run_id, store)
+    sql = "SELECT DISTINCT step FROM events WHERE run_id = ? AND run_seq > ? AND step IS NOT NULL"
+    moved = {row.step for row in query(connection, sql, page["id"], since)}
+    times = {node["id"]: [node["slack_ms"], node["starts_ms"]] for node in page["nodes"] if node["in_plan"]}
+    return {**page, "nodes": [node for node in page["nodes"] if node["id"] in moved], "times": times}
+
+
+@lru_cache(maxsize=64)
+def _plan(source: str) -> tuple[Plan, dict[str, list[str]]]:
+    plan = parse(source)
+    return plan, parents(plan)
+
+
+def _plans(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """The plan the run began with, and those that repairs gave it."""
+    rows = query(
+        connection, "SELECT ts_ns, data_json FROM events WHERE run_id = ? AND type IN ('run.created', 'run.replanned') "
+        "ORDER BY run_seq", run_id,
+    )  # fmt: skip
+    return [{"hash": json.loads(row.data_json)["plan"], "since": iso(row.ts_ns)} for row in rows]
+
+
+def _ahead(run: RunSummary, before: Mapping[str, list[str]], nodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is expected of a run that goes on: when its open nodes start, if nothing has to wait, and when it ends.
+
+    Times are in ms from its start, by the clock of this server, which is told as well.
+    """
+    for node in nodes:
+        node["starts_ms"] = None
+    if run.status != "running":
+        return {"now_ms": None, "ends_ms": None}
+    now = (time.time_ns() - run.created_ns) / 1e6
+    left = {node["id"]: max(0.0, _duration(node, False) - _elapsed(node)) for node in nodes if node["in_plan"]}
+    times = schedule(before, left)
+    for node in nodes:
+        if node["status"] in _OPEN and node["in_plan"]:
+            node["starts_ms"] = round(now + times.start[node["id"]], 3)
+    return {"now_ms": round(now, 3), "ends_ms": round(now + times.length, 3)}
+
+
+def _elapsed(node: Mapping[str, Any]) -> float:
+    """How long a node has been at work, in ms; all of its time if it is over."""
+    if node["status"] in _OVER:
+        return float(node["actual"]["ms"] or 0.0)
+    if node["status"] != "running" or node["actual"]["start"] is None:
+        return 0.0
+    return max(0.0, (time.time() - datetime.fromisoformat(node["actual"]["start"]).timestamp()) * 1000)
 
 
 def _tool(planned: Step, step: StoredStep | None) -> str:
@@ -94,8 +161,8 @@ def _ledger(connection: Connection, run_id: str) -> dict[str, tuple[int, int, in
 def _calls(connection: Connection, run_id: str) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for row in query(
-        connection, "SELECT step, element, attempt, alternative, cached, outcome, started_ns, reserved_nano, "
-        "est_cost_nano, est_ms, p95_ms, error_type, reason FROM calls WHERE run_id = ? "
+        connection, "SELECT step, element, attempt, alternative, cached, outcome, started_ns, ended_ns, "
+        "reserved_nano, est_cost_nano, est_ms, p95_ms, error_type, reason FROM calls WHERE run_id = ? "
         "ORDER BY step, element, attempt", run_id,
     ):  # fmt: skip
         found.setdefault(row.step, []).append(row)
@@ -128,7 +195,16 @@ def _node(
             "start": iso(began), "end": iso(ended),
         },
         "cached": bool(calls) and all(call.cached for call in calls), "error": error,
+        "spans": _spans(calls, run.created_ns) if len(calls) > 1 else [],
     }  # fmt: skip
+
+
+def _spans(calls: Sequence[Any], from_ns: int) -> list[list[Any]]:
+    """`[attempt, start_ms, end_ms, outcome]` of calls, where a node made several."""
+    return [
+        [call.attempt, ms_between(from_ns, call.started_ns), ms_between(from_ns, call.ended_ns), call.outcome]
+        for call in calls[:_SPANS]
+    ]
 
 
 def _estimate(calls: Sequence[Any], past: Typical | None) -> dict[str, Any]:
@@ -158,17 +234,10 @@ def _estimate(calls: Sequence[Any], past: Typical | None) -> dict[str, Any]:
 def _duration(node: Mapping[str, Any], over: bool) -> float:
     if node["status"] in _OVER or over:
         return max(0.0, node["actual"]["ms"] or 0.0)
-    elapsed = 0.0
-    if node["actual"]["start"] is not None:
-        from datetime import datetime
-
-        elapsed = max(0.0, (time.time() - datetime.fromisoformat(node["actual"]["start"]).timestamp()) * 1000)
-    return max(elapsed if node["status"] == "running" else 0.0, node["est"]["ms"]["p50"] or 0.0)
+    return max(_elapsed(node), node["est"]["ms"]["p50"] or 0.0)
 
 
 def _forecast(nodes: Sequence[Mapping[str, Any]], spent: int, over: bool, unpriced_rows: int) -> dict[str, Any]:
-    from catp.planlang.money import parse_usd
-
     open_ = [] if over else [node for node in nodes if node["in_plan"] and node["status"] not in _OVER]
     unknown = [node["id"] for node in open_ if node["est"]["cost"]["p50"] is None]
     sums = {"p50": spent, "p90": spent}
