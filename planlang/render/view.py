@@ -34,6 +34,8 @@ class NodeView:
     optional: bool = False
     mapped: bool = False
     effects: Effect = "pure"
+    tools: tuple[str, ...] = ()
+    """The tools of a step in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _step(step: Step, compiled: CompiledPlan | None) -> NodeView:
         critical=found.critical if found is not None else False,
         mapped=step.mapped,
         effects=_effects(step, compiled),
+        tools=tuple(str(attempt.tool) for attempt in step.attempts),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Stored plans and their drawings: `/plans/{digest}`, `/plans/{digest}/layout`. Both follow from the digest."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from catp.dashboard.context import Context
 from catp.dashboard.forms import FOREVER
@@ -16,6 +16,7 @@ __all__ = ["add"]
 
 def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
+    from fastapi import Query
     from starlette.responses import JSONResponse
 
     store = context.store
@@ -25,8 +26,11 @@ def add(api: "APIRouter", context: Context) -> None:
         return JSONResponse(plan_json(digest, _source(store, digest)), headers=FOREVER)
 
     @api.get("/plans/{digest}/layout")
-    def drawn(digest: str, dir: Literal["LR", "TB"] = "LR") -> JSONResponse:
-        return JSONResponse(plan_layout(digest, _source(store, digest), dir), headers=FOREVER)
+    def drawn(
+        digest: str, dir: Literal["LR", "TB"] = "LR", open: Annotated[str, Query(max_length=4_000)] = ""
+    ) -> JSONResponse:
+        opened = tuple(dict.fromkeys(filter(None, open.split(","))))
+        return JSONResponse(plan_layout(digest, _source(store, digest), dir, opened), headers=FOREVER)
 
 
 def _source(store: RunStore, digest: str) -> str:
