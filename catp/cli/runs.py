@@ -1,4 +1,4 @@
-"""`catp runs list|show`: what ran, what it cost, what came out."""
+"""`catp runs list|show|score`: what ran, what it cost, what came out, how good it was."""
 
 import json
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from catp.cli.report import columns
 from catp.cli.runs_approve import approval_cells, approval_json, approve
 from catp.cli.runs_replay import fork, replay
 from catp.cli.runs_resume import cancel, resume
+from catp.cli.runs_score import score
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
 
@@ -82,6 +83,8 @@ def show(
         return
     summary = run.summary
     lines = [f"Run {summary.id}: {summary.status}", f"  {summary.task}", "", "Plan"]
+    if summary.quality is not None:
+        lines.insert(1, f"  quality {summary.quality:g}, as it was scored")
     lines += [f"  {line}" for line in run.plan_source.rstrip().split("\n")] + ["", "Outputs"]
     lines += columns([(o.name, _output_text(o)) for o in run.outputs]) if run.outputs else ["  -"]
     lines += ["", "Ledger", *_ledger(run)]
@@ -97,6 +100,7 @@ app.command()(resume)
 app.command()(cancel)
 app.command()(fork)
 app.command()(replay)
+app.command()(score)
 
 
 def _with_approvals(store: RunStore, run_id: str) -> "tuple[StoredRun, list[Approval]]":
@@ -182,6 +186,7 @@ def _summary_json(run: RunSummary) -> dict[str, Any]:
         "estimated_latency_ms": run.est_latency_ms,
         "alpha": run.alpha,
         "predicted_quality": run.predicted_quality,
+        "quality": run.quality,
     }
 
 

@@ -1,13 +1,15 @@
 """State changes, each through the function that the command line uses: cancel, approve, reject."""
 
 import asyncio
-import logging
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import answer
 from catp.dashboard.forms import iso, usd
 from catp.dashboard.problems import Problem
+from catp.store import stopping
 from catp.store.approvals import Approval, ApprovalError
 from catp.store.store import RunStore
 
@@ -19,8 +21,6 @@ __all__ = ["AgentFor", "approval_json", "cancel", "decide", "default_agent"]
 AgentFor = Callable[[RunStore], "Agent"]
 """Makes the agent that ends runs; it needs the tools they ran with."""
 
-_log = logging.getLogger("catp.dashboard.audit")
-
 
 def default_agent(store: RunStore) -> "Agent":
     """Return an agent with the built-in tools."""
@@ -30,16 +30,18 @@ def default_agent(store: RunStore) -> "Agent":
 
 
 async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, reason: str) -> dict[str, Any]:
-    """End a waiting or interrupted run for good; one that a living process drives is refused with 409."""
+    """End a run for good; if a living process drives it, that process is asked to, and the status is `stopping`."""
     from catp.recorded import CannotResume
 
     run = await asyncio.to_thread(store.find, run_id)
+    asking = partial(stopping.ask, run_id=run.id, by=by, reason=reason, now_ns=time.time_ns())
+    if await store.database.awrite(asking):
+        return {"run": run.id, "status": "stopping"}
     agent = await asyncio.to_thread(agent_for, store)
     try:
-        result = await agent.cancel(run.id, reason or f"cancelled by {by}")
+        result = await agent.cancel(run.id, str(stopping.Stop(run.id, by, reason, 0)))
     except CannotResume as error:
         raise Problem(409, "cannot-cancel", str(error)) from error
-    _log.info("%s cancelled run %s: %s", by, run.id, reason)
     return {"run": run.id, "status": result.status}
 
 
@@ -52,7 +54,6 @@ async def decide(
         found = await answer(store.database, run.id, step, granted=granted, by=by, reason=reason)
     except ApprovalError as error:
         raise Problem(409, "cannot-decide", str(error)) from error
-    _log.info("%s %s %s of run %s", by, "approved" if granted else "rejected", found.what, run.id)
     return approval_json(found)
 
 

@@ -1,15 +1,19 @@
 """What the parts of the API share: the store, the feed, who acts, and what the server was started with."""
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
 from catp.approvals import user
 from catp.dashboard.actions import AgentFor
 from catp.dashboard.feed import Feed
+from catp.store import deeds
+from catp.store.errors import StoreError
 from catp.store.store import RunStore
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Context"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("catp.dashboard.audit")
 
 
 @dataclass(frozen=True)
@@ -38,3 +44,18 @@ class Context:
     def who(self, request: "Request") -> str:
         """Who acts. Tokens name no people: who started the server, and which role was used."""
         return f"{user()} (dashboard {request.scope['catp_role']})"
+
+    def audit(self, request: "Request", action: str, target: str, **detail: Any) -> None:
+        """Note what was changed, through whom: after it was changed. Waits for the store, so call it in a thread.
+
+        If the store cannot be written just then, the deed goes to the log: what was done stays done.
+        """
+        actor = self.who(request)
+
+        def write(connection: Connection) -> None:
+            deeds.note(connection, actor=actor, action=action, target=target, detail=detail, now_ns=time.time_ns())
+
+        try:
+            self.store.database.write(write)
+        except StoreError as error:
+            _log.error("%s: %s %s %s, not kept in the store: %s", actor, action, target, detail, error)

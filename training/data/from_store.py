@@ -4,8 +4,8 @@
     export(store, Path("runs.jsonl.gz"), toolset=Toolset.of(catalogue, "shop"))
 
 Only runs that have ended are exported, one after another, those of equal task and equal inputs together (they are one
-candidate set). A run has no score: nobody has said how good its result was, and what the planner predicted is no
-measurement.
+candidate set). The score of a run is what somebody said of its result (`catp runs score`), if anybody did: what the
+planner predicted is no measurement.
 
     price      every call is charged what its ledger rows say; the sum is that of the run's ledger without planning, to
                a nano-USD. If one amount is unknown, so is the sum.
@@ -242,6 +242,8 @@ def _outcome(summary: "RunSummary", events: list[Event]) -> Outcome:
     known = [price for price in prices if price is not None]
     return Outcome(
         status=_ENDED[summary.status],
+        score=summary.quality,
+        metric=None if summary.quality is None else "judged",
         price_usd=sum(known, Decimal(0)) if len(known) == len(prices) else None,
         latency_ms=round(_covered(events), 6),
         serial_ms=round(sum(event.end_ms - event.start_ms for event in events), 6),
