@@ -27,7 +27,7 @@ from catp.planlang.render.view import NodeView, PlanView
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["LIMIT", "MOST", "Group", "GroupKind", "Grouped", "Tree", "tree"]
+__all__ = ["LIMIT", "MOST", "Group", "GroupKind", "Grouped", "Tree"]
 
 LIMIT = 300
 """Plans of up to this many nodes are drawn whole."""
@@ -77,7 +77,7 @@ class _Cell:
 
 
 class Tree:
-    """The groups of a plan; `drawn` opens some of them. Immutable."""
+    """The groups of a plan, found in a time of order size times log depth; `drawn` opens some of them."""
 
     def __init__(self, plan: PlanView) -> None:
         self._nodes = plan.nodes
@@ -123,10 +123,10 @@ class Tree:
         return self._parts[cell]
 
     def _fewer(self, cell: _Cell) -> list[_Cell]:
-        if cell.kind == "part":
+        kind = cell.kind
+        if kind is None or kind == "part":
             return _bands(cell.parts, self._between(cell.parts), _INNER)
-        size = round(len(cell.parts) ** 0.5)
-        return [_joined(cell.kind, part) for part in _slices(cell.parts, size)]
+        return [_joined(kind, part) for part in _slices(cell.parts, round(len(cell.parts) ** 0.5))]
 
     def _reduced(self, cells: Sequence[_Cell]) -> tuple[_Cell, ...]:
         if len(cells) <= LIMIT:
@@ -174,11 +174,6 @@ class Tree:
             return f"{self._what(cell.parts[0])} ×{len(cell.parts)}"
         words = list(dict.fromkeys(_word(self._nodes[i]) for i in cell.members))
         return f"{words[0]} → … → {words[-1]}" if len(words) > 3 else " → ".join(words)
-
-
-def tree(plan: PlanView) -> Tree:
-    """Find the groups of a plan. Takes a time proportional to its size, times the logarithm of its depth."""
-    return Tree(plan)
 
 
 def _sign(node: NodeView) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
-from catp.planlang.render.groups import Tree, tree
+from catp.planlang.render.groups import Tree
 from catp.planlang.render.layout import Direction, layout
 from catp.planlang.render.view import PlanView, view
 
@@ -80,7 +80,7 @@ def _view(source: str) -> PlanView:
 
 @lru_cache(maxsize=16)
 def _tree(source: str) -> Tree:
-    return tree(_view(source))
+    return Tree(_view(source))
 
 
 def _kinds(source: str) -> dict[str, str]:
