@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
@@ -18,7 +18,7 @@ from catp.planlang.money import Money
 from catp.runtime.periods import period_start
 from catp.store.statements import execute, query
 
-__all__ = ["LeaderRow", "Roll", "RollKind", "Rolls", "apply_rolls", "drop_empty", "leaderboard"]
+__all__ = ["LeaderRow", "Roll", "RollKind", "Rolls", "apply_rolls", "by_day", "drop_empty", "leaderboard"]
 
 RollKind: TypeAlias = Literal["tool", "policy"]
 
@@ -206,6 +206,24 @@ def leaderboard(
         for name, n, ok, cached, cost, saved, unpriced, ms in sums
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (-row.cost, row.name))
+
+
+def by_day(
+    connection: Connection, name: str, kind: RollKind = "tool", *, since: str = "", until: str = "9999"
+) -> list[tuple[str, LeaderRow]]:
+    """Return one tool or policy day by day, as `leaderboard` would each; days on which it did nothing are left out."""
+    days: dict[str, list[Any]] = {}
+    for row in query(
+        connection, "SELECT day, n, ok, cached, cost_nano, saved_nano, unpriced, ms_sum, ms_hist FROM rollup_day "
+        "WHERE kind = ? AND name = ? AND day >= ? AND day <= ? ORDER BY day", kind, name, since, until,
+    ):  # fmt: skip
+        days.setdefault(row.day, []).append(row)
+    found = []
+    for day, rows in days.items():
+        n, ok, cached, cost, saved, unpriced = (sum(int(row[column]) for row in rows) for column in range(1, 7))
+        times = _times([row.ms_hist for row in rows], sum(row.ms_sum for row in rows))
+        found.append((day, LeaderRow(name, n, ok, cached, Money(cost), Money(saved), unpriced, *times)))
+    return found
 
 
 def _times(vectors: Sequence[bytes], total_ms: float) -> tuple[float | None, float | None, float | None, float | None]:

@@ -1,10 +1,12 @@
-"""The tools and what they have shown: `/tools`."""
+"""The tools and what they have shown: `/tools`, `/tools/{name}`."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.context import Context
 from catp.dashboard.forms import days_of
+from catp.dashboard.read.declared import Declared
+from catp.dashboard.read.tool_page import tool_page
 from catp.dashboard.read.tools import tools
 
 if TYPE_CHECKING:
@@ -14,10 +16,23 @@ __all__ = ["add"]
 
 
 def add(api: "APIRouter", context: Context) -> None:
-    """Add the path."""
+    """Add the paths."""
     from fastapi import Query
+
+    declared = Declared(lambda: context.agent_for(context.store).catalogue)
 
     @api.get("/tools")
     def tool_table(from_: str | None = Query(None, alias="from"), to: str | None = None) -> dict[str, Any]:
         since, until = days_of(from_, to)
-        return context.read(partial(tools, since=since, until=until))
+        found = context.read(partial(tools, since=since, until=until))
+        for row in found["items"]:
+            row["rule"] = declared.rule(row["name"])
+        return found | {"from": since, "to": until}
+
+    @api.get("/tools/{name:path}")
+    def tool(name: str, from_: str | None = Query(None, alias="from"), to: str | None = None) -> dict[str, Any]:
+        since, until = days_of(from_, to)
+        found = context.read(partial(tool_page, name=name, since=since, until=until))
+        rows = {row["name"]: row for row in context.read(partial(tools, since=since, until=until))["items"]}
+        others = [other | {"measured": rows.get(other["name"])} for other in declared.alternatives(name)]
+        return found | {"declared": declared.of(name), "alternatives": others}
