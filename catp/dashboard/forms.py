@@ -13,7 +13,7 @@ __all__ = ["FOREVER", "days_of", "iso", "ms_between", "nano_of", "ns_of", "run_r
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what follows from a digest."""
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_DAY = re.compile(r"(19[789]|2[01]\d)\d-\d\d-\d\d")  # what 64 bits of nanoseconds can tell
 
 
 def usd(nano: int | None) -> str | None:
@@ -50,6 +50,8 @@ def days_of(since: str | None, until: str | None) -> tuple[str, str]:
     for name, day in (("from", first), ("to", last)):
         if not _DAY.fullmatch(day) or ns_of(name, day) is None:
             raise Problem(422, "query", f"{name}={day[:60]!r} is not a day such as 2026-11-22")
+    if first > last:
+        raise Problem(422, "query", f"from={first} is after to={last}")
     return first, last
 
 

@@ -42,18 +42,24 @@ class NewBudget(Change):
 
 def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
+    from fastapi import Depends
     from starlette.requests import Request
     from starlette.responses import Response
 
     database = context.store.database
 
+    def is_admin(request: Request) -> None:
+        if not allows(request.scope["catp_role"], "admin"):
+            raise Problem(403, "role", "budgets are set by an admin; use the token of one")
+
+    only_admin = [Depends(is_admin)]
+
     @api.get("/budgets")
     def listed() -> dict[str, Any]:
         return {"items": context.read(partial(budgets, now_ns=time.time_ns()))}
 
-    @api.post("/budgets", status_code=201)
+    @api.post("/budgets", status_code=201, dependencies=only_admin)
     def make(body: NewBudget, request: Request) -> dict[str, Any]:
-        _check(request)
         now, cap = time.time_ns(), _cap(body.limit)
 
         def work(connection: Any) -> Budget:
@@ -66,9 +72,8 @@ def add(api: "APIRouter", context: Context) -> None:
         context.audit(request, "budget.set", made.title, limit=usd(made.cap), warn=list(made.warn), before=None)
         return context.read(partial(budget_row, id=made.id, now_ns=now))
 
-    @api.put("/budgets/{id}")
+    @api.put("/budgets/{id}", dependencies=only_admin)
     def change(id: str, body: Change, request: Request) -> dict[str, Any]:
-        _check(request)
         now, cap = time.time_ns(), _cap(body.limit)
 
         def work(connection: Any) -> tuple[Budget, Budget]:
@@ -80,9 +85,8 @@ def add(api: "APIRouter", context: Context) -> None:
         context.audit(request, "budget.set", new.title, **about)
         return context.read(partial(budget_row, id=id, now_ns=now))
 
-    @api.delete("/budgets/{id}", status_code=204)
+    @api.delete("/budgets/{id}", status_code=204, dependencies=only_admin)
     def remove(id: str, request: Request) -> Response:
-        _check(request)
 
         def work(connection: Any) -> Budget:
             old = _find(connection, id, time.time_ns())
@@ -92,11 +96,6 @@ def add(api: "APIRouter", context: Context) -> None:
         old = database.write(work, durable=True)
         context.audit(request, "budget.remove", old.title, limit=usd(old.cap))
         return Response(status_code=204)
-
-
-def _check(request: Any) -> None:
-    if not allows(request.scope["catp_role"], "admin"):
-        raise Problem(403, "role", "budgets are set by an admin; use the token of one")
 
 
 def _cap(text: str) -> Money:

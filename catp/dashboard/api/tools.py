@@ -33,6 +33,8 @@ def add(api: "APIRouter", context: Context) -> None:
     def tool(name: str, from_: str | None = Query(None, alias="from"), to: str | None = None) -> dict[str, Any]:
         since, until = days_of(from_, to)
         found = context.read(partial(tool_page, name=name, since=since, until=until))
-        rows = {row["name"]: row for row in context.read(partial(tools, since=since, until=until))["items"]}
-        others = [other | {"measured": rows.get(other["name"])} for other in declared.alternatives(name)]
+        others = declared.alternatives(name)
+        if others:
+            rows = {row["name"]: row for row in context.read(partial(tools, since=since, until=until))["items"]}
+            others = [other | {"measured": rows.get(other["name"])} for other in others]
         return found | {"declared": declared.of(name), "alternatives": others}

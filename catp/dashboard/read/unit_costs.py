@@ -12,7 +12,7 @@ from catp.store.statements import query
 
 __all__ = ["unit_costs"]
 
-_CALLS = 2_000
+_CALLS = 500
 _DIRECTIONS = ("tokens_in", "tokens_out")
 
 
@@ -22,7 +22,7 @@ def unit_costs(connection: Connection, since: str, until: str, total: int) -> di
     run and ok: `total` (nano-USD) / runs created in these days, and those of them that ended complete. quality: cost of
     the runs with a known quality / points, a point being one hundredth of full quality: measured if any run has a
     measured one, else predicted. tokens: price of the calls whose usage says their tokens / thousands of tokens, read
-    and written, over the latest 2,000 calls of each version of a tool.
+    and written, over the latest 500 calls of each version of a tool.
     """
     runs = query(
         connection, "SELECT COALESCE(SUM(n), 0) AS n, COALESCE(SUM(ok), 0) AS ok FROM rollup_day "
