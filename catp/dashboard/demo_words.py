@@ -14,16 +14,6 @@ __all__ = ["FUNCTIONS"]
 _GOOD = frozenset({"lovely", "wonderful", "beautiful", "good", "warm", "herrlich", "wunderbar", "hermoso", "bueno"})
 _BAD = frozenset({"bad", "terrible", "late", "mauvaise", "ritardo", "without", "tarde"})
 _TELLING = {"das": "de", "wir": "de", "le": "fr", "sans": "fr", "el": "es", "es": "es", "il": "it", "era": "it"}
-    "der": "de",
-    "das": "de",
-    "wir": "de",
-    "le": "fr",
-    "sans": "fr",
-    "el": "es",
-    "es": "es",
-    "il": "it",
-    "era": "it",
-}
 
 
 def denoise_fast(image: Image.Image) -> Image.Image:
