@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalMode, ApprovalPolicy, policy_of
 from catp.cache.opening import flights_for
+from catp.considered import CONSIDERED
 from catp.eager import EagerRuns, task_in_words
 from catp.execution import Execution
 from catp.planlang.money import Money
@@ -169,13 +170,14 @@ class Agent(SavedRuns, EagerRuns):
         """
         objective = self._objective(alpha, budget, deadline_s)
         planner = self._front_planner().front if front else self.planner.plan
-        return await self._plan(task, inputs or {}, wanted, objective, planner, candidates)
+        return await self._plan(task, inputs or {}, wanted, objective, planner, candidates, candidates)
 
     @observed_planning
     async def _plan(
         self, task: str, inputs: Mapping[str, Any], wanted: Mapping[str, str] | None, objective: Objective,
-        planner: Callable[[PlanRequest], Awaitable[Proposal]], candidates: int,
+        planner: Callable[[PlanRequest], Awaitable[Proposal]], candidates: int, quoted: int,
     ) -> Planned:  # fmt: skip
+        """Ask for `candidates` plans, so that the record can tell of them, and quote the best `quoted` of them."""
         facts = {name: describe(value) for name, value in inputs.items()}
         registry = self.catalogue.view()
         notes: tuple[str, ...] = ()
@@ -192,10 +194,15 @@ class Agent(SavedRuns, EagerRuns):
         planning = Planning(proposal.by or self.planner.name, ms, proposal.price)
         notes += proposal.notes
         quotes = []
-        for candidate in proposal.candidates:
+        for place, candidate in enumerate(proposal.candidates[:quoted]):
             quote = self._quote(task, candidate.plan, facts, objective, planning.planner, planning)
             notes_too = notes + quote.notes
-            quotes.append(replace(quote, quality=candidate.quality, utility=candidate.utility, notes=notes_too))
+            quotes.append(
+                replace(
+                    quote, quality=candidate.quality, utility=candidate.utility, notes=notes_too,
+                    rivals=proposal.candidates, place=place,
+                )
+            )  # fmt: skip
         return Planned(task, tuple(quotes), proposal.exact, notes, planning)
 
     async def quote(
@@ -215,9 +222,8 @@ class Agent(SavedRuns, EagerRuns):
         if isinstance(task, str) and task_in_words(task) is None:
             task = parse(task)
         if isinstance(task, str):
-            planned = await self.plan(
-                task, inputs, wanted=wanted, alpha=alpha, budget=budget, deadline_s=deadline_s, candidates=1
-            )
+            objective = self._objective(alpha, budget, deadline_s)
+            planned = await self._plan(task, inputs or {}, wanted, objective, self.planner.plan, CONSIDERED, 1)
             return planned.best
         facts = {name: describe(value) for name, value in (inputs or {}).items()}
         title = task.doc or task.name or "a given plan"
@@ -362,7 +368,8 @@ class Agent(SavedRuns, EagerRuns):
         plan = quote.compiled.source if quote.asked is None else quote.asked
         again = self._quote(quote.task, plan, facts, objective, quote.planner, quote.planning, quote.early)
         notes = tuple(dict.fromkeys((*quote.notes, *again.notes)))
-        return replace(again, quality=quote.quality, utility=quote.utility, notes=notes)
+        rivals, place = quote.rivals, quote.place
+        return replace(again, quality=quote.quality, utility=quote.utility, notes=notes, rivals=rivals, place=place)
 
     def _execution(self) -> Execution:
         return Execution(

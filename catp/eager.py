@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+from catp.considered import CONSIDERED
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
@@ -128,7 +129,7 @@ class EagerRuns(ABC):
     @abstractmethod
     async def _plan(
         self, task: str, inputs: Mapping[str, Any], wanted: Mapping[str, str] | None, objective: Objective,
-        planner: Callable[[PlanRequest], Awaitable[Proposal]], candidates: int,
+        planner: Callable[[PlanRequest], Awaitable[Proposal]], candidates: int, quoted: int,
     ) -> Planned: ...  # fmt: skip
 
     @abstractmethod
@@ -187,7 +188,7 @@ class EagerRuns(ABC):
         planner, prefix = self.planner, ahead.prefix
         assert isinstance(planner, TellingPlanner)
         plan = partial(planner.plan_aloud, decided=prefix.decided)
-        quote = (await self._plan(ahead.task, ahead.inputs, wanted, ahead.objective, plan, 1)).best
+        quote = (await self._plan(ahead.task, ahead.inputs, wanted, ahead.objective, plan, CONSIDERED, 1)).best
         await prefix.keep(quote.compiled)
         quote = replace(quote, early=prefix.calls)
         if prefix.calls.lost:  # it is spent, and the plan has that much less

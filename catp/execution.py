@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import ApprovalPolicy, approver_for
+from catp.considered import considered
 from catp.learning import CallLog
 from catp.planlang.money import format_usd
 from catp.planners.protocol import Objective
@@ -178,7 +179,7 @@ def about_run(quote: Quote, objective: Objective, *, project: str, agent: str) -
 
     `price` is what the quote expects (low, expected, p95 as decimal strings, null for unknown), `latency_ms` and
     `latency_p95_ms` its critical path. `budget` (text) and `deadline_ms` are the caller's; the ones in force, which the
-    plan may tighten, stand beside them in the event.
+    plan may tighten, stand beside them in the event. `candidates` are the plans that were considered.
     """
     price, latency = quote.price, quote.latency
     return {
@@ -195,6 +196,7 @@ def about_run(quote: Quote, objective: Objective, *, project: str, agent: str) -
         "latency_ms": latency.expected_ms,
         "latency_p95_ms": latency.p95_ms,
         "given_up": {one.output: one.reason for one in quote.given_up},
+        "candidates": [one.to_json() for one in considered(quote)],
         "asked_budget": None if objective.budget is None else format_usd(objective.budget),
         "asked_deadline_ms": objective.deadline_ms,
     }

@@ -19,6 +19,7 @@ from catp.runtime.ledger import LedgerRow
 from catp.runtime.planning import Planning
 
 if TYPE_CHECKING:
+    from catp.planners.protocol import Candidate
     from catp.runtime.run import OutputResult, StepResult
 
 __all__ = ["Planned", "Quote", "RunCancelled", "RunRefused", "RunResult"]
@@ -34,7 +35,8 @@ class Quote:
     plan with them, as it was before.
     `strict` quotes are only run if even the p95 price and time fit. `planning` is what making the plan took, None for a
     plan that was given: no part of `price`, but of the budget and of the run that is made of this quote. `early` are
-    calls that were started meanwhile: the run adopts those of its plan, and books the others.
+    calls that were started meanwhile: the run adopts those of its plan, and books the others. `rivals` are all plans
+    that were considered, best first, and `place` is where among them this one is; none if the plan was given.
     """
 
     task: str
@@ -52,6 +54,8 @@ class Quote:
     strict: bool = False
     planning: Planning | None = None
     early: EarlyCalls | None = field(default=None, compare=False, repr=False)
+    rivals: "tuple[Candidate, ...]" = field(default=(), compare=False, repr=False)
+    place: int = field(default=0, compare=False, repr=False)
 
     @property
     def admitted(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from catp.considered import considered
 from catp.planlang.jsonform import to_json
 from catp.planlang.printer import to_text
 from catp.result import Quote
@@ -31,12 +32,18 @@ class Saving:
         if store is None:
             return cls(None)
         from catp.store.errors import StoreError
-        from catp.store.records import NewRun
+        from catp.store.records import NewPlan, NewRun
 
         compiled = quote.compiled
+        rivals = [
+            NewPlan(one.digest, to_text(one.plan), to_json(one.plan), len(one.plan.steps))
+            for one in considered(quote)
+            if not one.chosen
+        ]
         new = NewRun(
-            run_id, compiled.digest, to_text(compiled.source), to_json(compiled.source), len(compiled.plan.steps)
-        )
+            run_id, compiled.digest, to_text(compiled.source), to_json(compiled.source), len(compiled.plan.steps),
+            tuple(rivals),
+        )  # fmt: skip
         try:
             return cls(await asyncio.to_thread(store.begin, new))
         except StoreError as error:

@@ -35,4 +35,4 @@ def of(connection: Connection, run_id: str) -> list[Rival]:
         connection, "SELECT rank, plan_hash, est_low, est_cost, est_p95, est_ms, quality, utility, chosen "
         "FROM candidates WHERE run_id = ? ORDER BY rank", run_id,
     )  # fmt: skip
-    return [Rival(*row[:8], bool(row.chosen)) for row in rows]
+    return [Rival._make((*row[:8], bool(row.chosen))) for row in rows]

@@ -29,9 +29,9 @@ def note(
 ) -> Deed:
     """Add a deed; values that JSON does not have are kept as their text."""
     text = json.dumps(dict(detail), default=str)
-    values = (now_ns, clean(actor), clean(action), clean(target), text)
-    number = query(connection, _ADD, *values)[0].id
-    return Deed(int(number), *values[:4], json.loads(text))
+    actor, action, target = clean(actor), clean(action), clean(target)
+    number = query(connection, _ADD, now_ns, actor, action, target, text)[0].id
+    return Deed(int(number), now_ns, actor, action, target, json.loads(text))
 
 
 def latest(connection: Connection, limit: int, before: int | None = None) -> list[Deed]:
@@ -41,4 +41,6 @@ def latest(connection: Connection, limit: int, before: int | None = None) -> lis
         rows = query(connection, f"{columns} ORDER BY id DESC LIMIT ?", limit)
     else:
         rows = query(connection, f"{columns} WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
-    return [Deed(int(row.id), *row[1:5], json.loads(row.detail_json)) for row in rows]
+    return [
+        Deed(int(row.id), row.at_ns, row.actor, row.action, row.target, json.loads(row.detail_json)) for row in rows
+    ]

@@ -27,7 +27,7 @@ from catp.store.database import Database, open_database
 from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreError
 from catp.store.journal import RunJournal
-from catp.store.records import NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
+from catp.store.records import NewPlan, NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
 from catp.store.statements import ADD_PLAN, execute
 from catp.store.tables import NO_ELEMENT
 from catp.store.writer import JournalWriter
@@ -69,11 +69,9 @@ class RunStore:
 
     def begin(self, run: NewRun) -> RunJournal:
         """Keep the plan of a run that is about to start, and return the journal for `Run`."""
+        new: list_[NewPlan | NewRun] = [run, *run.rivals]
         now_ns = time.time_ns()
-        plans = [
-            (plan.plan_hash, plan.plan_source, json.dumps(plan.plan_json), plan.n_nodes, now_ns)
-            for plan in (run, *run.rivals)
-        ]
+        plans = [(one.plan_hash, one.plan_source, json.dumps(one.plan_json), one.n_nodes, now_ns) for one in new]
         self.database.write(partial(execute, sql=ADD_PLAN, rows=plans))
         return RunJournal(self._writer, run.run_id, store=self.name)
 
