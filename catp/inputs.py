@@ -10,9 +10,9 @@ A name given several times becomes a list.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["MAX_INPUT_BYTES", "InputError", "read_file", "read_inputs"]
+__all__ = ["MAX_INPUT_BYTES", "InputError", "decode_image", "read_file", "read_inputs"]
 
 MAX_INPUT_BYTES = 256 * 1024 * 1024
 
@@ -48,7 +48,7 @@ def read_file(path: Path, name: str) -> Any:
         if size == 0:
             raise InputError(f"input {name}: {path} is empty")
         if path.suffix.lower() in _IMAGES:
-            return _image(path, name)
+            return decode_image(path, name, str(path))
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"input {name}: there is no file {path}") from error
@@ -98,7 +98,8 @@ def _json_value(name: str, raw: str) -> Any:
         raise InputError(f"input {name}: {raw[:80]!r} is not JSON: {error}") from error
 
 
-def _image(path: Path, name: str) -> Any:
+def decode_image(file: Path | BinaryIO, name: str, shown: str) -> Any:
+    """Read an image as RGB; raise `InputError`, which calls the file what is `shown`."""
     import warnings
 
     from PIL import Image
@@ -107,9 +108,9 @@ def _image(path: Path, name: str) -> Any:
         with warnings.catch_warnings():
             # Pillow only warns between one and two times its pixel limit; a decompression bomb must not get through.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(file) as opened:
                 return opened.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"input {name}: {path} has too many pixels: {error}") from error
+        raise InputError(f"input {name}: {shown} has too many pixels: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"input {name}: {path} is not an image Pillow can read: {error}") from error
+        raise InputError(f"input {name}: {shown} is not an image Pillow can read: {error}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from catp.approvals import answer
 from catp.dashboard.forms import iso, usd
 from catp.dashboard.problems import Problem
+from catp.planlang.money import Money
 from catp.store import stopping
 from catp.store.approvals import Approval, ApprovalError
 from catp.store.store import RunStore
@@ -46,12 +47,15 @@ async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, 
 
 
 async def decide(
-    store: RunStore, run_id: str, step: str | None, *, granted: bool, by: str, reason: str
+    store: RunStore, run_id: str, step: str | None, *, granted: bool, by: str, reason: str, cap: Money | None = None
 ) -> dict[str, Any]:
-    """Answer the question about a step, or the whole plan; the first answer counts, a second is refused with 409."""
+    """Answer the question about a step, or the whole plan; the first answer counts, a second is refused with 409.
+
+    With `cap`, it is a yes to a plan that may spend no more than that, which is less than was asked for.
+    """
     run = await asyncio.to_thread(store.find, run_id)
     try:
-        found = await answer(store.database, run.id, step, granted=granted, by=by, reason=reason)
+        found = await answer(store.database, run.id, step, granted=granted, by=by, reason=reason, cap=cap)
     except ApprovalError as error:
         raise Problem(409, "cannot-decide", str(error)) from error
     return approval_json(found)

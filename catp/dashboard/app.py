@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 from catp.dashboard.access import Access, Role
 from catp.dashboard.actions import AgentFor, default_agent
 from catp.dashboard.context import Context
-from catp.dashboard.feed import Feed
+from catp.dashboard.engine.follower import Follower
+from catp.dashboard.engine.form import engine_of, seen_json
+from catp.dashboard.feed import ENGINE_SAMPLE, Feed
 from catp.dashboard.guard import LOCAL_HOSTS, Guard
+from catp.dashboard.jobs import Jobs
 from catp.dashboard.pages import add_pages
+from catp.dashboard.planning import PlanDesk
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
+from catp.dashboard.read.training import training_dir
 from catp.store.errors import StoreError
 from catp.store.store import RunStore
 
@@ -25,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 _RESOURCES = (
-    "events", "overview", "runs", "run", "export", "compare", "decisions", "plans", "artifacts", "tools", "spend",
+    "events", "overview", "runs", "run", "export", "compare", "pareto", "decisions", "plans", "artifacts", "tools",
+    "spend",
+    "budgets", "candidates", "planning", "starting",
+    "engine", "training", "settings",
 )  # fmt: skip
 """Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
 
@@ -42,6 +50,7 @@ def create_app(
     hosts: Iterable[str] = (),
     agent_for: AgentFor = default_agent,
     training: Path | None = None,
+    engine: str | None = None,
     poll_s: float = 0.1,
     busy_s: float = 2.0,
     queue: int = 1_000,
@@ -56,7 +65,8 @@ def create_app(
         tokens: Further tokens and what they allow.
         hosts: Names, besides localhost, under which the server may be addressed.
         agent_for: Makes the agent that ends runs, with the tools they ran with.
-        training: Folder with the folders of training runs (`catp train --out`).
+        training: Folder with the folders of training runs (`catp train --out`); None: `runs`, if there is one.
+        engine: Address of the inference engine to show, `off` for none; None: the one that agents plan with.
         poll_s: How often the store is looked at for new events, while somebody listens.
         busy_s: How long to wait for a locked store.
         queue: Events that may wait for one listener.
@@ -73,20 +83,29 @@ def create_app(
     access = Access({**(tokens or {}), **({} if token is None else {token: "admin"})})
     store = RunStore(store_url, busy_s=busy_s)
     feed = Feed(store.database, poll_s=poll_s, room=queue)
+    jobs = Jobs(store, agent_for)
+    follower = Follower(engine_of(engine), lambda seen: feed.publish(ENGINE_SAMPLE, seen_json(seen)))
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         yield
+        await jobs.close()
         await feed.close()
+        await follower.close()
         store.close()
 
     app = FastAPI(
         title="CATP dashboard", version=_version(), lifespan=lifespan, root_path=root_path,
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.state.store, app.state.feed = store, feed
+    app.state.store, app.state.feed, app.state.engine, app.state.jobs = store, feed, follower, jobs
     _add_errors(app)
-    _add_api(app, Context(store, feed, agent_for, read_only, _missing(store_url), training))
+    server = {
+        "root_path": root_path, "hosts": sorted(LOCAL_HOSTS | set(hosts)), "roles": sorted(set(access.tokens.values())),
+    }  # fmt: skip
+    desk = PlanDesk(store, jobs)
+    missing, curves = _missing(store_url), training_dir(training)
+    _add_api(app, Context(store, feed, agent_for, read_only, missing, desk, curves, follower, server))
     add_pages(app)
     app.add_middleware(
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")

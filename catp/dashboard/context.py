@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,9 @@ from sqlalchemy import Connection
 
 from catp.approvals import user
 from catp.dashboard.actions import AgentFor
+from catp.dashboard.engine.follower import Follower
 from catp.dashboard.feed import Feed
+from catp.dashboard.planning import PlanDesk
 from catp.store import deeds
 from catp.store.errors import StoreError
 from catp.store.store import RunStore
@@ -28,14 +30,20 @@ _log = logging.getLogger("catp.dashboard.audit")
 
 @dataclass(frozen=True)
 class Context:
-    """One server. `missing` raises a `Problem` if the store is not there; `training` is the folder of training runs."""
+    """One server. `missing` raises a `Problem` if the store is not there; `training` is the folder of training runs.
+
+    `engine` looks at the inference engine; `server` is what the server was started with, as the settings show it.
+    """
 
     store: RunStore
     feed: Feed
     agent_for: AgentFor
     read_only: bool
     missing: Callable[[], None]
+    desk: PlanDesk
     training: Path | None = None
+    engine: Follower = field(default_factory=Follower)
+    server: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, question: Callable[[Connection], T]) -> T:
         """Ask the store."""

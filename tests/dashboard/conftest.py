@@ -74,7 +74,9 @@ async def client_of() -> AsyncIterator[Callable[..., Client]]:
     yield make
     for client, app in opened:
         await client.aclose()
+        await app.state.jobs.close()
         await app.state.feed.close()
+        await app.state.engine.close()
         app.state.store.close()
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catp.dashboard.actions import approval_json, cancel, decide
 from catp.dashboard.context import Context
 from catp.dashboard.forms import iso
+from catp.dashboard.wishes import amount
 from catp.store import scores
 from catp.store.approvals import get
 
@@ -20,12 +21,16 @@ __all__ = ["add"]
 
 
 class Decision(BaseModel):
-    """The body of an action. `node` None means the whole plan; cancelling has no use for it."""
+    """The body of an action. `node` None means the whole plan; cancelling has no use for it.
+
+    `cap` approves a whole plan that may spend no more than that.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     node: str | None = None
     reason: str = Field("", max_length=2000)
+    cap: str | None = None
 
 
 class Judgement(BaseModel):
@@ -55,9 +60,10 @@ def add(api: "APIRouter", context: Context) -> None:
         return done
 
     async def answer(id: str, body: Decision, request: Request, *, granted: bool) -> dict[str, Any]:
-        done = await decide(store, id, body.node, granted=granted, by=context.who(request), reason=body.reason)
-        action = "run.approve" if granted else "run.reject"
-        await asyncio.to_thread(context.audit, request, action, done["run"], node=body.node, reason=body.reason)
+        cap, by = amount("cap", body.cap), context.who(request)
+        done = await decide(store, id, body.node, granted=granted, by=by, reason=body.reason, cap=cap)
+        action, detail = "run.approve" if granted else "run.reject", {"node": body.node, "cap": body.cap}
+        await asyncio.to_thread(context.audit, request, action, done["run"], reason=body.reason, **detail)
         return done
 
     @api.post("/runs/{id}/approve", status_code=202)
