@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+import networkx as nx
 from opentelemetry.trace import Link, SpanContext
 
 from catp.planlang.compile import compile_plan
@@ -37,8 +38,11 @@ class PlanEdges:
 
     def replan(self, source: str) -> None:
         """The run goes on with another plan: its edges are known from its text, its estimates are not."""
-        self._graph, self._estimates = compile_plan(parse(source), self._registry).graph, {}
+        self._graph, self._estimates = self._compiled(source), {}
         self._inputs.clear()
+
+    def _compiled(self, source: str) -> "nx.DiGraph[str]":
+        return compile_plan(parse(source), self._registry).graph
 
     def showed(self, step: str, span: SpanContext) -> None:
         """A step has a new span."""

@@ -54,6 +54,7 @@ class _OpenCall:
 
 class RunSpans:
     """Observes the events of one run; `workflow` is its span if the agent has begun one, else the run gets its own.
+    `edges` are given where a run is told in several parts.
 
     Never raises: what goes wrong in here is logged once and costs the rest of the spans.
     """
@@ -67,9 +68,10 @@ class RunSpans:
         *,
         conventions: Conventions,
         workflow: Workflow | None = None,
+        edges: PlanEdges | None = None,
     ) -> None:
         self._tracer, self._metrics, self._tools, self._conventions = tracer, metrics, tools, conventions
-        self._compiled, self._edges = compiled, PlanEdges(compiled)
+        self._compiled, self._edges = compiled, edges or PlanEdges(compiled)
         self._workflow, self._owns = workflow, workflow is None
         self._base = otel_context.get_current()
         self._known: dict[str, CalledTool] = {}
