@@ -3,7 +3,8 @@
     cost of the run = sum over its nodes + planning = sum of its ledger rows
 
 Critical path and slack are of the work as it went so far: what has ended counts with the time it took, the rest with
-the estimate. forecast = spent + what the unfinished nodes are still expected to cost; null if one has no known price.
+the estimate. forecast = spent + what the unfinished nodes are still expected to cost; where nothing is known of one, it
+is at least what the plan was quoted at, and null if it had no price.
 `run_figures` is what a page that has all nodes asks while the run goes on: only those that something happened to.
 """
 
@@ -24,6 +25,7 @@ from catp.planlang.critical import schedule
 from catp.planlang.money import parse_usd
 from catp.planlang.nodes import Plan, Step
 from catp.planlang.parser import parse
+from catp.planlang.registry_view import PriceRange
 from catp.runtime.planning import PLANNING_STEP
 from catp.store import queries
 from catp.store.approvals import pending
@@ -81,7 +83,7 @@ def run_page(connection: Connection, run_id: str, store: str) -> dict[str, Any]:
         "critical_path": list(times.path), "critical_ms": round(times.length, 3),
         **_ahead(run, before, nodes),
         "approvals": [approval_json(one) for one in pending(connection, run_id=run.id, now_ns=time.time_ns())],
-        "forecast": _forecast(nodes, spent, over, sum(unpriced for _, _, unpriced in ledger.values())),
+        "forecast": _forecast(nodes, spent, over, sum(unpriced for _, _, unpriced in ledger.values()), run.estimate),
         "progress": {"total": len(plan.steps), "done": sum(n["in_plan"] and n["status"] in _OVER for n in nodes)},
         "last_seq": _last(connection, "run_seq", run.id), "last_event_id": _last(connection, "seq", run.id),
     }  # fmt: skip
@@ -237,7 +239,9 @@ def _duration(node: Mapping[str, Any], over: bool) -> float:
     return max(_elapsed(node), node["est"]["ms"]["p50"] or 0.0)
 
 
-def _forecast(nodes: Sequence[Mapping[str, Any]], spent: int, over: bool, unpriced_rows: int) -> dict[str, Any]:
+def _forecast(
+    nodes: Sequence[Mapping[str, Any]], spent: int, over: bool, unpriced_rows: int, quoted: PriceRange
+) -> dict[str, Any]:
     open_ = [] if over else [node for node in nodes if node["in_plan"] and node["status"] not in _OVER]
     unknown = [node["id"] for node in open_ if node["est"]["cost"]["p50"] is None]
     sums = {"p50": spent, "p90": spent}
@@ -246,8 +250,12 @@ def _forecast(nodes: Sequence[Mapping[str, Any]], spent: int, over: bool, unpric
         for quantile in sums:
             said = node["est"]["cost"][quantile]
             sums[quantile] += 0 if said is None else max(0, parse_usd(said) - paid)
+    least = sums["p50"]
+    if unknown and quoted.expected is not None:  # no history of a tool, but the plan as a whole had a price
+        sums = {"p50": max(sums["p50"], quoted.expected), "p90": max(sums["p90"], quoted.p95 or quoted.expected)}
+        unknown = []
     whole = not unknown and not unpriced_rows
     return {
         "p50": usd(sums["p50"]) if whole else None, "p90": usd(sums["p90"]) if whole else None,
-        "at_least": usd(sums["p50"]), "unpriced_nodes": unknown, "unpriced_rows": unpriced_rows,
+        "at_least": usd(least), "unpriced_nodes": unknown, "unpriced_rows": unpriced_rows,
     }  # fmt: skip
