@@ -1,4 +1,4 @@
-"""What the page of a run asks while it goes on: figures of what moved, the spend curve, prices of a node, old events."""
+"""What the page of a run asks as it goes on: figures of what moved, the spend curve, prices of a node, old events."""
 
 import asyncio
 from collections.abc import Callable
@@ -163,7 +163,8 @@ async def test_events_are_read_backwards(filled: Path, client_of: Make) -> None:
     client = client_of(filled)
     run = (await get(client, "/runs"))["items"][0]["id"]
     every = (await get(client, f"/runs/{run}/events"))["items"]
-    before, seen = every[-1]["seq"] + 1, []
+    before = every[-1]["seq"] + 1
+    seen: list[Any] = []
     while before > 1:
         page = (await get(client, f"/runs/{run}/events", before=before, limit=3))["items"]
         assert 1 <= len(page) <= 3

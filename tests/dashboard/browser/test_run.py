@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from catp.agent import Agent
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.runtime.ids import new_run_id
 from catp.store.store import RunStore
-from catp.tools import PerCall, tool
+from catp.tools import PerCall, Tool, tool
 from tests.dashboard.browser.conftest import Server, work
 from tests.dashboard.conftest import ASKS, hostile, pay, short
 from tests.store.recording import drive, plan_of
@@ -48,7 +48,7 @@ async def tricks(text: str) -> str:
 
 CHAIN = parse('in t: text\na = words(t)\nb = gated(t, "one")\nc = gated(b, "two")\nd = short(c)\nout a, d\n')
 SHOWY = parse("in t: text\na = tricks(t)\nb = hostile(a)\nc = words(b)\nd = short(each c)\nout a, d\n")
-TOOLS = [gated, words, tricks, hostile, short, pay]
+TOOLS: list[Tool[Any, Any]] = [gated, words, tricks, hostile, short, pay]
 
 
 class Background:
@@ -167,7 +167,12 @@ def test_what_tools_gave_is_shown_and_does_nothing(path: Path, serve: Serve, pag
     run_id = ran(path, SHOWY)
     site = serve(path)
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+
+    def hear(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", hear)
     page.goto(f"{site.url}/runs/{run_id}?step=a&tab=values")
     detail = page.get_by_role("complementary", name="a")
     expect(detail).to_contain_text("<b id=injected>")
