@@ -33,7 +33,7 @@ _RESOURCES = (
     "events", "overview", "runs", "run", "export", "compare", "pareto", "decisions", "plans", "artifacts", "tools",
     "spend",
     "budgets", "candidates", "planning", "starting",
-    "engine", "training", "settings",
+    "engine", "training", "settings", "demo",
 )  # fmt: skip
 """Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
 

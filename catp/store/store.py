@@ -52,6 +52,8 @@ class RunStore:
     """
 
     def __init__(self, target: Path | str, *, busy_s: float = 10.0) -> None:
+        self.target = target
+        """What was given: with it, another `RunStore` can be opened on the same runs."""
         self.database: Database = open_database(target, busy_s=busy_s)
         self.artifacts: Artifacts
         if isinstance(self.database, SqliteDatabase):
