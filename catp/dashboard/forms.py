@@ -8,7 +8,7 @@ from catp.dashboard.problems import Problem
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.store.records import RunSummary
 
-__all__ = ["FOREVER", "days_of", "iso", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
+__all__ = ["FOREVER", "days_of", "iso", "known", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
 
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what follows from a digest."""
@@ -19,6 +19,11 @@ _DAY = re.compile(r"(19[789]|2[01]\d)\d-\d\d-\d\d")  # what 64 bits of nanosecon
 def usd(nano: int | None) -> str | None:
     """Return an amount as a decimal string, None for unpriced."""
     return None if nano is None else format_usd(Money(int(nano)))
+
+
+def known(nano: int, unpriced: int) -> str | None:
+    """Return a sum, None if nothing is in it but rows without a price: that is no $0."""
+    return None if unpriced and not nano else usd(nano)
 
 
 def iso(ns: int | None) -> str | None:

@@ -241,4 +241,6 @@ def _times(vectors: Sequence[bytes], total_ms: float) -> tuple[float | None, flo
 
 def drop_empty(connection: Connection) -> None:
     """Remove sums of nothing, which taking away leaves behind."""
-    execute(connection, "DELETE FROM rollup_day WHERE n = ? AND cost_nano = 0 AND saved_nano = 0", [(0,)])
+    execute(
+        connection, "DELETE FROM rollup_day WHERE n = ? AND cost_nano = 0 AND saved_nano = 0 AND unpriced = 0", [(0,)]
+    )

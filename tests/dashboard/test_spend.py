@@ -38,14 +38,20 @@ def check(connection: Connection, since: str, until: str) -> Decimal:
     """The same sum, wherever it is shown; returns it."""
     assert audit(connection) == []
     totals = set()
+    gone = int(
+        query(connection, "SELECT COALESCE(SUM(unpriced), 0) AS n FROM rollup_day WHERE kind = 'policy' AND pruned")[
+            0
+        ].n
+    )
     for group in GROUPS:
         for bucket in ("day", "hour"):
             page = spend(connection, group, since, until, bucket)  # type: ignore[arg-type]
             assert page["difference"] == "0.00"
             assert Decimal(page["total"]) == Decimal(page["ledger_total"]) + Decimal(page["pruned"])
-            assert sum(Decimal(one["total"]) for one in page["series"]) == Decimal(page["total"])
+            assert sum(Decimal(one["total"] or 0) for one in page["series"]) == Decimal(page["total"])
             for place, whole in enumerate(page["totals"]):
-                assert sum(Decimal(one["values"][place]) for one in page["series"]) == Decimal(whole)
+                assert sum(Decimal(one["values"][place] or 0) for one in page["series"]) == Decimal(whole or 0)
+            assert sum(one["unpriced"] for one in page["series"]) == page["unpriced"] + gone
             assert page["cumulative"][-1:] in ([page["total"]], [])
             totals.add(Decimal(page["total"]))
     rows = query(connection, "SELECT COALESCE(SUM(amount_nano), 0) AS n FROM costs")[0].n
@@ -157,7 +163,7 @@ async def test_hours_days_the_period_before_and_the_sheet(path: Path, client_of:
     assert days["totals"] == [usd(440), usd(0), usd(200)]
     assert days["cumulative"] == [usd(440), usd(440), usd(640)]
     assert [(one["key"], one["total"]) for one in days["series"]] == [
-        ("a", usd(600)), ("(planning)", usd(40)), ("b", usd(0)),
+        ("a", usd(600)), ("(planning)", usd(40)), ("b", None),  # unknown is not $0
     ]  # fmt: skip
     assert days["unpriced"] == 1
     short = {"from": "2026-01-01", "to": "2026-01-02", "bucket": "hour"}
@@ -175,8 +181,9 @@ async def test_hours_days_the_period_before_and_the_sheet(path: Path, client_of:
     sheet = await client.get("/api/v1/spend.csv", params=SPAN)
     assert sheet.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(sheet.text)))
-    assert sum(Decimal(row["usd"]) for row in rows) == Decimal(days["total"])
-    assert {row["tool"] for row in rows} == {"a", "(planning)"}
+    assert [row["tool"] for row in rows if row["usd"] == "unpriced"] == ["b"]
+    assert sum(Decimal(row["usd"]) for row in rows if row["tool"] != "b") == Decimal(days["total"])
+    assert {row["tool"] for row in rows} == {"a", "b", "(planning)"}
     for bad in ({"bucket": "minute"}, {"group": "step"}):
         assert (await client.get("/api/v1/spend", params=bad)).status_code == 422
     store = RunStore(path)

@@ -34,7 +34,7 @@ def add(api: "APIRouter", context: Context) -> None:
     ) -> Response:  # fmt: skip
         found = spent(group, bucket, from_, to)
         rows = [
-            {found["bucket"]: at, group: one["key"], "usd": amount}
+            {found["bucket"]: at, group: one["key"], "usd": amount or "unpriced"}
             for place, at in enumerate(found["buckets"])
             for one in found["series"]
             if (amount := one["values"][place]) != "0.00"

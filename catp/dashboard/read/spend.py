@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
-from catp.dashboard.forms import usd
+from catp.dashboard.forms import known, usd
 from catp.dashboard.read.span import before, bounds, days_between, length
 from catp.dashboard.read.unit_costs import unit_costs
 from catp.runtime.periods import period_start
@@ -18,17 +19,36 @@ __all__ = ["Bucket", "Group", "spend"]
 Group = Literal["tool", "policy", "project", "agent"]
 Bucket = Literal["day", "hour"]
 
-_PLANNING, _PRUNED = "(planning)", "(runs no longer kept)"
+_PLANNING, _PRUNED, _NAMELESS = "(planning)", "(runs no longer kept)", "(no name)"
 _HOURS_AT_MOST = 7
 _HOUR_NS = 3_600 * 10**9
 _COLUMN = {"policy": "r.policy", "project": "r.project", "agent": "r.agent"}
 
 
+class _Sum(NamedTuple):
+    """An amount in nano-USD, and how many ledger rows without a price are not in it."""
+
+    nano: int = 0
+    unpriced: int = 0
+
+    def plus(self, other: "_Sum") -> "_Sum":
+        """Return both together."""
+        return _Sum(self.nano + other.nano, self.unpriced + other.unpriced)
+
+    def shown(self) -> str | None:
+        """Return it as a decimal string, None if it is all unknown."""
+        return known(self.nano, self.unpriced)
+
+
+_Sums: TypeAlias = Mapping[tuple[str, str], _Sum]
+"""By bucket and name."""
+
+
 class _Cells(NamedTuple):
-    """Amounts in nano-USD by bucket and name; why the buckets are not the ones that were asked for."""
+    """What the series are made of; why the buckets are not the ones that were asked for."""
 
     bucket: Bucket
-    amounts: Mapping[tuple[str, str], int]
+    sums: _Sums
     note: str | None = None
 
 
@@ -44,33 +64,31 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
     series of their own by agent, and there are hours only up to seven days of which everything is kept.
     """
     pruned = _rolled(connection, since, until, "pruned = TRUE" if _postgres(connection) else "pruned")
+    gone = sum(one.nano for one in pruned.values())
     cells = _cells(connection, group, since, until, bucket, pruned)
     ledger, unpriced = _ledger(connection, since, until)
-    total = sum(cells.amounts.values())
+    total = sum(one.nano for one in cells.sums.values())
     earlier = before(since, until)
-    previous = sum(_rolled(connection, *earlier).values())
+    previous = sum(one.nano for one in _rolled(connection, *earlier).values())
+    whole: dict[str, _Sum] = defaultdict(_Sum)
+    names: dict[str, _Sum] = defaultdict(_Sum)
+    for (at, name), one in cells.sums.items():
+        whole[at] = whole[at].plus(one)
+        names[name] = names[name].plus(one)
     buckets = _axis(cells)
-    whole: dict[str, int] = defaultdict(int)
-    names: dict[str, int] = defaultdict(int)
-    for (at, name), amount in cells.amounts.items():
-        whole[at] += amount
-        names[name] += amount
-    running, cumulative = 0, list[str | None]()
-    for at in buckets:
-        running += whole[at]
-        cumulative.append(usd(running))
     return {
         "bucket": cells.bucket, "note": cells.note, "group": group, "from": since, "to": until, "buckets": buckets,
         "series": [
             {
-                "key": name, "total": usd(names[name]),
-                "values": [usd(cells.amounts.get((at, name), 0)) for at in buckets],
+                "key": name, "total": names[name].shown(), "unpriced": names[name].unpriced,
+                "values": [cells.sums.get((at, name), _Sum()).shown() for at in buckets],
             }
-            for name in sorted(names, key=lambda name: (-names[name], name))
+            for name in sorted(names, key=lambda name: (-names[name].nano, name))
         ],
-        "totals": [usd(whole[at]) for at in buckets], "cumulative": cumulative,
-        "total": usd(total), "ledger_total": usd(ledger), "pruned": usd(sum(pruned.values())),
-        "difference": usd(total - ledger - sum(pruned.values())), "unpriced": unpriced,
+        "totals": [whole[at].shown() for at in buckets],
+        "cumulative": [usd(nano) for nano in accumulate(whole[at].nano for at in buckets)],
+        "total": usd(total), "ledger_total": usd(ledger), "pruned": usd(gone), "difference": usd(total - ledger - gone),
+        "unpriced": unpriced,
         "previous": {
             "from": earlier[0], "to": earlier[1], "total": usd(previous), "delta": usd(total - previous),
             "share": (total - previous) / previous if previous else None,
@@ -83,13 +101,13 @@ def _postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def _rolled(connection: Connection, since: str, until: str, more: str = "1 = 1") -> dict[str, int]:
+def _rolled(connection: Connection, since: str, until: str, more: str = "1 = 1") -> dict[str, _Sum]:
     """The sum of every day; that of policies holds planning as well."""
     rows = query(
-        connection, "SELECT day, SUM(cost_nano) AS cost FROM rollup_day WHERE kind = 'policy' AND day >= ? "
-        f"AND day <= ? AND {more} GROUP BY day", since, until,
+        connection, "SELECT day, SUM(cost_nano) AS cost, SUM(unpriced) AS unpriced FROM rollup_day "
+        f"WHERE kind = 'policy' AND day >= ? AND day <= ? AND {more} GROUP BY day", since, until,
     )  # fmt: skip
-    return {row.day: int(row.cost) for row in rows}
+    return {row.day: _Sum(int(row.cost), int(row.unpriced)) for row in rows}
 
 
 def _ledger(connection: Connection, since: str, until: str) -> tuple[int, int]:
@@ -105,47 +123,51 @@ def _ledger(connection: Connection, since: str, until: str) -> tuple[int, int]:
 
 
 def _cells(
-    connection: Connection, group: Group, since: str, until: str, bucket: Bucket, pruned: Mapping[str, int]
+    connection: Connection, group: Group, since: str, until: str, bucket: Bucket, pruned: Mapping[str, _Sum]
 ) -> _Cells:
     note = None
     if bucket == "hour":
         if length(since, until) > _HOURS_AT_MOST:
             note = f"by day: hours are shown for up to {_HOURS_AT_MOST} days"
-        elif any(pruned.values()):
+        elif pruned:
             note = "by day: runs that are no longer kept left only daily sums"
         else:
             return _Cells("hour", _from_ledger(connection, group, since, until, _HOUR_NS))
     if group != "agent":
         return _Cells("day", _from_days(connection, group, since, until), note)
-    cells = _from_ledger(connection, group, since, until, 24 * _HOUR_NS)
-    return _Cells("day", {**cells, **{(day, _PRUNED): cost for day, cost in pruned.items() if cost}}, note)
+    kept = _from_ledger(connection, group, since, until, 24 * _HOUR_NS)
+    return _Cells("day", {**kept, **{(day, _PRUNED): one for day, one in pruned.items() if any(one)}}, note)
 
 
-def _from_days(connection: Connection, group: Group, since: str, until: str) -> dict[tuple[str, str], int]:
+def _from_days(connection: Connection, group: Group, since: str, until: str) -> _Sums:
     column = "project" if group == "project" else "name"
     rows = query(
-        connection, f"SELECT day, {column} AS name, SUM(cost_nano) AS cost FROM rollup_day WHERE kind = ? AND day >= ? "
-        f"AND day <= ? GROUP BY day, {column}", "tool" if group == "tool" else "policy", since, until,
+        connection, f"SELECT day, {column} AS name, SUM(cost_nano) AS cost, SUM(unpriced) AS unpriced FROM rollup_day "
+        f"WHERE kind = ? AND day >= ? AND day <= ? GROUP BY day, {column}",
+        "tool" if group == "tool" else "policy", since, until,
     )  # fmt: skip
-    cells = {(row.day, row.name): int(row.cost) for row in rows}
+    sums = {(row.day, row.name): _Sum(int(row.cost), int(row.unpriced)) for row in rows}
     if group == "tool":
-        tools: dict[str, int] = defaultdict(int)
-        for (day, _), cost in cells.items():
-            tools[day] += cost
-        for day, cost in _rolled(connection, since, until).items():
-            if cost != tools[day]:
-                cells[day, _PLANNING] = cost - tools[day]
-    return cells
+        tools: dict[str, _Sum] = defaultdict(_Sum)
+        for (day, _), one in sums.items():
+            tools[day] = tools[day].plus(one)
+        for day, one in _rolled(connection, since, until).items():
+            if one != tools[day]:
+                sums[day, _PLANNING] = _Sum(one.nano - tools[day].nano, one.unpriced - tools[day].unpriced)
+    return sums
 
 
-def _from_ledger(connection: Connection, group: Group, since: str, until: str, step: int) -> dict[tuple[str, str], int]:
+def _from_ledger(connection: Connection, group: Group, since: str, until: str, step: int) -> _Sums:
     name = _COLUMN.get(group, f"CASE WHEN c.step = '{PLANNING_STEP}' THEN '{_PLANNING}' ELSE c.tool END")
     rows = query(
-        connection, f"SELECT c.ts_ns / {step} AS place, {name} AS name, SUM(c.amount_nano) AS cost FROM costs c "
-        "JOIN runs r ON r.id = c.run_id WHERE c.ts_ns >= ? AND c.ts_ns < ? AND c.amount_nano IS NOT NULL "
-        "GROUP BY 1, 2", *bounds(since, until),
+        connection, f"SELECT c.ts_ns / {step} AS place, {name} AS name, COALESCE(SUM(c.amount_nano), 0) AS cost, "
+        "COUNT(*) - COUNT(c.amount_nano) AS unpriced FROM costs c JOIN runs r ON r.id = c.run_id "
+        "WHERE c.ts_ns >= ? AND c.ts_ns < ? GROUP BY 1, 2", *bounds(since, until),
     )  # fmt: skip
-    return {(_label(int(row.place) * step, step), row.name or "(no name)"): int(row.cost) for row in rows}
+    return {
+        (_label(int(row.place) * step, step), row.name or _NAMELESS): _Sum(int(row.cost), int(row.unpriced))
+        for row in rows
+    }
 
 
 def _label(at_ns: int, step: int) -> str:
@@ -155,7 +177,7 @@ def _label(at_ns: int, step: int) -> str:
 
 def _axis(cells: _Cells) -> list[str]:
     """Every day or hour from the first to the last with spend."""
-    seen = sorted({at for at, _ in cells.amounts})
+    seen = sorted({at for at, one in cells.sums if any(cells.sums[at, one])})
     if not seen:
         return []
     days = days_between(seen[0][:10], seen[-1][:10])

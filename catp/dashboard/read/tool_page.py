@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catp.dashboard.forms import iso, usd
+from catp.dashboard.forms import iso, known, usd
 from catp.dashboard.read.span import bounds, length
 from catp.dashboard.read.tool_calls import Call, latest, paid, quantile, versions
 from catp.dashboard.read.tool_use import ToolUse, uses
@@ -58,7 +58,8 @@ def _history(rows: Sequence[Any], made: Sequence[Call]) -> list[dict[str, Any]]:
         days[period_start("day", call.started_ns)].append(call)
     return [
         {
-            "day": day, "n": row.n, "fail": (row.n - row.ok) / row.n if row.n else None, "cost": usd(row.cost),
+            "day": day, "n": row.n, "fail": (row.n - row.ok) / row.n if row.n else None,
+            "cost": known(row.cost, row.unpriced),
             "unpriced": row.unpriced, "price_p50": usd(quantile((call.cost for call in days[day]), 0.5)),
             "price_p90": usd(quantile((call.cost for call in days[day]), 0.9)),
             "est_p50": usd(quantile((call.estimate for call in days[day]), 0.5)),

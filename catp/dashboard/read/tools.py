@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from catp.dashboard.forms import usd
+from catp.dashboard.forms import known, usd
 from catp.dashboard.read.span import bounds
 from catp.dashboard.read.tool_calls import Call, latest, paid, quantile
 from catp.dashboard.read.tool_use import ToolUse, uses
@@ -40,7 +40,7 @@ def tool_row(row: LeaderRow, calls: Sequence[Call], use: ToolUse) -> dict[str, A
     made = paid(calls)
     told = [call for call in made if call.cost is not None and call.estimate is not None]
     return {
-        "name": row.name, "n": row.n, "ok": row.ok, "cached": row.cached, "cost": usd(row.cost),
+        "name": row.name, "n": row.n, "ok": row.ok, "cached": row.cached, "cost": known(row.cost, row.unpriced),
         "saved": usd(row.saved), "unpriced": row.unpriced, "priced": row.unpriced == 0,
         "fail": (row.n - row.ok) / row.n if row.n else None,
         "timeout": sum(call.outcome == "timeout" for call in calls) / len(calls) if calls else None,
