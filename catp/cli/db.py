@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +32,6 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after 
 
 StoreOption = Annotated[str | None, typer.Option("--store", metavar="FILE|URL", help="The store of saved runs.")]
 
-_BATCH = 200
 _AGE = re.compile(r"(\d+)\s*(d|w|m|y)")
 _DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
 
@@ -119,26 +117,18 @@ def prune(
     json_: JsonOption = False,
 ) -> None:
     """Remove old runs that have ended, with their events, values and files; sums and budgets keep counting them."""
-    from catp.store.retention import doomed
-    from catp.store.retention import prune as remove
+    from catp.store.pruning import Removed, old_runs, remove_runs
 
     before_ns = time.time_ns() - round(_age(older_than).total_seconds() * 1e9)
-    removed = files = events = 0
     with _opened(store) as runs, _progress("pruning") as progress:
-        ids = runs.database.read(partial(doomed, before_ns=before_ns, project=project, keep=keep))
-        for start in range(0, 0 if dry_run else len(ids), _BATCH):
-            part = ids[start : start + _BATCH]
-            gone = runs.database.write(partial(remove, run_ids=part))
-            runs.artifacts.drop(gone.files)
-            removed, events, files = removed + gone.runs, events + gone.events, files + len(gone.files)
-            progress(removed, len(ids))
-    found = {"runs": len(ids) if dry_run else removed, "events": events, "files": files}
+        ids = old_runs(runs, before_ns=before_ns, project=project, keep=keep)
+        found = Removed(len(ids)) if dry_run else remove_runs(runs, ids, progress)
     if json_:
-        emit_json("catp.db.prune/1", {"store": runs.database.name, "dry_run": dry_run, **found})
+        emit_json("catp.db.prune/1", {"store": runs.database.name, "dry_run": dry_run, **found._asdict()})
     elif dry_run:
         emit_text(f"{len(ids):,} runs would be removed")
     else:
-        emit_text(f"removed {removed:,} runs, {events:,} events, {files:,} files")
+        emit_text(f"removed {found.runs:,} runs, {found.events:,} events, {found.files:,} files")
 
 
 @app.command()

@@ -29,14 +29,17 @@ from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreError
 from catp.store.statements import query
 
-__all__ = ["Feed", "Message", "Topics"]
+__all__ = ["ENGINE_SAMPLE", "Feed", "Message", "Topics"]
+
+ENGINE_SAMPLE = "engine.sample"
+"""The event of the topic `engine`."""
 
 _PAGE = 1_000
 _REPLAYED = 20_000
 
 
 class Message(NamedTuple):
-    """One message: `id` is the number of the event in the store."""
+    """One message: `id` is the number of the event in the store, -1 for what is not from the store."""
 
     id: int
     event: str
@@ -45,27 +48,34 @@ class Message(NamedTuple):
 
     def encode(self) -> bytes:
         """Return it as the wire has it."""
-        return f"id: {self.id}\nevent: {self.event}\ndata: {self.data}\n\n".encode()
+        number = "" if self.id < 0 else f"id: {self.id}\n"
+        return f"{number}event: {self.event}\ndata: {self.data}\n\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What is listened to: the events of runs themselves (`runs`), and everything of some runs (`run:ID`)."""
+    """What is listened to: the events of runs themselves (`runs`), everything of some (`run:ID`), the engine."""
 
     runs: bool
     of: frozenset[str]
+    engine: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Topics":
         """Read `runs,run:01J…`; raise `ValueError` naming what is no topic."""
         names = [name for name in text.split(",") if name]
-        wrong = [name for name in names if name != "runs" and not (name.startswith("run:") and len(name) == 30)]
+        plain = ("runs", "engine")
+        wrong = [name for name in names if name not in plain and not (name.startswith("run:") and len(name) == 30)]
         if wrong or not names or len(names) > 50:
-            raise ValueError(f"topics={text[:100]!r}: write up to 50 of `runs` and `run:ID` with full ids")
-        return cls("runs" in names, frozenset(name[4:].upper() for name in names if name != "runs"))
+            raise ValueError(f"topics={text[:100]!r}: write up to 50 of `runs`, `engine` and `run:ID` with full ids")
+        return cls(
+            "runs" in names, frozenset(name[4:].upper() for name in names if name.startswith("run:")), "engine" in names
+        )
 
     def want(self, message: Message) -> bool:
         """True if the message belongs to one of them."""
+        if message.event == ENGINE_SAMPLE:
+            return self.engine
         return message.run in self.of or (self.runs and message.event.startswith("run."))
 
 
@@ -142,6 +152,10 @@ class Feed:
                 await listener.wake.wait()
         finally:
             self._listeners.discard(listener)
+
+    def publish(self, event: str, data: dict[str, Any]) -> None:
+        """Hand something that is not from the store to all who listen to it; nobody gets it again later."""
+        self._tell(Message(-1, event, "", json.dumps(data)))
 
     async def close(self) -> None:
         """Stop following."""

@@ -25,7 +25,16 @@ from catp.planners.writer import Decided, Draft, Unwritable, Usage
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["EngineUnreachable", "Running", "ServedWriter", "announce", "find_engine", "known_engine", "withdraw"]
+__all__ = [
+    "EngineUnreachable",
+    "Running",
+    "ServedWriter",
+    "announce",
+    "engine_headers",
+    "find_engine",
+    "known_engine",
+    "withdraw",
+]
 
 _ANNOUNCED = "engine.json"
 _ANSWER_S = 0.5
@@ -112,7 +121,7 @@ class ServedWriter:
         import httpx
 
         body = await asyncio.to_thread(self._body, request, samples, beams, shown, seed)
-        url, headers = f"{self.running.url}/v1/plans", _headers()
+        url, headers = f"{self.running.url}/v1/plans", engine_headers()
         # the planner has its own patience: the engine may queue a request for as long as that
         async with httpx.AsyncClient(timeout=httpx.Timeout(None, connect=5.0)) as client:
             try:
@@ -191,7 +200,7 @@ def _ask(running: Running, patience: float) -> Running | None:
     import httpx
 
     try:
-        with httpx.Client(timeout=patience, headers=_headers()) as client:
+        with httpx.Client(timeout=patience, headers=engine_headers()) as client:
             if client.get(f"{running.url}/ready").status_code != 200:
                 return None
             cards = client.get(f"{running.url}/v1/models").json()["data"]
@@ -205,7 +214,8 @@ def _ask(running: Running, patience: float) -> Running | None:
     return replace(running, model=model, kappa=kappa, margin=margin)
 
 
-def _headers() -> dict[str, str]:
+def engine_headers() -> dict[str, str]:
+    """Return the headers of a request to the engine: its key, if `CATP_ENGINE_KEY` has one."""
     found = os.environ.get("CATP_ENGINE_KEY")
     return {"Authorization": f"Bearer {found}"} if found else {}
 

@@ -154,7 +154,7 @@ async def test_an_id_of_another_store_is_a_resync(path: Path) -> None:
         await stream.close()
 
 
-@pytest.mark.parametrize("text", ["", "engine", "run:short", ",".join(["runs"] * 51)])
+@pytest.mark.parametrize("text", ["", "engines", "run:short", ",".join(["runs"] * 51)])
 def test_topics_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="topics="):
         Topics.parse(text)

@@ -1,4 +1,4 @@
-"""What goes on, as server-sent events: `/events?topics=runs,run:ID`."""
+"""What goes on, as server-sent events: `/events?topics=runs,run:ID,engine`."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -51,6 +51,8 @@ def add(api: "APIRouter", context: Context) -> None:
         except ValueError as error:
             raise Problem(422, "query", str(error)) from None
         messages = feed.listen(wanted, _number(last_event_id, after))
+        if wanted.engine:
+            messages = context.engine.heard(messages)
         first = await anext(messages)  # a store that cannot be read is a problem, not an empty stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return Stream(_wire(first, messages), messages, headers)

@@ -38,6 +38,13 @@ class Declared:
             "description": spec.signature.description, "unavailable": spec.unavailable(),
         }  # fmt: skip
 
+    def all(self) -> list[dict[str, Any]]:
+        """Return name, price rule and version of every tool, and why one cannot be used here."""
+        return [
+            {"name": spec.name, "price": _rule(spec), "version": spec.version, "unavailable": spec.unavailable()}
+            for spec in self._catalogue() or ()
+        ]
+
     def rule(self, name: str) -> str | None:
         """Return the price rule of a tool in words, None if the catalogue does not have it."""
         spec = self._spec(name)

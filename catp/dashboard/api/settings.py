@@ -1,0 +1,85 @@
+"""How the server is set up, and what was changed through it: `/settings`, `/settings/prices`, `/audit`, `/prune`."""
+
+import asyncio
+from functools import partial
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from catp.dashboard.access import allows
+from catp.dashboard.context import Context
+from catp.dashboard.forms import iso
+from catp.dashboard.problems import Problem
+from catp.dashboard.read.declared import Declared
+from catp.dashboard.read.settings import sizes, store_facts, telemetry, versions
+from catp.store import deeds
+from catp.store.pruning import held, old_runs, remove_runs
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+__all__ = ["add"]
+
+
+def add(api: "APIRouter", context: Context) -> None:
+    """Add the paths."""
+    from fastapi import Body, Query, Request
+
+    declared = Declared(lambda: context.agent_for(context.store).catalogue)
+    pruning = asyncio.Lock()
+
+    def admin(request: Request) -> bool:
+        return allows(request.scope["catp_role"], "admin")
+
+    @api.get("/settings")
+    def settings(request: Request) -> dict[str, Any]:
+        """Sizes, versions and options; paths, addresses and hosts only for an admin."""
+        found: dict[str, Any] = {
+            "sizes": sizes(context.store), "versions": versions(), "read_only": context.read_only,
+            "currency": "USD", "admin": None,
+        }  # fmt: skip
+        if admin(request):
+            engine = context.engine.find()
+            found["admin"] = {
+                "store": store_facts(context.store), "server": dict(context.server), "telemetry": telemetry(),
+                "training": None if context.training is None else str(context.training),
+                "engine": None if engine is None else engine.url,
+            }  # fmt: skip
+        return found
+
+    @api.get("/settings/prices")
+    def prices() -> dict[str, Any]:
+        """Prices as the server's catalogue declares them."""
+        return {"items": sorted(declared.all(), key=lambda row: row["name"])}
+
+    @api.get("/audit")
+    def audit(
+        request: Request, cursor: int | None = Query(None, ge=1), limit: int = Query(50, ge=1, le=200)
+    ) -> dict[str, Any]:
+        """What was changed, the newest first; for an admin."""
+        if not admin(request):
+            raise Problem(403, "role", "only an admin sees the audit trail; use the token of one")
+        found = context.read(partial(deeds.latest, limit=limit + 1, before=cursor))
+        page = found[:limit]
+        items = [
+            {"id": deed.id, "at": iso(deed.at_ns), "actor": deed.actor, "action": deed.action, "target": deed.target,
+             "detail": dict(deed.detail)}
+            for deed in page
+        ]  # fmt: skip
+        return {"items": items, "next": page[-1].id if len(found) > limit else None}
+
+    @api.post("/prune")
+    async def prune(request: Request, days: int = Body(ge=1, le=36_500), dry_run: bool = Body(False)) -> dict[str, Any]:
+        """Remove runs that ended and are older; `dry_run` only counts them."""
+        if not admin(request):
+            raise Problem(403, "role", "only an admin removes runs; use the token of one")
+        if pruning.locked() and not dry_run:
+            raise Problem(409, "busy", "runs are being removed already", retry_after=5)
+        before_ns = time_ns() - days * 86_400 * 10**9
+        ids = await asyncio.to_thread(old_runs, context.store, before_ns=before_ns)
+        if dry_run:
+            counted = await asyncio.to_thread(held, context.store, ids)
+            return {"days": days, "dry_run": True, "runs": counted.runs, "events": counted.events, "files": None}
+        async with pruning:
+            gone = await asyncio.to_thread(remove_runs, context.store, ids)
+        await asyncio.to_thread(partial(context.audit, request, "prune", f"runs older than {days} d", **gone._asdict()))
+        return {"days": days, "dry_run": False, **gone._asdict()}

@@ -1,0 +1,1 @@
+"""The inference engine as the dashboard sees it: from outside, over HTTP, whatever it answers."""
