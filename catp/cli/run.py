@@ -36,6 +36,7 @@ from catp.cli.output import (
     console_err,
     emit_jsonl,
     fail,
+    printable,
     say_errors_in_json,
 )
 
@@ -187,7 +188,8 @@ def say_how_to_go_on(result: "RunResult") -> None:
     if result.status == "waiting":
         say_how_to_resume(result.run_id)
     elif result.status == "cancelled" and result.saved:
-        console_err().print(f"interrupted; go on with: catp runs resume {result.run_id}", markup=False)
+        why = str(result.trace[-1].data.get("reason") or "interrupted")
+        console_err().print(f"{printable(why)}; go on with: catp runs resume {result.run_id}", markup=False)
 
 
 def exit_code(result: "RunResult") -> int:

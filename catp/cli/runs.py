@@ -13,8 +13,10 @@ from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, dollars, emit_json, em
 from catp.cli.quotes import money_json, usd_json
 from catp.cli.report import columns
 from catp.cli.runs_approve import approval_cells, approval_json, approve
+from catp.cli.runs_cancel import cancel
+from catp.cli.runs_export import export
 from catp.cli.runs_replay import fork, replay
-from catp.cli.runs_resume import cancel, resume
+from catp.cli.runs_resume import resume
 from catp.cli.runs_score import score
 from catp.planlang.money import Money
 from catp.store.store import RunStore, RunSummary, StoredRun, StoreError
@@ -100,6 +102,7 @@ app.command()(resume)
 app.command()(cancel)
 app.command()(fork)
 app.command()(replay)
+app.command()(export)
 app.command()(score)
 
 

@@ -1,4 +1,4 @@
-"""`catp runs resume|cancel`: go on with a run that stopped, or end it for good."""
+"""`catp runs resume`: go on with a run that stopped."""
 
 import json
 import sys
@@ -24,7 +24,6 @@ __all__ = [
     "ApproveOption",
     "RunArgument",
     "StoreOption",
-    "cancel",
     "found",
     "limits_given",
     "open_steps",
@@ -81,31 +80,6 @@ def resume(
     print_run(found(work), agent, json_=json_)
 
 
-def cancel(
-    run_id: RunArgument,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "cancelled for good",
-    tools: ToolsOption = None,
-    store: StoreOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """End a run that was interrupted or waits, for good: nothing more is called."""
-    agent = agent_from(settings_or_fail(tools=tools, store=store), save=True)
-
-    async def work() -> "RunResult":
-        try:
-            return await agent.cancel(run_id, reason)
-        finally:
-            await agent.close()
-
-    result = found(work)
-    from catp.cli.report import print_result, result_json
-
-    if json_:
-        result_json(result)
-    else:
-        print_result(result, agent)
-
-
 def limits_given(settings: "Settings", *, budget: str | None, deadline: str | None) -> dict[str, Any]:
     """The limits of this command line; where none are given a run keeps its own, whatever is configured."""
     return {
@@ -139,7 +113,7 @@ def found(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except CannotResume as error:
         fail(printable(str(error)), EXIT_USAGE)
     except RunOwned as error:
-        stop = "SIGTERM makes that process stop its calls and complete the ledger; the run can then go on"
+        stop = "`catp runs cancel` or SIGTERM makes it stop its calls and complete the ledger; the run can then go on"
         fail(printable(str(error)), EXIT_USAGE, help=stop)
     except StoreError as error:
         fail(str(error), EXIT_UNREACHABLE, help="name another store with --store")

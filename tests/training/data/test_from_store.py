@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from catp.planlang.money import NANO_PER_USD
 from catp.planlang.parser import parse
 from catp.result import RunCancelled, RunResult
 from catp.runtime.events import RunEvent
+from catp.store.scores import put
 from catp.store.store import RunStore
 from catp.tools import Catalogue, PerCall, tool
 from catp.training.data import files
@@ -62,7 +64,8 @@ def exported(folder: Path, toolset: Toolset | None = TOOLS, **options: Any) -> l
             assert record.outcome.price_usd == known
         else:
             assert record.outcome.price_usd is None
-        assert record.outcome.score is None
+        score = run.summary.quality
+        assert (record.outcome.score, record.outcome.metric) == (score, None if score is None else "judged")
     store.close()
     return records
 
@@ -234,6 +237,16 @@ async def test_running_and_interrupted_runs_are_left_out(folder: Path) -> None:
     store.database.write(lambda c: c.exec_driver_sql("UPDATE runs SET status = 'running', ended_ns = NULL"))
     store.close()
     assert exported(folder) == []
+
+
+async def test_a_run_that_somebody_scored_has_that_score(folder: Path) -> None:
+    async with agent(folder) as one:
+        plan = parse("in page: text\nraw = fetch(page)\nout raw")
+        runs = [(await one.run(plan, {"page": page})).run_id for page in ("a", "b")]
+    store = RunStore(folder / "runs.db")
+    store.database.write(partial(put, run_id=runs[0], value=0.25, by="me", now_ns=1))
+    store.close()
+    assert {record.trajectory_id: record.outcome.score for record in exported(folder)} == {runs[0]: 0.25, runs[1]: None}
 
 
 async def test_a_store_named_by_its_path(folder: Path) -> None:
