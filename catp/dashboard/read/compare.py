@@ -23,6 +23,11 @@ __all__ = ["compare"]
 
 _Page = Mapping[str, Any]
 
+_SHOWN = (
+    "id", "task", "project", "agent", "policy", "plan_hash", "status", "created", "ended", "parent", "fork_step",
+    "cost", "budget", "deadline_ms", "alpha", "latency_ms", "critical_ms", "quality", "predicted_quality", "planning",
+)  # fmt: skip
+
 
 class _Spent(NamedTuple):
     """The ledger rows of one step: sum of the known amounts, rows without one."""
@@ -43,7 +48,7 @@ def compare(connection: Connection, ids: Sequence[str], pair: tuple[int, int], s
     spent = [_spent(connection, page["id"]) for page in pages]
     order = list(dict.fromkeys(node.name for node in merged.nodes if node.kind == "step"))
     return {
-        "runs": [{key: page[key] for key in page if key not in ("nodes", "ledger")} for page in pages],
+        "runs": [{key: page.get(key) for key in _SHOWN} for page in pages],
         "kpi": _kpi(pages, steps),
         "graph": {
             "nodes": [_node(node, pages, steps) for node in merged.nodes],
