@@ -26,6 +26,7 @@ _LAZY = {
     "critic": ("catp.training.cli.critic:critic_app", "Train critics of plans, and judge policies on logged choices."),
     "serve": ("catp.serving.cli.serve", "Serve a policy or any Llama to many clients: OpenAI's API and /v1/plans."),
     "sim": ("catp.serving.cli.sim", "Try queue policies on traces of real traffic, with the real scheduler."),
+    "dashboard": ("catp.cli.dashboard", "Show runs as they happen, plans, prices and budgets in the browser."),
     "db": ("catp.cli.db", "Look after the store of saved runs: check, rebuild, prune, back up."),
 }
 
@@ -40,6 +41,7 @@ class LazyGroup(TyperGroup):
             "plan",
             "tools",
             "runs",
+            "dashboard",
             "budgets",
             "cache",
             "db",

@@ -149,7 +149,7 @@ class History:
 
     async def _slow(self) -> RunResult | None:
         """A tool takes longer than it may, twice."""
-        self._stage.tricks["upscale"] = [Trick(slower=4.0), Trick(slower=4.0)]
+        self._stage.tricks["upscale"] = [Trick(slower=5.0), Trick(slower=5.0)]
         return await self._run(self._agent(JOBS[0], "balanced", 0.8), JOBS[0], self._picture(JOBS[0]))
 
     async def _late(self) -> RunResult | None:

@@ -105,7 +105,7 @@ _ACTS = (
     _Act("denoise_fast", "denoise", _fixed(ComputePrice()), 0.4, 0.80, cpu_ms=380.0),
     _Act("denoise_deep", "denoise", _fixed(PerCall("0.0120")), 1.7, 0.94),
     _Act("colourise", "colourise", _fixed(PerUnit("tiles", "0.0025")), 2.3, 0.86, _count("tiles", 6)),
-    _Act("upscale", "upscale", _fixed(PerCall("0.0080")), 4.2, 0.90, timeout_s=8.0),
+    _Act("upscale", "upscale", _fixed(PerCall("0.0080")), 4.2, 0.90, timeout_s=13.0),
     _Act("tiles", "tiles", _fixed(Free()), 0.1, 1.0),
     _Act("caption_small", "caption", _fixed(PerToken(input="0.0010", output="0.0040")), 0.8, 0.70, _tokens(40, 600),
          cache="6h"),

@@ -85,6 +85,7 @@ class _Listener:
     room: int
     queue: deque[Message] = field(default_factory=deque)
     lost: bool = False
+    over: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def offer(self, message: Message) -> None:
@@ -140,7 +141,7 @@ class Feed:
                 async for message in self._replay(after, mark):
                     if topics.want(message):
                         yield message
-            while True:
+            while not listener.over:
                 if listener.lost:
                     listener.lost = False
                     yield _note("resync", self._last)
@@ -156,6 +157,12 @@ class Feed:
     def publish(self, event: str, data: dict[str, Any]) -> None:
         """Hand something that is not from the store to all who listen to it; nobody gets it again later."""
         self._tell(Message(-1, event, "", json.dumps(data)))
+
+    def hang_up(self) -> None:
+        """End all streams: a server that stops need not wait for those who listen."""
+        for listener in self._listeners:
+            listener.over = True
+            listener.wake.set()
 
     async def close(self) -> None:
         """Stop following."""

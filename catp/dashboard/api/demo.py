@@ -53,7 +53,8 @@ def add(api: "APIRouter", context: Context) -> None:
         from catp.dashboard import demo
 
         _admin(request)
-        if filling or await context.store.database.aread(demo.exists):
+        there: bool = await context.store.database.aread(demo.exists)
+        if there or filling:
             raise Problem(409, "demo-exists", "the store has demo data already; DELETE /api/v1/demo removes them")
         task = asyncio.create_task(demo.fill(context.store.target), name="catp-dashboard-demo")
         filling.add(task)

@@ -77,7 +77,10 @@ async def _wire(first: Message, messages: AsyncGenerator[Message, None]) -> Asyn
                 if not done:
                     yield b": still here\n\n"
                     continue
-                message = coming.result()
+                try:
+                    message = coming.result()
+                except StopAsyncIteration:  # the server stops
+                    return
                 coming = asyncio.ensure_future(anext(open_))
                 yield message.encode()
         finally:
