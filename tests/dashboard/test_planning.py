@@ -157,7 +157,8 @@ async def test_alternatives_are_the_tools_that_fit_with_what_they_would_change(c
     found = (await client.get(f"{API}/runs/{run}/alternatives")).json()
     assert {step: [row["tool"] for row in rows] for step, rows in found.items()} == {"mood": ["mood_fine"], "line": []}
     row = found["mood"][0]
-    assert (row["cost"], row["same_purpose"]) == ("0.019", True)
+    assert (row["cost"], row["same_purpose"], row["instead_of"]) == ("0.019", True, "mood_cheap")
+    assert row["says"] == "+$0.019, +0.12 q"
     assert row["quality"] == pytest.approx(0.25 / 2)
     assert (await client.get(f"{API}/runs/{run}/alternatives?step=line")).json() == {"line": []}
     assert (await client.get(f"{API}/runs/{run}/alternatives?step=no")).status_code == 404

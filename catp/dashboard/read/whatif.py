@@ -5,6 +5,7 @@ Before and after are estimates of the whole plan by the same rules, so their dif
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import floor, log10
 from typing import Any
 
 import networkx as nx
@@ -17,6 +18,7 @@ from catp.planlang.compile import compile_plan
 from catp.planlang.compiled import CompiledPlan, StepEstimate
 from catp.planlang.digest import digest
 from catp.planlang.errors import PlanError
+from catp.planlang.money import Money
 from catp.planlang.nodes import Arg, Attempt, Plan
 from catp.planlang.passes.admit import admit
 from catp.planlang.passes.dead import drop_dead
@@ -124,7 +126,10 @@ def alternatives(ground: Ground, plan: Plan, steps: Iterable[str]) -> dict[str, 
             except PlanError:
                 continue
             rows.append(
-                {"tool": str(tool.name), "same_purpose": bool(now.capability) and tool.capability == now.capability}
+                {
+                    "tool": str(tool.name), "instead_of": str(now.name),
+                    "same_purpose": bool(now.capability) and tool.capability == now.capability,
+                }
                 | _delta(before, after, (quality, ground.quality(after, wanted)))
             )  # fmt: skip
         found[name] = sorted(rows, key=lambda row: (not row["same_purpose"], float(row["cost"] or "inf"), row["tool"]))
@@ -134,14 +139,36 @@ def alternatives(ground: Ground, plan: Plan, steps: Iterable[str]) -> dict[str, 
 def _delta(
     before: CompiledPlan, after: CompiledPlan, qualities: tuple[float | None, float | None]
 ) -> dict[str, Any]:  # fmt: skip
-    """What changes: expected price, expected length of the critical path, quality; None if either side is unknown."""
+    """What changes: expected price, expected length of the critical path, quality; None if either side is unknown.
+
+    `says` has it in words.
+    """
     prices = before.estimate.price.expected, after.estimate.price.expected
     times = before.estimate.latency.expected_ms, after.estimate.latency.expected_ms
-    return {
-        "cost": None if prices[0] is None or prices[1] is None else usd(prices[1] - prices[0]),
-        "ms": None if before.estimate.untimed or after.estimate.untimed else round(times[1] - times[0], 3),
-        "quality": None if qualities[0] is None or qualities[1] is None else round(qualities[1] - qualities[0], 6),
-    }
+    cost = None if prices[0] is None or prices[1] is None else Money(prices[1] - prices[0])
+    ms = None if before.estimate.untimed or after.estimate.untimed else round(times[1] - times[0], 3)
+    quality = None if qualities[0] is None or qualities[1] is None else round(qualities[1] - qualities[0], 6)
+    return {"cost": usd(cost), "ms": ms, "quality": quality, "says": _in_words(cost, ms, quality)}
+
+
+def _in_words(cost: Money | None, ms: float | None, quality: float | None) -> str:
+    """`+$0.03, +0.06 q, +1.2 s`; what does not change is left out."""
+    said = [f"{_sign(cost)}${_three(abs(cost) / 1e9)}" if cost else "same price" if cost == 0 else "price unknown"]
+    if quality is not None and abs(quality) >= 0.005:
+        said.append(f"{_sign(quality)}{abs(quality):.2f} q")
+    if ms is not None and abs(ms) >= 1:
+        said.append(f"{_sign(ms)}{_three(abs(ms) / 1000)} s")
+    return ", ".join(said)
+
+
+def _sign(value: float) -> str:
+    return "+" if value > 0 else "\N{MINUS SIGN}"
+
+
+def _three(value: float) -> str:
+    """Three digits that count, without an exponent."""
+    text = f"{value:.{max(0, 2 - floor(log10(value)))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _steps(before: CompiledPlan, after: CompiledPlan) -> list[dict[str, Any]]:

@@ -34,9 +34,10 @@ async function ask(address, options) {
 export const get = (path, params, signal) => ask(url(path, params), { signal });
 
 /** Change something: send("POST", "runs/ID/cancel", {reason}). `key` makes a repeated POST do nothing new. */
-export const send = (method, path, body = {}, key = undefined) =>
+export const send = (method, path, body = {}, key = undefined, signal = undefined) =>
   ask(url(path), {
     method,
+    signal,
     headers: { "content-type": "application/json", ...(key ? { "idempotency-key": key } : {}) },
     body: JSON.stringify(body),
   });

@@ -20,17 +20,19 @@ export function Actions({ state }) {
 
 /** Open questions of the run, each with what it may cost and until when it can be answered. */
 export function Questions({ state }) {
-  const { approvals, id } = state.run.value;
-  const [reason, setReason] = useState("");
-  const answer = (verb, node) => async () => {
-    await send("POST", `runs/${id}/${verb}`, { node, reason });
+  const { approvals, id, status } = state.run.value;
+  const [reason, setReason] = useState(""), [cap, setCap] = useState("");
+  const answer = (verb, node, capped) => async () => {
+    await send("POST", `runs/${id}/${verb}`, { node, reason, cap: capped });
+    if (status === "waiting") await send("POST", `runs/${id}/resume`, { budget: capped }); // nobody drives it now
     state.reload();
   };
   return approvals.map((one) => html`<section class="card question" aria-label="Approval"><h2>${one.node === null ? "May the whole plan run?" : html`May step <bdi>${one.node}</bdi> run?`}</h2>
     <p>${one.cap === null ? "No cap on its price" : html`It may cost up to <strong>${usd(one.cap)}</strong>`}, asked <${When} at=${one.requested} />${one.expires && html`, until <${When} at=${one.expires} />`}.</p>
     <dl class="detail">${Object.entries(one.detail).map(([key, value]) => html`<div><dt>${key}</dt><dd dir="auto">${typeof value === "string" ? value : JSON.stringify(value)}</dd></div>`)}</dl>
     ${may() ? html`<div class="row"><input aria-label="reason" placeholder="reason (optional)" value=${reason} onInput=${(event) => setReason(event.target.value)} />
-      <${Act} class="first" run=${answer("approve", one.node)}>Approve<//><${Act} class="danger" run=${answer("reject", one.node)}>Reject<//></div>` : html`<p class="muted">An operator can answer.</p>`}</section>`);
+      <${Act} class="first" run=${answer("approve", one.node)}>Approve<//>
+      ${one.node === null && html`<label>at most $ <input size="8" inputmode="decimal" value=${cap} onInput=${(event) => setCap(event.target.value)} /></label><${Act} run=${answer("approve", null, cap)}>Approve with cap<//>`}<${Act} class="danger" run=${answer("reject", one.node)}>Reject<//></div>` : html`<p class="muted">An operator can answer.</p>`}</section>`);
 }
 
 function Cancel({ state, run, close }) {
