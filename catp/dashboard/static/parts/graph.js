@@ -253,7 +253,7 @@ function Step({ box, node, colour, most, label, on, first }) {
   const cost = node?.actual?.cost == null && node?.actual?.unpriced ? "unpriced" : both(node?.est?.cost?.p50, node?.actual?.cost, usd);
   const ms = both(node?.est?.ms?.p50, node?.actual?.ms, duration);
   const slack = Number.isFinite(node?.slack_ms) && !node.critical ? `slack ${duration(node.slack_ms)}` : "";
-  const queue = node?.actual?.queue_ms > Math.max(50, (node.actual.ms ?? 0) / 10) ? `queued ${duration(node.actual.queue_ms)}` : "";
+  const queue = node?.actual?.queue_ms > Math.max(50, (node?.actual?.ms ?? 0) / 10) ? `queued ${duration(node.actual.queue_ms)}` : "";
   const others = (of.tools?.length ?? 1) - 1;
   const marks = [times, of.guard && "◇ when", others > 0 && `+${others} alt`, queue && "⧗"].filter(Boolean);
   const figure = colour === "slack" ? slack || (node?.critical ? "no slack" : "") : colour === "quality" ? (node?.quality == null ? "" : `quality ${node.quality.toFixed(2)}`) : ms;
