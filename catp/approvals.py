@@ -15,7 +15,7 @@ import asyncio
 import getpass
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from catp.store.approvals import Approval
     from catp.store.database import Database
     from catp.store.journal import RunJournal
+    from catp.store.redaction import Redaction
     from catp.store.store import RunStore
 
 __all__ = [
@@ -98,7 +99,8 @@ def approver_for(
     database = store.database if store is not None and journal is not None else None
     if policy is None:
         return None if database is None else partial(_answered_before, database)
-    return Desk(policy, database, journal.durable if journal is not None else None, lower).decide
+    redaction = None if store is None else store.redaction
+    return Desk(policy, database, journal.durable if journal is not None else None, lower, redaction).decide
 
 
 class Desk:
@@ -109,6 +111,7 @@ class Desk:
         database: Where questions and answers are kept; None keeps none.
         recorded: Waits until the run itself is in the database, since its questions refer to it.
         lower: Told what the run may spend, if a yes is to less than was asked for.
+        redaction: Takes out of the questions what must not be stored; whoever is asked here sees it.
     """
 
     def __init__(
@@ -117,8 +120,10 @@ class Desk:
         database: "Database | None" = None,
         recorded: Callable[[], Awaitable[None]] | None = None,
         lower: Callable[[Money], None] | None = None,
+        redaction: "Redaction | None" = None,
     ) -> None:
         self._lower = lower
+        self._redaction = redaction
         self._policy = policy
         self._database = database
         self._recorded = recorded
@@ -177,7 +182,13 @@ class Desk:
         """The answer that still holds, or the question put down as open."""
         if self._recorded is not None:
             await self._recorded()
-        return await database.awrite(lambda connection: _known_or_asked(connection, request), durable=True)
+        kept = self._kept(request)
+        return await database.awrite(lambda connection: _known_or_asked(connection, kept), durable=True)
+
+    def _kept(self, request: ApprovalRequest) -> ApprovalRequest:
+        if self._redaction is None:
+            return request
+        return replace(request, arguments=self._redaction.arguments(request.arguments))
 
     async def _elsewhere(self, database: "Database", request: ApprovalRequest, question: "Approval") -> "Approval":
         """Wait for an answer in the database; a question that has become void is asked again."""
@@ -200,10 +211,10 @@ class Desk:
         from catp.store.approvals import decide
         from catp.store.errors import StoreError
 
-        by = self._policy.by
+        by, asked = self._policy.by, self._kept(request)
 
         def write(connection: "Connection") -> "Approval":
-            known = _known_or_asked(connection, request)
+            known = _known_or_asked(connection, asked)
             if known.decision is None:
                 return decide(connection, known, granted=granted, by=by, now_ns=time.time_ns())
             if known.granted != granted:

@@ -21,7 +21,7 @@ def flights_for(cache: bool | CallCache, store: "RunStore | None", cache_mb: flo
     if isinstance(cache, bool):
         if not cache:
             return None
-        if store is None:
+        if store is None or store.redaction is not None:  # what must not be stored is not stored as a result either
             return Flights(MemoryCache() if cache_mb is None else MemoryCache(cache_mb))
         from catp.cache.stored import StoredCache
 

@@ -20,6 +20,7 @@ from catp.dashboard.planning import PlanDesk
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 from catp.dashboard.read.training import training_dir
 from catp.store.errors import StoreError
+from catp.store.redaction import Redact
 from catp.store.store import RunStore
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def create_app(
     engine: str | None = None,
     poll_s: float = 0.1,
     busy_s: float = 2.0,
+    redact: Redact | None = None,
     queue: int = 1_000,
 ) -> "FastAPI":
     """Return the ASGI application.
@@ -69,6 +71,7 @@ def create_app(
         engine: Address of the inference engine to show, `off` for none; None: the one that agents plan with.
         poll_s: How often the store is looked at for new events, while somebody listens.
         busy_s: How long to wait for a locked store.
+        redact: Keeps secrets of runs that are started here out of the store; see `catp.store.redaction`.
         queue: Events that may wait for one listener.
 
     Raises:
@@ -81,7 +84,7 @@ def create_app(
         raise ModuleNotFoundError("the dashboard needs FastAPI: pip install 'catp[dashboard]'") from error
 
     access = Access({**(tokens or {}), **({} if token is None else {token: "admin"})})
-    store = RunStore(store_url, busy_s=busy_s)
+    store = RunStore(store_url, busy_s=busy_s, redact=redact)
     feed = Feed(store.database, poll_s=poll_s, room=queue)
     jobs = Jobs(store, agent_for)
     follower = Follower(engine_of(engine), lambda seen: feed.publish(ENGINE_SAMPLE, seen_json(seen)))

@@ -9,6 +9,7 @@ from typing import Any
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import JournalUnavailable, ValueKind
 from catp.store.errors import RunOwned, StoreError, StoreUnavailable
+from catp.store.redaction import Redaction
 from catp.store.writer import Entry, JournalWriter, Track, Value
 
 __all__ = ["RunJournal"]
@@ -21,8 +22,12 @@ class RunJournal:
     kept goes on; `durable` and `close` say so.
     """
 
-    def __init__(self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False) -> None:
+    def __init__(
+        self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False,
+        redaction: Redaction | None = None,
+    ) -> None:  # fmt: skip
         self.run_id = run_id
+        self._redaction = redaction
         self._writer = writer
         self._store = store
         self._track = Track(run_id)
@@ -32,6 +37,8 @@ class RunJournal:
 
     def event(self, event: RunEvent) -> None:
         """Keep one event."""
+        if self._redaction is not None:
+            event = self._redaction.event(event)
         if self._begun:
             self._writer.put(Entry(self._track, (event,)))
         else:  # the inputs come before the run's first event, but their rows refer to the run
@@ -41,7 +48,10 @@ class RunJournal:
 
     def value(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
         """Keep the value of an input, a step (or one element of a mapped step) or an output."""
-        kept = Value(kind, name, element, value)
+        redacted = False
+        if self._redaction is not None:
+            value, redacted = self._redaction.value(kind, name, value)
+        kept = Value(kind, name, element, value, redacted)
         if self._begun:
             self._writer.put(Entry(self._track, (), (kept,)))
         else:

@@ -7,6 +7,7 @@ from typing import Any
 from catp.planlang.money import Money
 from catp.planlang.registry_view import PriceRange
 from catp.runtime.events import RunEvent
+from catp.store.redaction import REDACTED
 
 __all__ = ["NewPlan", "NewRun", "RunSummary", "StoredOutput", "StoredRun", "StoredStep", "StoredValue"]
 
@@ -106,6 +107,8 @@ class StoredValue:
         """
         from catp.runtime.codec import DecodeError, decode
 
+        if self.codec == REDACTED:
+            raise DecodeError(f"the {self.kind} `{self.name}` was redacted before it was stored")
         if self.codec is None:
             raise DecodeError(f"the {self.kind} `{self.name}` has no exact form; only a description of it was kept")
         return decode(self.codec, self.read())

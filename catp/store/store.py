@@ -28,6 +28,7 @@ from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreError
 from catp.store.journal import RunJournal
 from catp.store.records import NewPlan, NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
+from catp.store.redaction import Redact, Redaction
 from catp.store.statements import ADD_PLAN, execute
 from catp.store.tables import NO_ELEMENT
 from catp.store.writer import JournalWriter
@@ -46,15 +47,17 @@ class RunStore:
         target: A SQLite file, whose folder is made if need be and gets a folder `artifacts`, or the URL of a
             PostgreSQL database (`postgresql://user@host/database`, extra `postgres`).
         busy_s: How long to wait for another process that is writing, in seconds.
+        redact: Takes out of values and texts what must not be stored; see `catp.store.redaction`.
 
     Raises:
         ValueError: A URL of another kind of database.
     """
 
-    def __init__(self, target: Path | str, *, busy_s: float = 10.0) -> None:
+    def __init__(self, target: Path | str, *, busy_s: float = 10.0, redact: Redact | None = None) -> None:
         self.target = target
         """What was given: with it, another `RunStore` can be opened on the same runs."""
         self.database: Database = open_database(target, busy_s=busy_s)
+        self.redaction = None if redact is None else Redaction(redact)
         self.artifacts: Artifacts
         if isinstance(self.database, SqliteDatabase):
             self.artifacts = ArtifactStore(self.database.path.parent / "artifacts")
@@ -75,7 +78,7 @@ class RunStore:
         now_ns = time.time_ns()
         plans = [(one.plan_hash, one.plan_source, json.dumps(one.plan_json), one.n_nodes, now_ns) for one in new]
         self.database.write(partial(execute, sql=ADD_PLAN, rows=plans))
-        return RunJournal(self._writer, run.run_id, store=self.name)
+        return RunJournal(self._writer, run.run_id, store=self.name, redaction=self.redaction)
 
     def resume(self, run_id: str) -> RunJournal:
         """Take over a run that nobody drives any more, and return the journal for its next `Run`.
@@ -85,7 +88,7 @@ class RunStore:
             KeyError: There is no such run.
         """
         self.database.write(partial(ownership.claim, run_id=run_id))
-        return RunJournal(self._writer, run_id, store=self.name, resumed=True)
+        return RunJournal(self._writer, run_id, store=self.name, resumed=True, redaction=self.redaction)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -16,13 +16,15 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from catp.runtime.codec import encode
+from catp.runtime.codec import Encoded, encode
+from catp.runtime.codec_shown import shown
 from catp.runtime.events import RunEvent
 from catp.store import ownership, stopping
 from catp.store.append import Batch, ValueRow, append
 from catp.store.artifacts import INLINE_LIMIT, Artifact, Artifacts, thumbnail
 from catp.store.database import Database
 from catp.store.errors import StoreConflict, StoreError, StoreUnavailable, named
+from catp.store.redaction import REDACTED
 from catp.store.tables import NO_ELEMENT
 
 __all__ = ["MOST_WAITING", "Entry", "JournalWriter", "Track", "Value"]
@@ -37,12 +39,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
 
 class Value(NamedTuple):
-    """A value to keep; it must not be changed any more."""
+    """A value to keep; it must not be changed any more. Of a `redacted` one something was taken out."""
 
     kind: str
     name: str
     element: int | None
     value: Any
+    redacted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -265,6 +268,9 @@ class JournalWriter:
 
 def _encode(run_id: str, value: Value) -> ValueRow:
     encoded = encode(value.value)
+    if value.redacted:  # to look at only, so trees are written as people read them
+        exact = encoded.codec not in (None, "value/1")
+        encoded = encoded._replace(codec=REDACTED) if exact else Encoded(REDACTED, *shown(value.value))
     element = NO_ELEMENT if value.element is None else value.element
     row = ValueRow(run_id, value.kind, value.name, element, encoded.codec, encoded.mime, encoded.data)
     if len(encoded.data) <= INLINE_LIMIT and encoded.mime.startswith(("text/", "application/json")):

@@ -23,6 +23,7 @@ from catp.planlang.money import parse_usd
 from catp.planlang.parser import parse
 from catp.store.store import RunStore
 from catp.tools import PerCall, tool
+from catp.tools.decorator import Tool
 from tests.dashboard.conftest import hostile, short
 from tests.store.recording import fails, unpriced
 
@@ -176,7 +177,7 @@ async def test_the_command_writes_what_the_server_sends(
     assert CliRunner().invoke(app, command).stdout_bytes == to.read_bytes()
 
 
-TOOLS = [hostile, short, unpriced, fails, bent, same]
+TOOLS: list[Tool[Any, Any]] = [hostile, short, unpriced, fails, bent, same]
 
 
 def _agent(store: RunStore) -> Agent:

@@ -76,7 +76,7 @@ def store(path: Path) -> Iterator[RunStore]:
     found.close()
 
 
-def asked(store: RunStore, group: str = "policy", quality: str = "best", **wanted: Any) -> Any:
+def asked(store: RunStore, group: Any = "policy", quality: Any = "best", **wanted: Any) -> Any:
     return store.database.read(partial(pareto, wanted=RunFilter(**wanted), group=group, quality=quality))
 
 

@@ -1,6 +1,7 @@
 """The outputs of several runs beside each other, and how two texts differ."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from catp.dashboard.read.node_page import value_json
@@ -20,7 +21,7 @@ def compare_outputs(store: RunStore, ids: Sequence[str], pair: tuple[int, int]) 
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for run in ids:
         kept = {value.name: value for value in store.values(run) if value.kind == "output"}
-        ends = {end.name: end for end in store.database.read(lambda c, run=run: queries.outputs(c, run))}
+        ends = {end.name: end for end in store.database.read(partial(queries.outputs, run_id=run))}
         for name in [*ends, *(name for name in kept if name not in ends)]:
             end = ends.get(name)
             about = {"status": "ok" if end is None else end.status, "reason": None if end is None else end.reason}
