@@ -59,7 +59,9 @@ def dashboard(
     settings = settings_or_fail(store=store, tools=tools)
     made = create or settings.sources["store"] != "--store"
     roles = read_tokens(tokens) | dict.fromkeys(viewer_token or (), "viewer")
-    roles |= dict.fromkeys(operator_token or (), "operator") | ({} if token is None else {token: "admin"})
+    roles |= dict.fromkeys(operator_token or (), "operator")
+    if token is not None:
+        roles[token] = "admin"
     invented = not roles and not is_local(host)
     if invented:
         roles[secrets.token_urlsafe(24)] = "admin"

@@ -60,9 +60,9 @@ export function Money({ amount, unpriced = 0, ...options }) {
 const STATES = {
   pending: ["○", "pending", ""], ready: ["◔", "ready", ""], running: ["◐", "running", "busy"], ok: ["✓", "ok", "good"],
   complete: ["✓", "complete", "good"], degraded: ["◪", "degraded", "warn"], cached: ["↻", "cached", "good"],
-  skipped: ["⤼", "skipped", ""], failed: ["✕", "failed", "bad"], timeout: ["⏱", "timed out", "bad"],
-  cancelled: ["■", "cancelled", ""], refused: ["$", "stopped by budget", "warn"], waiting: ["✋", "awaiting approval", "warn"],
-  waiting_approval: ["✋", "awaiting approval", "warn"], poisoned: ["⊘", "not reached", ""],
+  skipped: ["⤼", "skipped", ""], failed: ["✕", "failed", "bad"], timeout: ["◷", "timed out", "bad"],
+  cancelled: ["■", "cancelled", ""], refused: ["$", "stopped by budget", "warn"], waiting: ["⚑", "awaiting approval", "warn"],
+  waiting_approval: ["⚑", "awaiting approval", "warn"], poisoned: ["⊘", "not reached", ""],
   interrupted: ["⚡", "interrupted", "warn"], lost: ["?", "lost", "warn"],
 };
 /** [shape, word, colour class] of a state. */
