@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from catp.dashboard.actions import AgentFor
 from catp.dashboard.problems import Problem, of_error
@@ -30,10 +30,12 @@ from catp.store.store import RunStore
 if TYPE_CHECKING:
     from catp.agent import Agent
 
-__all__ = ["MOST_KEYS", "Jobs", "Repeats", "Work", "problem_of"]
+__all__ = ["MOST_KEYS", "Jobs", "Repeats", "Work", "or_problem", "problem_of"]
 
 Work: TypeAlias = "Callable[[Agent, Callable[[RunEvent], None]], Awaitable[RunResult]]"
 """Runs something with an agent, which tells its events to the second argument."""
+
+T = TypeVar("T")
 
 MOST_KEYS = 1_000
 _SAVED_S = 5.0
@@ -63,6 +65,17 @@ def problem_of(error: Exception) -> Problem | None:
         case StoreError():
             return of_error(error)
     return None
+
+
+async def or_problem(do: Callable[[], Awaitable[T]]) -> T:
+    """Await it; what is wrong with the request becomes a `Problem`."""
+    try:
+        return await do()
+    except Exception as error:
+        problem = problem_of(error)
+        if problem is None:
+            raise
+        raise problem from error
 
 
 class Jobs:

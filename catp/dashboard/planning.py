@@ -6,19 +6,19 @@ preview ──> quotes, remembered with the facts of the inputs ──> run of o
 
 import asyncio
 import copy
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from catp.dashboard.given import Given, fingerprint, values_of
-from catp.dashboard.jobs import Jobs, Repeats, problem_of
+from catp.dashboard.jobs import Jobs, Repeats, or_problem
+from catp.dashboard.paper import Paper, ground_of
 from catp.dashboard.previews import Preview, Previews
 from catp.dashboard.problems import Problem
 from catp.dashboard.read.planned import preview_json
-from catp.dashboard.read.plans_of_runs import plan_in_force, previous_plan
-from catp.dashboard.read.whatif import Ground, alternatives, wanted_of, whatif
+from catp.dashboard.read.plans_of_runs import previous_plan
+from catp.dashboard.read.whatif import wanted_of
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
@@ -28,7 +28,6 @@ from catp.planners.protocol import Objective
 from catp.planners.search import SearchPlanner
 from catp.result import Planned, Quote, RunResult
 from catp.runtime.events import RunEvent
-from catp.store import queries
 from catp.store.store import RunStore
 from catp.tools.builtin.facts import describe
 
@@ -36,11 +35,6 @@ if TYPE_CHECKING:
     from catp.agent import Agent
 
 __all__ = ["Asked", "PlanDesk"]
-
-T = TypeVar("T")
-
-_MOST_STEPS = 60
-"""Alternatives are looked for in all steps of plans up to this size, and in one step of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ class PlanDesk:
         self._jobs = jobs
         self.repeats = Repeats()
         self._previews = Previews()
-        self._facts: OrderedDict[str, dict[str, ValueFacts]] = OrderedDict()
+        self.paper = Paper(store, jobs, self._previews)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +79,7 @@ class PlanDesk:
         values = await asyncio.to_thread(values_of, asked.inputs)
         agent = _with_planner(await self._jobs.agent(), asked.policy)
         facts = await asyncio.to_thread(lambda: {name: describe(value) for name, value in values.items()})
-        planned = await _or_problem(partial(self._planned, agent, asked, values, facts, candidates))
+        planned = await or_problem(partial(self._planned, agent, asked, values, facts, candidates))
         quotes = {to_text(quote.compiled.source): quote for quote in planned.candidates}
         objective = _objective(agent, asked)
         preview = Preview(asked.task, fingerprint(asked.inputs), facts, objective, quotes)
@@ -101,36 +95,6 @@ class PlanDesk:
         if not 1 <= rank <= len(quotes):
             raise Problem(404, "not-found", f"the preview has {len(quotes)} plans, and none of rank {rank}")
         return quotes[rank - 1]
-
-    async def whatif(
-        self, swap: Mapping[str, str], drop: list[str], *, run: str | None = None, plan_hash: str | None = None,
-        plan: str | None = None, preview: str | None = None, budget: Money | None = None,
-        deadline_s: float | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Return what a run, a stored plan or a plan text would be expected to cost and take with a change."""
-
-        async def estimate() -> dict[str, Any]:
-            ground, before, limits, kept = await self._ground(run, plan_hash, plan, preview)
-            if budget is not None or deadline_s is not None:
-                ms = limits.deadline_ms if deadline_s is None else deadline_s * 1000
-                limits = replace(limits, budget=limits.budget if budget is None else budget, deadline_ms=ms)
-            return await asyncio.to_thread(whatif, ground, before, swap, drop, limits, kept)
-
-        return await _or_problem(estimate)
-
-    async def alternatives(
-        self, step: str | None, *, run: str | None = None, plan: str | None = None, preview: str | None = None
-    ) -> dict[str, list[dict[str, Any]]]:
-        """Return which tools fit the steps (or one) of a run or a plan text, and what would change with each."""
-
-        async def find() -> dict[str, list[dict[str, Any]]]:
-            ground, before, _, _ = await self._ground(run, None, plan, preview)
-            steps = [str(one.name) for one in before.steps] if step is None else [step]
-            if len(steps) > _MOST_STEPS:
-                raise Problem(422, "query", f"the plan has {len(steps)} steps: name one of them with `step`")
-            return await asyncio.to_thread(alternatives, ground, before, steps)
-
-        return await _or_problem(find)
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
@@ -186,7 +150,7 @@ class PlanDesk:
         if asked.plan is None:
             return await agent.plan(asked.task, values, wanted=asked.wanted, candidates=candidates, **asked.limits)
         quote = await agent.quote(parse(asked.plan), values, **asked.limits)
-        ground = _ground(agent, facts)
+        ground = ground_of(agent, facts)
         quality = await asyncio.to_thread(ground.quality, quote.compiled, wanted_of(quote.compiled))
         quote = replace(quote, quality=quality, task=asked.task or quote.task)
         return Planned(quote.task, (quote,), exact=True)
@@ -202,62 +166,12 @@ class PlanDesk:
         same = (preview.inputs, preview.objective) == (fingerprint(asked.inputs), _objective(agent, asked))
         return preview.quotes.get(to_text(parse(asked.plan))) if same else None
 
-    async def _ground(
-        self, run: str | None, plan_hash: str | None, plan: str | None, preview: str | None
-    ) -> tuple[Ground, Plan, Objective, frozenset[str] | None]:
-        """The tools and inputs to go by, the plan, the limits, and the steps of the run that have a value."""
-        agent = await self._jobs.agent()
-        facts: Mapping[str, ValueFacts] = {}
-        limits, kept = Objective(agent.alpha), None
-        if preview is not None:
-            found = self._previews.get(preview)
-            facts, limits = found.facts, found.objective
-        if run is not None:
-            summary = await asyncio.to_thread(self._store.find, run)
-            facts = await asyncio.to_thread(self._facts_of, summary.id)
-            source = await self._store.database.aread(partial(plan_in_force, run_id=summary.id))
-            steps = await self._store.database.aread(partial(queries.steps, run_id=summary.id))
-            kept = frozenset(step.step for step in steps if step.status in ("ok", "skipped"))
-            limits = Objective(agent.alpha, summary.budget, summary.deadline_ms)
-        elif plan_hash is not None:
-            source = await asyncio.to_thread(_stored, self._store, plan_hash)
-        else:
-            source = plan or ""
-        return _ground(agent, facts), parse(source), limits, kept
-
-    def _facts_of(self, run_id: str) -> dict[str, ValueFacts]:
-        """What is known of the inputs of a run; of those that cannot be read back, nothing."""
-        found = self._facts.get(run_id)
-        if found is None:
-            found = {}
-            for kept in self._store.values(run_id):
-                if kept.kind != "input":
-                    continue
-                try:
-                    found[kept.name] = describe(kept.value())
-                except (ValueError, OSError):
-                    continue
-            self._facts[run_id] = found
-            if len(self._facts) > 100:
-                self._facts.popitem(last=False)
-        return found
-
-
-async def _or_problem(do: Callable[[], Awaitable[T]]) -> T:
-    """Await it; what is wrong with the request becomes a `Problem`."""
-    try:
-        return await do()
-    except Exception as error:
-        problem = problem_of(error)
-        if problem is None:
-            raise
-        raise problem from error
-
 
 def _asks(planned: Planned, agent: "Agent") -> bool:
     """True if a run of the best plan will wait for somebody's approval of it, or of one of its steps."""
     plan = planned.best.compiled.plan
-    return agent.approve is None and (plan.approve or any(step.note("approve") is not None for step in plan.steps))
+    waits = agent.approve is None or agent.approve.decides in ("wait", "later")
+    return waits and (plan.approve or any(step.note("approve") is not None for step in plan.steps))
 
 
 def _approve(agent: "Agent") -> Literal["wait"] | None:
@@ -283,15 +197,3 @@ def _objective(agent: "Agent", asked: Asked) -> Objective:
         agent.budget if asked.budget is None else asked.budget,
         None if seconds is None else seconds * 1000,
     )
-
-
-def _ground(agent: "Agent", facts: Mapping[str, ValueFacts]) -> Ground:
-    accuracy = agent.planner.accuracy if isinstance(agent.planner, SearchPlanner) else None
-    return Ground(agent.catalogue.view(), agent.catalogue.estimator(), facts, accuracy)
-
-
-def _stored(store: RunStore, digest: str) -> str:
-    try:
-        return store.plan_source(digest)
-    except IndexError:
-        raise Problem(404, "not-found", f"there is no plan {digest[:70]!r} in {store.name}") from None

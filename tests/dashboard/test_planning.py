@@ -83,7 +83,7 @@ async def test_a_run_costs_what_its_preview_said(client: Client, limits: dict[st
     for one in found["candidates"]:
         body = {"task": TASK, "plan": one["source"], "inputs": TEXT, "preview": found["preview"], **limits}
         run = await ended(client, (await asked(client, "runs", body, 202))["run"])
-        said = (one["est"]["low"], one["est"]["p50"], one["est"]["p95"], one["est_ms"]["p50"], one["quality"])
+        said = (one["est"]["low"], one["est"]["p50"], one["est"]["p95"], one["est_ms"]["p50"] or 0, one["quality"])
         cost = run["cost"]
         assert said == (
             cost["est_low"], cost["est"], cost["est_p95"], pytest.approx(run["est_latency_ms"], abs=1e-3),
@@ -164,6 +164,9 @@ async def test_alternatives_are_the_tools_that_fit_with_what_they_would_change(c
     assert (await client.get(f"{API}/runs/{run}/alternatives?step=no")).status_code == 404
     changed = await asked(client, "plans:whatif", {"run": run, "swap": {"mood": "mood_fine"}})
     assert changed["anew"] == {"steps": ["mood"], "cost": "0.02"}
+    quote = (await client.get(f"{API}/runs/{run}/quote")).json()
+    assert (quote["est"], quote["quality"]) == (changed["before"]["est"], changed["before"]["quality"])
+    assert [node["est"]["cost"]["p50"] for node in quote["nodes"]] == ["0.001", "0.005"]
 
 
 async def test_a_replay_runs_only_what_changed(client: Client) -> None:

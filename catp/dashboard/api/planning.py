@@ -47,18 +47,22 @@ def add(api: "APIRouter", context: Context) -> None:
     async def if_so(body: WhatIf) -> dict[str, Any]:
         if sum(one is not None for one in (body.run, body.plan_hash, body.plan)) != 1:
             raise Problem(422, "query", "give one of run, plan_hash and plan")
-        return await desk.whatif(
+        return await desk.paper.whatif(
             body.swap, body.drop, run=body.run, plan_hash=body.plan_hash, plan=body.plan, preview=body.preview,
             budget=amount("budget", body.budget), deadline_s=body.deadline_s,
         )  # fmt: skip
 
     @api.post("/plans:alternatives")
     async def others(body: Which) -> dict[str, Any]:
-        return await desk.alternatives(body.step, plan=body.plan, preview=body.preview)
+        return await desk.paper.alternatives(body.step, plan=body.plan, preview=body.preview)
 
     @api.get("/runs/{id}/alternatives")
     async def others_of(id: str, step: str | None = None) -> dict[str, Any]:
-        return await desk.alternatives(step, run=id)
+        return await desk.paper.alternatives(step, run=id)
+
+    @api.get("/runs/{id}/quote")
+    async def quoted(id: str) -> dict[str, Any]:
+        return await desk.paper.quote(id)
 
     @api.get("/runs/{id}/previous")
     def previous(id: str) -> dict[str, Any]:

@@ -44,10 +44,10 @@ def quote_json(quote: Quote, rank: int) -> dict[str, Any]:
 
 
 def estimate_json(compiled: CompiledPlan) -> dict[str, Any]:
-    """Return price, time and shape of a plan; `est_ms` counts steps whose time is unknown (`untimed`) as 0."""
+    """Return price, time and shape of a plan; `est_ms` counts steps of unknown time (`untimed`) as 0."""
     estimate = compiled.estimate
     return {
-        "est": _price(estimate.price), "est_ms": _time(estimate.latency),
+        "est": _price(estimate.price), "est_ms": _time(estimate.latency, known=not estimate.untimed),
         "critical_path": list(estimate.critical_path), "serial_ms": round(estimate.serial_ms, 3),
         "width": estimate.width, "calls": {"p50": round(estimate.calls, 3), "most": estimate.max_calls},
         "unpriced": list(estimate.unpriced), "untimed": list(estimate.untimed),
@@ -57,19 +57,23 @@ def estimate_json(compiled: CompiledPlan) -> dict[str, Any]:
 def nodes_json(compiled: CompiledPlan) -> list[dict[str, Any]]:
     """Return the steps that would run, in plan order, in the form that a run has them."""
     steps = {str(step.name): step for step in compiled.plan.steps}
+    timed = compiled.estimate.latency != Latency()
     nodes = []
     for name, found in compiled.estimate.steps.items():
-        cost, ms = _price(found.price), _time(found.latency)
-        if not found.timed and found.latency == Latency():
-            ms = {"p50": None, "p90": None, "p95": None}
+        tool, *fallbacks = (str(attempt.tool) for attempt in steps[name].attempts)
+        cost, ms = _price(found.price), _time(found.latency, known=found.timed)
         nodes.append(
             {
-                "id": str(name), "tool": str(steps[name].attempts[0].tool),
-                "fallbacks": [str(attempt.tool) for attempt in steps[name].attempts[1:]],
-                "mapped": steps[name].mapped, "calls": round(found.calls, 3), "slack_ms": round(found.slack_ms, 3),
-                "critical": found.critical, "est": {"source": "plan", "n": None, "cost": cost, "ms": ms},
+                "id": str(name),
+                "tool": tool,
+                "fallbacks": fallbacks,
+                "mapped": steps[name].mapped,
+                "calls": round(found.calls, 3),
+                "slack_ms": round(found.slack_ms, 3) if timed else None,
+                "critical": found.critical,
+                "est": {"source": "plan", "n": None, "cost": cost, "ms": ms},
             }
-        )  # fmt: skip
+        )
     return nodes
 
 
@@ -87,6 +91,9 @@ def _price(price: PriceRange) -> dict[str, str | None]:
     return {"low": usd(price.low), "p50": usd(price.expected), "p90": usd(price.p95), "p95": usd(price.p95)}
 
 
-def _time(latency: Latency) -> dict[str, float | None]:
+def _time(latency: Latency, *, known: bool) -> dict[str, float | None]:
+    """Times in ms; what counts as 0 only because nobody knows any of it is None."""
+    if not known and latency == Latency():
+        return {"p50": None, "p90": None, "p95": None}
     p95 = round(latency.p95_ms, 3)
     return {"p50": round(latency.expected_ms, 3), "p90": p95, "p95": p95}

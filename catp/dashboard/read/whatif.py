@@ -31,7 +31,7 @@ from catp.planners.protocol import Objective, Wanted
 from catp.planners.quality import quality_of
 from catp.recorded import CannotResume
 
-__all__ = ["Ground", "alternatives", "changed", "whatif"]
+__all__ = ["Ground", "alternatives", "changed", "quoted", "wanted_of", "whatif"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,16 @@ def changed(plan: Plan, swap: Mapping[str, str], drop: Sequence[str], registry: 
         plan = replace(plan, outputs=tuple(output for output in plan.outputs if output.name not in drop))
         plan, _ = drop_dead(plan, registry)
     return plan
+
+
+def quoted(ground: Ground, plan: Plan, objective: Objective) -> dict[str, Any]:
+    """Return the estimate of a whole plan, step by step, and whether it fits."""
+    compiled = ground.compiled(plan)
+    verdict = admit(compiled, budget=objective.budget, deadline_ms=objective.deadline_ms)
+    return {
+        **estimate_json(compiled), "quality": ground.quality(compiled, wanted_of(compiled)),
+        "nodes": nodes_json(compiled), "verdict": verdict_json(verdict, admitted=verdict.expected_ok),
+    }  # fmt: skip
 
 
 def whatif(
@@ -157,7 +167,7 @@ def _in_words(cost: Money | None, ms: float | None, quality: float | None) -> st
     if quality is not None and abs(quality) >= 0.005:
         said.append(f"{_sign(quality)}{abs(quality):.2f} q")
     if ms is not None and abs(ms) >= 1:
-        said.append(f"{_sign(ms)}{_three(abs(ms) / 1000)} s")
+        said.append(_sign(ms) + (f"{abs(ms):.0f} ms" if abs(ms) < 1000 else f"{_three(abs(ms) / 1000)} s"))
     return ", ".join(said)
 
 

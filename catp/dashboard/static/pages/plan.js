@@ -44,7 +44,7 @@ function Planner({ query }) {
   return html`<div class="plan"><form class="card" onSubmit=${(event) => (event.preventDefault(), plan())}>
     <label class="field">Task, or the text of a plan <textarea rows="4" required value=${task} onInput=${set("task")} placeholder="read this page and tell me its language"></textarea></label>
     ${inputs.map(({ name, kind, value }, i) => html`<fieldset><legend>Input ${name}</legend><div class="row"><${Field} label="name" value=${name} size="10" pattern="[A-Za-z_][A-Za-z0-9_]*" required onInput=${({ target }) => change(i, { name: target.value })} />
-      <${Choice} label="kind" value=${kind} options=${["text", "json", "file"]} pick=${(kind) => change(i, { kind, value: "" })} /><button type="button" class="quiet" onClick=${() => setInputs(inputs.filter((_, k) => k !== i))}>Remove</button></div>
+      <${Choice} label="kind" value=${kind} options=${["text", "json", "file"]} pick=${(kind) => change(i, { kind, value: "" })} /><button type="button" class="quiet" title="Remove" onClick=${() => setInputs(inputs.filter((_, k) => k !== i))}>✕<span class="sr"> Remove ${name}</span></button></div>
       ${kind === "file" ? html`<${Field} label="file" type="file" required onChange=${({ target }) => read(i, target.files)} />` : html`<textarea rows="2" aria-label="${kind} of ${name}" value=${value} onInput=${({ target }) => change(i, { value: target.value })}></textarea>`}</fieldset>`)}
     <p><button type="button" onClick=${() => setInputs([...inputs, { name: `input${inputs.length + 1}`, kind: "text", value: "" }])}>Add input</button></p>
     <${Field} label="Quality against price: alpha ${alpha}" type="range" min="0" max="1" step="0.05" value=${alpha} onInput=${set("alpha")} note="0 is as cheap as possible, 1 as good as possible." />
@@ -78,7 +78,7 @@ function Start({ chosen: { rank, est, est_ms, source }, found, body, close }) {
   const [cap, setCap] = useState(body.budget ?? est.p95 ?? ""), key = useRef(crypto.randomUUID?.());
   const run = async () => go(`runs/${(await send("POST", "runs", { ...body, plan: source, preview: found.preview, cap: cap || null }, key.current + cap)).run}`);
   return html`<${Dialog} title="Run plan ${rank}" close=${close}><p>Expected to cost <strong>${usd(est.p50)}</strong>, p95 ${usd(est.p95)}, and to take ${duration(est_ms.p50)}.${found.asks && " It will wait for approval."}</p>
-    <${Field} label="Spend at most, $" inputmode="decimal" value=${cap} onInput=${({ target }) => setCap(target.value)} note="No call is made that could take the run over it. Empty: no cap." /><${Act} class="first" run=${run}>Run for up to ${cap ? usd(cap) : "any amount"}<//><//>`;
+    <form onSubmit=${(event) => event.preventDefault()}><${Field} label="Spend at most, $" inputmode="decimal" value=${cap} onInput=${({ target }) => setCap(target.value)} note="No call is made that could take the run over it. Empty: no cap." /><${Act} class="first" run=${run}>Run for up to ${cap ? usd(cap) : "any amount"}<//></form><//>`;
 }
 
 /** A plan as a graph and as a table. `at` is its path in the API, `what` an estimate of a change to it. */
@@ -95,10 +95,11 @@ const Before = ({ run, diff }) => diff && html`<section class="card"><h2>Against
 
 /** A run that waits for a yes, to its whole plan or to steps. */
 function Approve({ id, query }) {
-  const found = useData(`runs/${id}`), before = useData(`runs/${id}/previous`), { data: run, reload } = found, at = `plans/${run?.plan_hash}`;
-  const drawn = useData(run && at);
+  const found = useData(`runs/${id}`), before = useData(`runs/${id}/previous`), quote = useData(`runs/${id}/quote`), { data: run, reload } = found;
+  const at = `plans/${run?.plan_hash}`, drawn = useData(run && at);
   useEvents(run && `run:${run.id}`, { event: ({ type }) => /approval|^run/.test(type) && reload(), resync: reload });
-  return html`<${Loaded} of=${found} what="the run">${() => html`<h1>Approve: <bdi dir="auto">${run.task}</bdi></h1><p><${Link} to="runs/${run.id}">This run<//> is expected to cost ${usd(run.cost.est)}, p95 ${usd(run.cost.est_p95)}, and to take ${duration(run.est_latency_ms)}. It has spent ${usd(run.cost.amount)}${run.budget && ` of ${usd(run.budget)}`}.</p>
+  return html`<${Loaded} of=${found} what="the run">${() => html`<h1>Approve: <bdi dir="auto">${run.task}</bdi></h1>
+    <p><${Link} to="runs/${run.id}">This run<//> is expected to cost ${usd(run.cost.est)}, p95 ${usd(run.cost.est_p95)}${run.est_latency_ms > 0 && `, and to take ${duration(run.est_latency_ms)}`}. It has spent ${usd(run.cost.amount)}${run.budget && ` of ${usd(run.budget)}`}.</p>
     <div role="status">${!run.approvals.length && "Nothing waits for an answer now."}</div><${Questions} state=${{ run: { value: run }, reload }} />
-    <section class="card"><h2>Plan</h2><${Drawn} ...${{ at, query, drawn }} steps=${run.nodes.filter((one) => one.in_plan)} /></section><${Before} ...${before.data} />`}<//>`;
+    <section class="card"><h2>Plan</h2><${Loaded} of=${quote} what="the estimates">${({ nodes, verdict }) => html`<p><${Verdict} of=${verdict} why /></p><${Drawn} ...${{ at, query, drawn }} steps=${nodes} />`}<//></section><${Before} ...${before.data} />`}<//>`;
 }

@@ -43,12 +43,12 @@ export function WhatIf({ basis, others, outputs = [], seen, children }) {
   }, [swap, drop]);
   const steps = Object.entries(others).filter(([, all]) => all.length);
   const { before, after, delta, verdict } = found ?? {};
-  return html`<div class="row">${steps.map(([id, all]) => html`<${Choice} label=${id} value=${swap[id] ?? ""} options=${[["", all[0].instead_of], ...all.map((one) => [one.tool, `${one.instead_of} → ${one.tool}: ${one.says}`])]}
+  return html`<div class="whatif">${steps.map(([id, all]) => html`<${Choice} label=${id} value=${swap[id] ?? ""} options=${[["", all[0].instead_of], ...all.map((one) => [one.tool, `${one.instead_of} → ${one.tool}: ${one.says}`])]}
       pick=${(tool) => ask({ swap: Object.fromEntries(Object.entries({ ...swap, [id]: tool }).filter((one) => one[1])), drop })} />`)}
     ${outputs.map((name) => html`<label><input type="checkbox" onChange=${({ target }) => ask({ swap, drop: drop.filter((one) => one !== name).concat(target.checked ? name : []) })} /> without ${name}</label>`)}
     ${!steps.length && !outputs.length && "No other tool of the catalogue fits."}</div>
-    <div role="status">${error && html`<${Failure} error=${error} />`}${found && html`<p><strong>${delta.says}</strong>: ${usd(before.est.p50)} → <${Both} ...${after.est} show=${usd} />, ${duration(before.est_ms.p50)} → <${Both} ...${after.est_ms} show=${duration} />
-      ${faint(`critical ${after.critical_path.join(" → ")}`)}, quality ${number(before.quality, 2)} → ${number(after.quality, 2)} <${Verdict} of=${verdict} why /></p>`}</div>${found && children(found)}`;
+    <div role="status">${error && html`<${Failure} error=${error} />`}${found && html`<p><strong>${delta.says}</strong>: ${usd(before.est.p50)} → <${Both} ...${after.est} show=${usd} />, ${after.est_ms.p50 !== null && html`${duration(before.est_ms.p50)} → <${Both} ...${after.est_ms} show=${duration} />, `}
+      ${after.quality !== null && `quality ${number(before.quality, 2)} → ${number(after.quality, 2)}, `}critical ${after.critical_path.join(" → ")} <${Verdict} of=${verdict} why /></p>`}</div>${found && children(found)}`;
 }
 
 export function Candidates({ run, selected }) {
