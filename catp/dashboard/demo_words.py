@@ -16,6 +16,10 @@ _BAD = frozenset({"bad", "terrible", "late", "mauvaise", "ritardo", "without", "
 _TELLING = {"das": "de", "wir": "de", "le": "fr", "sans": "fr", "el": "es", "es": "es", "il": "it", "era": "it"}
 
 
+_EDGES = 0.02
+"""Share of pixels that differ from their neighbours in a picture without specks."""
+
+
 def denoise_fast(image: Image.Image) -> Image.Image:
     """Take specks away with one small median filter: quick, leaves some of them."""
     from PIL import ImageFilter
@@ -74,10 +78,12 @@ def ocr(image: Image.Image) -> Reading:
     about = subject_of(image)
     if about is None:
         raise ValueError("no text found")
-    grey = np.asarray(image.convert("L"), dtype=np.int16)
-    worn = float(np.mean((grey < 30) | (grey > 233))) if len(np.unique(grey)) > 40 else 0.0
-    worn = max(0.0, worn - 0.12)
-    every = max(4, round(1.0 / worn)) if worn > 0.01 else len(about.text) + 1
+    from PIL import ImageFilter
+
+    grey = image.convert("L")
+    smooth = np.asarray(grey.filter(ImageFilter.MedianFilter(3)), dtype=np.int16)
+    worn = max(0.0, float(np.mean(np.abs(np.asarray(grey, dtype=np.int16) - smooth) > 60)) - _EDGES)
+    every = max(4, round(0.5 / worn)) if worn else len(about.text) + 1
     text = "".join("·" if (place + 1) % every == 0 and c.isalpha() else c for place, c in enumerate(about.text))
     return Reading(text, round(max(0.3, 0.97 - 2 * worn), 2))
 
