@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catp.dashboard.engine.figures import figures, quantile
+from catp.dashboard.engine.figures import COLUMNS, figures, quantile
 from catp.dashboard.engine.follower import Follower, Seen
 from catp.dashboard.engine.rings import Expectations, Past
 from catp.dashboard.engine.scrape import Unreadable, read_metrics
@@ -263,7 +263,7 @@ async def test_there_is_no_engine(client_of: ClientOf, filled: Path) -> None:
     now = (await client.get("/api/v1/engine/now")).json()
     assert (now["state"], now["url"], now["figures"]) == ("absent", None, {})
     series = (await client.get("/api/v1/engine/series")).json()
-    assert series == {"step": 1, "t": [], "running": [], "waiting": []}
+    assert series == {"step": 1, "t": [], **dict.fromkeys(COLUMNS, [])}
     requests = (await client.get("/api/v1/engine/requests")).json()
     assert requests == {"items": [], "queue": [], "problem": "there is no engine"}
     assert (await client.get("/api/v1/engine/slo")).json() == {"target": 0.99, "items": []}

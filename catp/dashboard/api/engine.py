@@ -31,12 +31,12 @@ def add(api: "APIRouter", context: Context) -> None:
 
     @api.get("/engine/series")
     async def series(
-        metrics: str = Query("running,waiting", max_length=2000),
+        metrics: str = Query("", max_length=2000),
         from_: str | None = Query(None, alias="from"),
         step: int = Query(1, ge=1, le=3600),
     ) -> dict[str, Any]:
-        """Columns; `step` 1 goes back an hour, 10 and its multiples a day."""
-        names = list(dict.fromkeys(name for name in metrics.split(",") if name))
+        """Columns, all of them if none is named; `step` 1 goes back an hour, 10 and its multiples a day."""
+        names = list(dict.fromkeys(name for name in metrics.split(",") if name)) or list(COLUMNS)
         wrong = [name for name in names if name not in COLUMNS]
         if wrong or (step > 1 and step % 10):
             what = f"metrics={wrong[0][:60]!r} is none of {', '.join(COLUMNS)}" if wrong else "step is 1, 10, 20, …"
