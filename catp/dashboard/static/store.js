@@ -1,5 +1,5 @@
 // What all pages share: the address, who I am, the theme, and one stream of events for the whole tab.
-import { computed, effect, signal, useCallback, useEffect, useState } from "./vendor/vendor.js";
+import { effect, signal, useCallback, useEffect, useState } from "./vendor/vendor.js";
 import { get, url } from "./api.js";
 
 const base = new URL(document.baseURI);
@@ -70,11 +70,6 @@ effect(() => {
   document.documentElement.dataset.theme = theme.value;
   remember("theme", theme.value);
 });
-const systemDark = matchMedia("(prefers-color-scheme: dark)");
-const systemIsDark = signal(systemDark.matches);
-systemDark.addEventListener("change", (event) => (systemIsDark.value = event.matches));
-/** True while dark colours are shown; charts on a canvas depend on it. */
-export const dark = computed(() => (theme.value === "system" ? systemIsDark.value : theme.value === "dark"));
 
 // --- events: one stream for all topics of this tab -----------------------------------------------------------------
 

@@ -4,4 +4,3 @@ export { signal, computed, effect, batch, untracked, useSignal, useComputed } fr
 import htm from "htm";
 import { h } from "preact";
 export const html = htm.bind(h);
-export { default as uPlot } from "uplot";
