@@ -36,6 +36,7 @@ __all__ = ["run_figures", "run_page"]
 
 _OVER = frozenset({"ok", "failed", "skipped", "refused", "poisoned", "cancelled"})
 _ENDED = frozenset({"complete", "degraded", "failed", "cancelled"})
+_DONE = frozenset({"complete", "degraded"})
 _OPEN = frozenset({"pending", "ready", "waiting_approval"})
 _SPANS = 200
 """Calls of one node that are told one by one."""
@@ -175,7 +176,8 @@ def _node(
     name: str, tool: str | None, step: StoredStep | None, calls: Sequence[Any],
     ledger: Mapping[str, tuple[int, int, int]], past: Typical | None, run: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    status = "pending" if step is None else step.status
+    # of a plan that was done, what nothing is known of was needed by no output
+    status = step.status if step is not None else "skipped" if run.status in _DONE else "pending"
     if run.status == "interrupted" and status in ("running", "ready"):
         status = "lost"  # nobody drives it any more
     amount, rows, unpriced = ledger.get(name, (0, 0, 0))

@@ -178,7 +178,7 @@ def test_what_tools_gave_is_shown_and_does_nothing(path: Path, serve: Serve, pag
     expect(detail).to_contain_text("<b id=injected>")
     expect(detail.get_by_text("U+202E")).to_be_visible()
     expect(detail.get_by_text("U+200B")).to_be_visible()
-    page.goto(f"{site.url}/runs/{run_id}?step=b&tab=values&log=")
+    page.goto(f"{site.url}/runs/{run_id}?step=b&tab=values&log=on")
     detail = page.get_by_role("complementary", name="b")
     expect(detail).to_contain_text("<script>alert(1)</script>")
     detail.get_by_role("button", name="Show more (20,000 characters of a longer text)").click()
@@ -214,7 +214,7 @@ def test_keys_lead_from_a_row_to_its_detail_and_back(
     expect(detail).to_have_count(0)
     expect(row(page, "b")).to_be_focused()
     page.go_back()  # the address had it all: nothing of this was a new page
-    page.goto(f"{site.url}/runs/{run_id}?step=a&tab=money&view=table&log=")
+    page.goto(f"{site.url}/runs/{run_id}?step=a&tab=money&view=table&log=on")
     expect(page.get_by_role("complementary", name="a")).to_contain_text("Sum $0.001")
     expect(page.get_by_role("region", name="Steps of the plan")).to_be_visible()
     no_barriers()
@@ -300,7 +300,7 @@ def test_nothing_overflows_a_narrow_page(path: Path, serve: Serve, page: Page) -
     run_id = ran(path, SHOWY)
     site = serve(path)
     page.set_viewport_size({"width": 360, "height": 700})
-    for query in ("", "step=b&tab=values&log=", "step=d&tab=money&view=source", "step=c&view=table"):
+    for query in ("", "step=b&tab=values&log=on", "step=d&tab=money&view=source", "step=c&view=table"):
         page.goto(f"{site.url}/runs/{run_id}?{query}")
         expect(row(page, "d")).to_contain_text("ok")
         page.wait_for_load_state("networkidle") if not query else None

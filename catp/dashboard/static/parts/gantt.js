@@ -1,22 +1,23 @@
 // The steps of a run as a table whose last column is time: estimate, waiting, attempts, slack.
-import { computed, html, signal, useMemo, useRef } from "../vendor/vendor.js";
+import { computed, html, signal, useMemo } from "../vendor/vendor.js";
 import { setQuery } from "../store.js";
 import { Choice, Money, Status, duration, stateOf, usd } from "./basics.js";
+import { signed } from "./columns.js";
 import { OVER } from "./runstate.js";
 
 const PAGE = 200;
 
-/** Share of a time axis under the pointer, of every chart with that axis; null while there is none. */
+/** Share of the time axis under the pointer, in all charts that have it; null while there is none. */
 export const cursor = signal(null);
 
-/** "from|to" in ms of what is shown: all of the run, or only the attempts chosen; in round steps, so that it rarely changes. */
-export const axisOf = (state, attempt) => computed(() => {
-  let from = attempt === "all" ? 0 : Infinity, to = 0;
+/** "from|to" in ms of what is shown: of the whole run, or of the attempts chosen. In whole ticks, so that it rarely changes. */
+export const axisOf = (state, tries) => computed(() => {
+  const run = state.run.value, now = state.now.value, all = tries === "all";
+  let from = all ? 0 : Infinity, to = all ? Math.max(now ?? 0, run?.latency_ms ?? 0) : 0;
   for (const node of Object.values(state.nodes.value)) {
-    for (const [start, end] of bars(node, attempt, state.now.value)) (from = Math.min(from, start)), (to = Math.max(to, end));
-    if (attempt === "all") to = Math.max(to, (node.actual.start_ms ?? node.starts_ms ?? 0) + (OVER.has(node.status) ? 0 : (node.est.ms.p50 ?? 0)));
+    for (const [start, end] of spans(node, tries, now)) (from = Math.min(from, start)), (to = Math.max(to, end));
+    if (all && !OVER.has(node.status)) to = Math.max(to, (node.actual.start_ms ?? node.starts_ms ?? 0) + (node.est.ms.p50 ?? 0));
   }
-  if (attempt === "all") to = Math.max(to, state.now.value ?? 0, state.run.value.latency_ms ?? 0);
   if (!(to > from)) [from, to] = [0, Math.max(1, to)];
   const tick = tickOf(to - from);
   return `${Math.floor(from / tick) * tick}|${Math.ceil(to / tick) * tick}`;
@@ -30,94 +31,83 @@ export const readAxis = (text) => {
   return { from, to, x: (ms) => (100 * (ms - from)) / (to - from) };
 };
 
-/** [start, end, outcome, attempt] of what a node did. */
-function bars(node, attempt, now) {
-  const { start_ms, end_ms } = node.actual;
+/** [start, end, outcome] of the attempts of a node. */
+function spans({ spans: many, actual: { start_ms, end_ms }, status, attempt }, tries, now) {
   if (start_ms === null) return [];
-  const all = node.spans?.length ? node.spans.map(([n, start, end, outcome]) => [start, end ?? now ?? start, outcome, n]) : [[start_ms, end_ms ?? now ?? start_ms, node.status, node.attempt]];
-  if (attempt === "all") return all;
-  const wanted = attempt === "last" ? node.attempt : Number(attempt);
-  return all.filter(([, , , n]) => n === wanted);
+  const all = many?.length ? many.map(([n, start, end, outcome]) => [start, end ?? now ?? start, outcome, n]) : [[start_ms, end_ms ?? now ?? start_ms, status, attempt]];
+  return tries === "all" ? all : all.filter(([, , , n]) => n === (tries === "last" ? attempt : Number(tries)));
 }
 
-const delta = ({ est, actual, status }) => (OVER.has(status) && actual.cost !== null && Number(est.cost.p50) > 0 ? actual.cost / est.cost.p50 - 1 : null);
-const COLUMNS = {
+const off = ({ est, actual, status }) => (OVER.has(status) && actual.cost !== null && est.cost.p50 > 0 ? actual.cost / est.cost.p50 - 1 : null);
+const COLUMNS = { // what is sorted by
   step: ["Step"], status: ["Status", (node) => stateOf(node.status)[1]], cost: ["Cost, est → actual", (node) => Number(node.actual.cost ?? node.est.cost.p50)],
-  delta: ["Δ", delta], time: ["Time, est → actual", (node) => node.actual.ms ?? node.est.ms.p50], start: ["", (node) => node.actual.start_ms ?? node.starts_ms],
+  delta: ["Δ", off], time: ["Time, est → actual", (node) => node.actual.ms ?? node.est.ms.p50], start: ["Start", (node) => node.actual.start_ms ?? node.starts_ms],
 };
+const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : (a ?? -Infinity) - (b ?? -Infinity) || 0);
+const NEXT = { j: "nextElementSibling", ArrowDown: "nextElementSibling", k: "previousElementSibling", ArrowUp: "previousElementSibling" };
 
-/** state: of followRun; axis: signal of axisOf; open(id): show a step. */
+/** axis: what axisOf gave; open(id) shows a step. */
 export function Gantt({ state, axis, query, open }) {
-  const body = useRef(null);
-  const sort = query.get("sort") ?? "", attempt = query.get("tries") ?? "all", selected = query.get("step");
-  const key = sort.replace("-", ""), value = COLUMNS[key]?.[1];
-  const known = state.nodes.peek();
-  state.run.value; // sorted anew when figures come, not on every event
-  let ids = state.ids.value;
-  if (key) ids = [...ids].sort((a, b) => order(value ? value(known[a]) : a, value ? value(known[b]) : b) * (sort[0] === "-" ? -1 : 1));
-  const find = query.get("find") ?? "";
-  if (find) ids = ids.filter((id) => `${id} ${known[id].tool}`.includes(find));
+  const sort = query.get("sort") ?? "", tries = query.get("tries") ?? "all", selected = query.get("step"), find = query.get("find") ?? "";
+  const known = state.nodes.peek(), key = sort.replace("-", ""), by = COLUMNS[key]?.[1] ?? ((node) => node.id), down = sort[0] === "-";
+  void state.run.value; // sorted anew when figures come, not at every event
+  const ids = state.ids.value.filter((id) => !find || `${id} ${known[id].tool}`.includes(find));
+  if (key) ids.sort((a, b) => compare(by(known[a]), by(known[b])) * (down ? -1 : 1));
   const last = Math.max(0, Math.ceil(ids.length / PAGE) - 1);
   const page = Math.min(last, Number(query.get("rows") ?? Math.max(0, Math.floor(ids.indexOf(selected) / PAGE))));
-  const tries = Math.max(1, ...Object.values(known).map((node) => node.attempt));
+  const most = Math.max(1, ...Object.values(known).map((node) => node.attempt));
   const keys = (event) => {
-    const go = { j: "nextElementSibling", ArrowDown: "nextElementSibling", k: "previousElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-    if (event.target.tagName !== "TR" || (!go && event.key !== "Enter")) return;
+    const id = event.target.dataset.step, next = NEXT[event.key];
+    if (!id || (!next && event.key !== "Enter")) return;
     event.preventDefault();
-    if (go) event.target[go]?.focus();
-    else open(event.target.dataset.step);
+    if (next) event.target[next]?.focus();
+    else open(id);
   };
-  const link = (event) => {
-    const id = event.type === "mouseleave" || event.type === "focusout" ? null : event.target.closest("tr")?.dataset.step;
+  const link = ({ type, target }) => {
     for (const box of document.querySelectorAll(".graph .linked")) box.classList.remove("linked");
+    const id = /over|in$/.test(type) && target.closest("tr").dataset.step;
     if (id) document.querySelector(`.graph [data-id="${CSS.escape(id)}"]`)?.classList.add("linked");
   };
-  const point = (event) => {
-    const cell = event.target.closest("td.time");
-    cursor.value = cell && (event.clientX - cell.getBoundingClientRect().left) / cell.clientWidth;
+  const point = ({ target, clientX }) => {
+    const cell = target.closest("td.time");
+    cursor.value = cell && (clientX - cell.getBoundingClientRect().left) / cell.clientWidth;
   };
   const { from, to, x } = readAxis(axis.value), tick = tickOf(to - from);
   const ticks = Array.from({ length: Math.round((to - from) / tick) }, (_, i) => from + i * tick);
+  const turn = (to, text) => html`<button type="button" disabled=${to < 0 || to > last} onClick=${() => setQuery({ rows: to })}>${text}</button>`;
   return html`<div class="row apart"><h2>Timeline</h2><div class="row">
-      ${tries > 1 && html`<${Choice} label="attempts" value=${attempt} options=${["all", "last", ...Array.from({ length: Math.min(9, tries) }, (_, i) => String(i + 1))]} pick=${(tries) => setQuery({ tries: tries === "all" ? null : tries })} />`}
+      ${most > 1 && html`<${Choice} label="attempts" value=${tries} options=${["all", "last", ..."123456789".slice(0, most)]} pick=${(one) => setQuery({ tries: one === "all" ? null : one })} />`}
       ${(last > 0 || find) && html`<label>find <input type="search" size="12" value=${find} onInput=${(event) => setQuery({ find: event.target.value, rows: null })} /></label>
-        <button type="button" disabled=${page === 0} onClick=${() => setQuery({ rows: page - 1 })}>Previous rows</button>
-        <span role="status">${page * PAGE + 1}–${Math.min(ids.length, (page + 1) * PAGE)} of ${ids.length}</span>
-        <button type="button" disabled=${page === last} onClick=${() => setQuery({ rows: page + 1 })}>Next rows</button>`}</div></div>
+        ${turn(page - 1, "Previous rows")}<span role="status">${page * PAGE + 1}–${Math.min(ids.length, (page + 1) * PAGE)} of ${ids.length}</span>${turn(page + 1, "Next rows")}`}</div></div>
     <div class="scroll" tabindex="0" role="region" aria-label="Steps over time"><table class="gantt" style="--cursor:${cursor.value ?? -1}" onMouseMove=${point} onMouseLeave=${point}><caption class="sr">Steps: status, cost, time</caption>
-      <thead><tr>${Object.entries(COLUMNS).map(([name, [title]]) => html`<th scope="col" class=${name} aria-sort=${key === name ? (sort[0] === "-" ? "descending" : "ascending") : undefined}>
-        <button type="button" class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title || html`<span class="sr">Start</span>`}<span aria-hidden="true">${key === name ? (sort[0] === "-" ? " ▾" : " ▴") : ""}</span></button>
-        ${name === "start" && ticks.map((ms) => html`<span class="tick" style="left:${x(ms)}%">${duration(ms)}</span>`)}</th>`)}</tr></thead>
-      <tbody ref=${body} onKeyDown=${keys} onMouseOver=${link} onMouseLeave=${link} onFocusIn=${link} onFocusOut=${link}>
-        ${ids.slice(page * PAGE, (page + 1) * PAGE).map((id) => html`<${Row} key=${id} id=${id} ...${{ state, axis, attempt, open }} on=${id === selected} />`)}</tbody></table></div>
-    <p class="muted legend"><i class="est"></i> estimate <i class="wait"></i> waiting <i class="did"></i> at work <i class="did cached"></i> from the cache <i class="did bad"></i> failed attempt <i class="slack"></i> slack <span>◆ on the critical path</span></p>`;
+      <thead><tr>${Object.entries(COLUMNS).map(([name, [title]]) => html`<th scope="col" class=${name} aria-sort=${key === name ? (down ? "descending" : "ascending") : undefined}>
+        <button type="button" class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title}<span aria-hidden="true">${key === name ? (down ? " ▾" : " ▴") : ""}</span></button>
+        ${name === "start" && ticks.map((ms) => html`<span class="tick" style="left:${x(ms)}%">${ms ? duration(ms) : "0"}</span>`)}</th>`)}</tr></thead>
+      <tbody onKeyDown=${keys} onMouseOver=${link} onMouseLeave=${link} onFocusIn=${link} onFocusOut=${link}>
+        ${ids.slice(page * PAGE, (page + 1) * PAGE).map((id) => html`<${Row} key=${id} id=${id} ...${{ state, axis, tries, open }} on=${id === selected} />`)}</tbody></table></div>
+    <p class="muted legend">${[["est", "estimate"], ["wait", "waiting"], ["did", "at work"], ["did cached", "from the cache"], ["did bad", "failed attempt"], ["slack", "slack"]].map(([kind, text]) => html`<span><i class=${kind}></i> ${text}</span> `)}◆ on the critical path</p>`;
 }
 
-function order(a, b) {
-  if (typeof a === "string") return a.localeCompare(b);
-  return (a ?? -Infinity) - (b ?? -Infinity) || 0;
-}
-
-function Row({ state, id, axis, attempt, open, on }) {
+function Row({ state, id, axis, tries, open, on }) {
   const node = useMemo(() => state.of(id), [state, id]).value;
   if (!node) return null;
-  const { est, actual, status } = node, change = delta(node);
-  const shown = node.cached && status === "ok" ? "cached" : status;
-  const begun = actual.start_ms !== null;
-  const now = begun && actual.ms === null ? state.now.value : null; // only what runs now follows the clock
-  const did = begun ? bars(node, attempt, now) : [];
-  const ms = actual.ms ?? (now === null ? null : now - actual.start_ms);
+  const { est, actual, status, cached, critical, slack_ms } = node, change = off(node), expected = est.ms.p50 || null;
+  const now = actual.start_ms !== null && actual.ms === null ? state.now.value : null; // only what runs now follows the clock
+  const did = spans(node, tries, now), ms = actual.ms ?? (now === null ? null : now - actual.start_ms);
   const { x, from, to } = readAxis(axis.value);
-  const part = (kind, start, end) => end > from && start < to && html`<i class=${kind} style="left:${x(Math.max(from, start))}%;width:${x(Math.min(to, end)) - x(Math.max(from, start))}%"></i>`;
-  const start = did[0]?.[0] ?? (OVER.has(status) ? null : node.starts_ms), end = did.at(-1)?.[1] ?? start;
+  const part = (kind, start, end) => {
+    const [a, b] = [Math.max(from, start), Math.min(to, end)].map(x);
+    return b >= 0 && a <= 100 && html`<i class=${kind} style="left:${a}%;width:${b - a}%"></i>`;
+  };
+  const start = did[0]?.[0] ?? (OVER.has(status) ? null : node.starts_ms), end = did.at(-1)?.[1] ?? (start === null ? null : start + (expected ?? 0));
+  const kind = (outcome) => (cached ? "cached" : ["error", "timeout", "failed"].includes(outcome) ? "bad" : now !== null ? "busy" : "");
+  const both = (before, after) => html`<td class="num">${before && html`<span class="muted">${before} → </span>`}${after}</td>`;
   return html`<tr tabindex="0" class="open ${on ? "chosen" : ""}" data-step=${id} onClick=${() => open(id)}>
-    <th scope="row" class="step"><bdi>${id}</bdi>${node.critical && html`<span title="on the critical path"><span aria-hidden="true"> ◆</span><span class="sr">, on the critical path</span></span>`} <small class="muted"><bdi>${node.tool}</bdi>${!node.in_plan && " (earlier plan)"}</small></th>
-    <td><${Status} status=${shown} /></td>
-    <td class="num">${est.cost.p50 !== null && html`<span class="muted">${usd(est.cost.p50)} → </span>`}${actual.cost === null ? (actual.unpriced ? html`<${Money} amount=${null} />` : "–") : usd(actual.cost)}</td>
-    <td class="num">${change === null ? "" : html`<span class=${change > 0.1 ? "warn" : ""}>${change > 0 ? "+" : change < 0 ? "−" : "±"}${Math.abs(change * 100).toFixed(0)} %</span>`}</td>
-    <td class="num">${est.ms.p50 !== null && html`<span class="muted">${duration(est.ms.p50)} → </span>`}${duration(ms)}</td>
-    <td class="time ${node.critical ? "critical" : ""}"><div>${start !== null && est.ms.p50 !== null && part("est", start, start + est.ms.p50)}
-      ${did.length > 0 && actual.queue_ms > 0 && part("wait", did[0][0] - actual.queue_ms, did[0][0])}
-      ${did.map(([from, end, outcome]) => part(`did ${node.cached ? "cached" : ["error", "timeout", "failed"].includes(outcome) ? "bad" : now !== null ? "busy" : ""}`, from, end))}
-      ${start !== null && node.slack_ms > 0 && part("slack", end, end + node.slack_ms)}</div></td></tr>`;
+    <th scope="row" class="step"><bdi>${id}</bdi>${critical && html`<span aria-hidden="true"> ◆</span><span class="sr">, on the critical path</span>`} <small><bdi>${node.tool}</bdi>${!node.in_plan && " (earlier plan)"}</small></th>
+    <td><${Status} status=${cached && status === "ok" ? "cached" : status} /></td>
+    ${both(est.cost.p50 !== null && usd(est.cost.p50), actual.cost === null ? (actual.unpriced ? html`<${Money} amount=${null} />` : "–") : usd(actual.cost))}
+    <td class="num ${change > 0.1 ? "warn" : ""}">${change !== null && signed(change)}</td>${both(expected && duration(expected), duration(ms))}
+    <td class="time ${critical ? "critical" : ""}"><div>${start !== null && expected && part("est", start, start + expected)}
+      ${did[0] && actual.queue_ms > 0 && part("wait", did[0][0] - actual.queue_ms, did[0][0])}${did.map(([a, b, outcome]) => part(`did ${kind(outcome)}`, a, b))}
+      ${start !== null && slack_ms > 0 && part("slack", end, end + slack_ms)}</div></td></tr>`;
 }
