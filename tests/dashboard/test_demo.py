@@ -10,6 +10,7 @@ import pytest
 from catp.dashboard.demo import clear, fill, live
 from catp.dashboard.demo_pictures import SUBJECTS, card, subject_of
 from catp.dashboard.demo_words import colourise, denoise_deep, denoise_fast, ocr
+from catp.runtime.events import RunEvent
 from catp.store.audit import audit
 from catp.store.statements import query
 from catp.store.store import RunStore
@@ -95,7 +96,7 @@ async def test_the_run_to_watch_breaks_its_budget_after_a_retry(
 
     monkeypatch.setattr(demo, "WallClock", lambda: VirtualClock(time.time_ns()))  # the same run, without the waiting
     store = RunStore(tmp_path / "runs.db")
-    events = []
+    events: list[RunEvent] = []
     result = await live(store, on_event=events.append)
     assert result.compiled is not None
     assert len(result.compiled.plan.steps) == 12
