@@ -67,7 +67,7 @@ async def test_figures_have_what_moved_and_sum_to_the_whole(path: Path, client_o
     known = {node["id"]: node for node in whole["nodes"]}
     for event in events[5:]:
         journal.event(event)
-    journal.event(finished(run.run_id, 10))
+    journal.event(finished(run.run_id, 10, status="failed"))
     await journal.durable()
     moved = await get(client, f"/runs/{run.run_id}/figures", since=whole["last_seq"])
     assert [node["id"] for node in moved["nodes"]] == ["b"]

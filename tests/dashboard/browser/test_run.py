@@ -213,7 +213,12 @@ def test_keys_lead_from_a_row_to_its_detail_and_back(
     page.keyboard.press("Escape")
     expect(detail).to_have_count(0)
     expect(row(page, "b")).to_be_focused()
-    page.go_back()  # the address had it all: nothing of this was a new page
+    box = page.locator('.graph [data-id="c"]')
+    box.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="c", exact=True)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(box).to_be_focused()
     page.goto(f"{site.url}/runs/{run_id}?step=a&tab=money&view=table&log=on")
     expect(page.get_by_role("complementary", name="a")).to_contain_text("Sum $0.001")
     expect(page.get_by_role("region", name="Steps of the plan")).to_be_visible()
@@ -251,6 +256,28 @@ def test_a_run_is_cancelled_on_its_page(
     expect(row(page, "b")).to_contain_text("cancelled")
     expect(dialog).to_have_count(0)
     running.join()
+
+
+def test_a_run_is_scored_and_replayed_on_its_page(path: Path, serve: Serve, page: Page) -> None:
+    run_id = ran(path, SHOWY)
+    site = serve(path, agent_for=lambda store: Agent(TOOLS, store=store))
+    page.goto(f"{site.url}/runs/{run_id}")
+    page.get_by_role("button", name="Score …").click()
+    page.get_by_role("spinbutton", name="Quality").fill("0.75")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".figure", has_text="Quality")).to_contain_text("0.75 measured")
+    page.get_by_role("button", name="Replay …").click()
+    dialog = page.get_by_role("dialog", name="Replay this run")
+    dialog.get_by_role("combobox", name="From step").select_option("b")
+    dialog.get_by_role("combobox", name="Another tool for step").select_option("d")
+    dialog.get_by_role("combobox", name="Tool of d").select_option("tricks")
+    dialog.get_by_role("textbox", name="Budget").fill("0.04")
+    dialog.get_by_role("button", name="Replay").click()
+    expect(page.get_by_role("link", name="another run")).to_be_visible()
+    expect(page.get_by_role("region", name="Figures")).to_contain_text("complete 4/4 steps")
+    expect(row(page, "d")).to_contain_text("tricks")
+    expect(row(page, "a").locator("td").nth(1)).to_contain_text("–")  # its result was taken over
+    expect(page.get_by_role("region", name="Figures")).to_contain_text("of $0.04")
 
 
 def test_a_viewer_sees_a_run_and_no_button_that_changes_it(
