@@ -30,17 +30,16 @@ async def test_an_admin_sees_all_and_no_secret(
     client = client_of(filled, tokens=TOKENS, hosts=["box.example"], engine="http://127.0.0.1:1")
     answer = await client.get("/api/v1/settings", headers=bearer("admin"))
     found = answer.json()
-    assert found["sizes"]["runs"]["complete"] >= 2
-    assert found["sizes"]["rows"]["runs"] == 3
+    assert found["store"]["runs"]["complete"] >= 2
+    assert found["store"]["rows"]["runs"] == 3
     assert found["versions"]["catp"]
-    admin = found["admin"]
-    assert (admin["store"]["kind"], admin["store"]["name"]) == ("sqlite", str(filled))
-    assert admin["store"]["bytes"] > 100_000
-    assert admin["server"]["roles"] == ["admin", "operator", "viewer"]
-    assert "box.example" in admin["server"]["hosts"]
-    assert admin["telemetry"]["endpoint"] == "https://collector:4318/v1"
-    assert admin["telemetry"]["headers"] == ["authorization", "x-team"]
-    assert admin["engine"] == "http://127.0.0.1:1"
+    assert (found["store"]["kind"], found["store"]["database"]) == ("sqlite", str(filled))
+    assert found["store"]["bytes"] > 100_000
+    assert found["server"]["roles"] == ["admin", "operator", "viewer"]
+    assert "box.example" in found["server"]["hosts"]
+    assert found["server"]["engine"] == "http://127.0.0.1:1"
+    assert found["telemetry"]["endpoint"] == "https://collector:4318/v1"
+    assert found["telemetry"]["headers"] == ["authorization", "x-team"]
     for secret in ("hunter2", *TOKENS):
         assert secret not in answer.text
 
@@ -49,8 +48,8 @@ async def test_others_see_less(client_of: ClientOf, filled: Path) -> None:
     client = client_of(filled, tokens=TOKENS)
     for role in ("viewer", "operator"):
         answer = await client.get("/api/v1/settings", headers=bearer(role))
-        assert answer.json()["admin"] is None
-        assert answer.json()["sizes"]["rows"]["runs"] == 3
+        assert answer.json()["server"] is answer.json()["telemetry"] is None
+        assert answer.json()["store"]["rows"]["runs"] == 3
         assert str(filled.parent) not in answer.text
         for path in ("/api/v1/audit",):
             assert (await client.get(path, headers=bearer(role))).status_code == 403

@@ -38,10 +38,7 @@ async def test_a_run_from_its_files(client_of: ClientOf, filled: Path, root: Pat
     (row,) = [row for row in (await told(client))["items"] if not row["shipped"]]
     assert (row["name"], row["state"], row["step"], row["steps"]) == ("tiny", "finished", 100, 100)
     assert (row["best"]["step"], row["best"]["figures"]["regret"]) == (50, 0.2)
-    assert row["summary"] == {
-        "method.name": "awr", "data.paths": ["catp-bench"], "model.hidden": 256, "model.layers": 4, "optim.lr": 0.001,
-        "optim.steps": 100,
-    }  # fmt: skip
+    assert row["summary"] == {"method": "awr", "data": ["catp-bench"], "hidden": 256, "layers": 4, "lr": 0.001}
     run = await told(client, "training/tiny")
     groups = {group["group"]: group for group in run["curves"]}
     assert [one["name"] for one in groups["train/loss"]["series"]] == ["train/loss", "train/loss/policy"]
@@ -53,7 +50,8 @@ async def test_a_run_from_its_files(client_of: ClientOf, filled: Path, root: Pat
     assert [(point["step"], point["best"]) for point in run["points"]] == [(25, True), (50, True), (100, False)]
     assert [(one["place"], one["step"]) for one in run["checkpoints"]] == [("best", 50), ("last", 100)]
     assert run["checkpoints"][0]["bytes"] > 1000
-    records = {one["name"]: one["records"] for one in run["data"]["files"]}
+    records = {one["file"]: one["records"] for one in run["data"]["files"]}
+    assert [one["share"] for one in run["data"]["files"]] == [None, 1.0, None]
     assert records["catp-bench/measured/val.jsonl.gz"] > 100
     assert records["../../../etc/passwd"] is records["own.jsonl"] is None
     assert "[optim]" in run["config"]

@@ -32,19 +32,17 @@ def add(api: "APIRouter", context: Context) -> None:
 
     @api.get("/settings")
     def settings(request: Request) -> dict[str, Any]:
-        """Sizes, versions and options; paths, addresses and hosts only for an admin."""
-        found: dict[str, Any] = {
-            "sizes": sizes(context.store), "versions": versions(), "read_only": context.read_only,
-            "currency": "USD", "admin": None,
-        }  # fmt: skip
+        """Sizes, versions and options by group; paths, addresses and hosts only for an admin, else null."""
+        store, server = sizes(context.store), None
         if admin(request):
             engine = context.engine.find()
-            found["admin"] = {
-                "store": store_facts(context.store), "server": dict(context.server), "telemetry": telemetry(),
+            store = {**store_facts(context.store), **store}
+            server = {
+                **context.server, "read_only": context.read_only, "engine": None if engine is None else engine.url,
                 "training": None if context.training is None else str(context.training),
-                "engine": None if engine is None else engine.url,
             }  # fmt: skip
-        return found
+        told = None if server is None else telemetry()
+        return {"store": store, "server": server, "telemetry": told, "versions": versions()}
 
     @api.get("/settings/prices")
     def prices() -> dict[str, Any]:

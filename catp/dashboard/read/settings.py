@@ -35,7 +35,7 @@ def store_facts(store: RunStore) -> dict[str, Any]:
     database = store.database
     path = database.path if isinstance(database, SqliteDatabase) else None
     return {
-        "name": database.name, "kind": "postgresql" if path is None else "sqlite",
+        "database": database.name, "kind": "postgresql" if path is None else "sqlite",
         "version": database.read(current_version), "bytes": None if path is None else _bytes(path),
         "artifacts": None if path is None else str(path.parent / "artifacts"),
     }  # fmt: skip

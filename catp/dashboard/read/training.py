@@ -25,8 +25,8 @@ _SILENT_S = 120.0
 
 _MOST_TEXT = 200_000
 _SUMMARY = (
-    ("method", "name"), ("data", "paths"), ("model", "base"), ("model", "hidden"), ("model", "layers"),
-    ("lora", "rank"), ("optim", "lr"), ("optim", "steps"), ("optim", "batch"),
+    ("method", "method", "name"), ("data", "data", "paths"), ("base", "model", "base"), ("hidden", "model", "hidden"),
+    ("layers", "model", "layers"), ("rank", "lora", "rank"), ("lr", "optim", "lr"), ("batch", "optim", "batch"),
 )  # fmt: skip
 
 
@@ -165,14 +165,21 @@ def _checkpoint(place: str, path: Path, manifest: Mapping[str, Any]) -> dict[str
 
 
 def _data(told: Told, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What was learned from; `share` is of the trajectories whose number is known."""
     config = manifest.get("config")
     data = config.get("data") if isinstance(config, dict) else None
-    files = manifest.get("data")
+    named = manifest.get("data")
+    files = sorted(named.items()) if isinstance(named, dict) else []
+    known = {name: _records(str(name)) for name, _ in files}
+    total = sum(n for n in known.values() if n is not None)
     return {
         "examples": told.started.get("examples"), "asked": data if isinstance(data, dict) else {},
         "split": manifest.get("split") or {},
-        "files": [{"name": str(name)[:200], "sha256": str(digest)[:64], "records": _records(str(name))}
-                  for name, digest in sorted(files.items())] if isinstance(files, dict) else [],
+        "files": [
+            {"file": str(name)[:200], "sha256": str(digest)[:64], "records": (n := known[name]),
+             "share": None if n is None else n / total}
+            for name, digest in files
+        ],
     }  # fmt: skip
 
 
@@ -199,14 +206,13 @@ def _card(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _summary(path: Path) -> dict[str, Any]:
+    """The settings by which runs are told apart; those that are not there are left out."""
     try:
         found = tomllib.loads(_config(path) or "")
     except tomllib.TOMLDecodeError:
         return {}
-    parts = ((f"{part}.{key}", found.get(part, {})) for part, key in _SUMMARY)
-    return {
-        name: part[name.split(".")[1]] for name, part in parts if isinstance(part, dict) and name.split(".")[1] in part
-    }
+    parts = ((name, key, found.get(part)) for name, part, key in _SUMMARY)
+    return {name: part[key] for name, key, part in parts if isinstance(part, dict) and key in part}
 
 
 def _config(path: Path) -> str | None:

@@ -10,11 +10,16 @@ import { Table } from "../parts/table.js";
 const SPANS = { 900: [1, "15 minutes"], 3600: [10, "hour"], 21600: [60, "6 hours"], 86400: [60, "24 hours"] };
 const STATES = { ready: "✓ good", starting: "◔ busy", draining: "■ warn", unreachable: "✕ bad" };
 const COMMAND = "catp serve --model catp-tiny";
-const rate = (value) => `${number(value, 1)}/s`;
-const UNITS = { n: (value) => number(value, 1), "%": percent, r: rate, ms: duration };
-const PANELS = `Requests:n:running,waiting,sequences|KV blocks in use:%:kv_used|Tokens computed:r:prefill_tok_s,decode_tok_s
+const UNITS = { n: (value) => number(value, 1), "%": percent, r: (value) => `${number(value, 1)}/s`, ms: duration };
+const listed = (text) => text.split(/[|\n]/).map((one) => one.split(":")); // title:unit:columns:note
+const FIGURES = listed(`Running:n:running|Branches:n:sequences|Waiting:n:waiting|Waiting tokens:n:waiting_tokens|Tokens of last step:n:step_tokens|Token budget:n:token_budget
+KV in use:%:kv_used|Blocks used:n:kv_blocks_used|Blocks cached:n:kv_blocks_cached:They hold a known prefix, and go when room is needed.|Blocks free:n:kv_blocks_free
+Prefix cache:%:prefix_hit:Prompt tokens found, of requests that ended in the last 30 s.|Decision p50:ms:decision_p50_ms:To schedule a step, of the last 512.|Decision p99:ms:decision_p99_ms
+Device busy:%:busy:Device seconds of steps by second.|Policy fallbacks:n:fallbacks:Orders made by first come, first served in its stead.`);
+const PANELS = listed(`Requests:n:running,waiting,sequences|KV blocks in use:%:kv_used|Tokens computed:r:prefill_tok_s,decode_tok_s
 Preemptions:r:preemptions_s|Time to first token:ms:ttft_p50_ms,ttft_p95_ms,ttft_p99_ms|Time between tokens:ms:tpot_p50_ms,tpot_p95_ms,tpot_p99_ms
-Time to the end:ms:e2e_p50_ms,e2e_p95_ms,e2e_p99_ms|Steps:ms:step_ms,decision_p99_ms`.split(/[|\n]/).map((one) => one.split(":"));
+Time to the end:ms:e2e_p50_ms,e2e_p95_ms,e2e_p99_ms|Steps:ms:step_ms,decision_p99_ms`);
+const SLO = `slo:of|${["hour", "day"].map((of) => `${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("|")}`;
 
 export default function Page({ query }) {
   const span = SPANS[query.get("span")] ? query.get("span") : "900";
@@ -26,20 +31,13 @@ export default function Page({ query }) {
       : html`<${Now} now=${now} /><${Panels} key=${span} span=${Number(span)} now=${now} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
 }
 
-function Now({ now: { figures: f, totals, ...now } }) {
-  const [shape, colour] = STATES[now.state].split(" "), n = number;
-  const facts = [now.device, now.context && `${n(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
+function Now({ now: { figures, totals, ...now } }) {
+  const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures }, chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
+  const facts = [now.device, now.context && `${number(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
   return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}"><span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code><span class="muted">${facts.filter(Boolean).join(" · ")}</span>
-    ${now.stalled && html`<b class="chip bad">stalled: no step ends</b>`}${now.restarts_seen > 0 && html`<span class="chip warn">restarted ${now.restarts_seen}×</span>`}</p>
+    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preemptions_s, `${UNITS.r(all.preemptions_s)} preemptions: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "it was restarted")}</p>
     ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}${now.state === "unreachable" && html`<${Command} text=${COMMAND} />`}
-    ${f.running !== undefined && html`<dl class="figures"><${Figure} label="Running">${n(f.running)} <small>${n(f.sequences)} branches</small><//><${Figure} label="Waiting">${n(f.waiting)} <small>${n(f.waiting_tokens)} tokens</small><//>
-    <${Figure} label="Last step">${n(f.step_tokens)} <small>of ${n(f.token_budget)} tokens</small><//>
-    <${Figure} label="KV blocks in use" how="Cached blocks hold a known prefix, and go when room is needed.">${percent(f.kv_used)} <small>${n(f.kv_blocks_used)} used, ${n(f.kv_blocks_cached)} cached, ${n(f.kv_blocks_free)} free</small><//>
-    <${Figure} label="Prefix cache" how="Prompt tokens found in the cache, of requests that ended in the last 30 s.">${percent(f.prefix_hit)}<//>
-    <${Figure} label="Preemptions">${f.preemptions_s > 0 ? html`<span class="chip bad">▲ ${rate(f.preemptions_s)}: memory is short</span>` : rate(f.preemptions_s)} <small>${n(totals.preemptions)} in all</small><//>
-    <${Figure} label="Decision" how="Time to schedule a step, of the last 512.">${duration(f.decision_p50_ms)} <small>p99 ${duration(f.decision_p99_ms)}</small><//>
-    <${Figure} label="Device" how="Device seconds of steps by second.">${percent(f.busy)} <small>busy</small><//>
-    <${Figure} label="Policy" how="Fallbacks: orders made by first come, first served in its stead.">${n(totals.fallbacks)} <small>fallbacks</small>${f.drift > 0 && html` <span class="chip warn">lengths drifted</span>`}<//></dl>`}</section>`;
+    ${all.running !== undefined && html`<dl class="figures">${FIGURES.map(([title, unit, key, how]) => html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
 }
 
 /** Charts: fetched for a span, then lengthened by every look where a second is a point. */
@@ -53,11 +51,11 @@ function Panels({ span, now }) {
   }, []);
   useEffect(() => {
     if (step > 1 || !(now.t > shown?.t.at(-1))) return;
-    const from = shown.t.findIndex((t) => t > now.t - span), { step: _, ...lines } = shown;
-    setShown(Object.fromEntries(Object.entries(lines).map(([key, values]) => [key, [...values.slice(from), key === "t" ? now.t : (now.figures[key] ?? null)]])));
+    const from = shown.t.findIndex((t) => t > now.t - span), { step: _, ...lines } = shown, newest = { t: now.t, ...now.figures };
+    setShown(Object.fromEntries(Object.entries(lines).map(([key, values]) => [key, [...values.slice(from), newest[key] ?? null]])));
   }, [now]);
   return shown && html`<h2 class="sr">Over time</h2><div class="grid">${PANELS.map(([title, unit, keys]) => html`<section class="card"><${Series} title=${title} t=${shown.t} unit=${UNITS[unit]} cursor="engine" height=${150}
-    lines=${keys.split(",").map((key) => ({ label: key.replace(/_ms|_s$/g, "").replaceAll("_", " "), values: shown[key] }))} /></section>`)}</div>`;
+    lines=${keys.split(",").map((key) => ({ label: key.replace(/_(ms|s)$/, "").replaceAll("_", " "), values: shown[key] }))} /></section>`)}</div>`;
 }
 
 function Requests({ tick }) {
@@ -66,21 +64,19 @@ function Requests({ tick }) {
   return html`<section class="card"><h2>Requests</h2><${Loaded} of=${found}>${({ items, queue, problem }) => {
     const whole = Math.max(1, ...items.map((row) => row.e2e_ms ?? row.age_ms));
     const more = {
-      slo: (limits, { met }) => Object.entries(limits).map(([key, limit]) => html`<span class=${["muted", "good", "bad"][WORD(met[key])]}>${"◔✓✕"[WORD(met[key])]} ${key} ≤ ${duration(limit)}</span> `),
+      slo: (limits, { met }) => Object.entries(limits).map(([key, limit]) => html`<span class=${{ true: "good", false: "bad" }[met[key]]}>${{ true: "✓", false: "✕" }[met[key]] ?? "◔"} ${key} ≤ ${duration(limit)}</span> `),
       chunks: (_, row) => html`<${Bar} row=${row} whole=${whole} />`,
     };
     return html`${problem && html`<p class="warn">${problem}</p>`}<p>${queue.map((one) => html`<span class="chip">oldest of ${one.waiting} waiting, ${one.slo}: ${duration(one.oldest_ms)}</span> `)}</p>
-      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns("arrival:Arrived:at|state:State|code:Code|kind:Kind|adapter:Adapter|tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|ttft_ms:First token:ms|e2e_ms:End:ms|cost:Cost:$|slo:Expected|chunks:Queue, prefill, decode", more)} />
-      <p class="muted legend"><i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
-  }}<//></section><section class="card"><h2>Expectations</h2><${Loaded} of=${slo}>${({ items, target }) => html`<${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))}
-    columns=${columns("slo:Of|hour.met:met in the last hour:n|hour.missed:missed:n|hour.attainment:share:%|hour.budget_left:error budget left:%|day.met:met in 24 h:n|day.missed:missed:n|day.attainment:share:%|day.budget_left:error budget left:%")} />
+      <${Table} caption="Requests, the newest first" rows=${items.map((one) => ({ outcome: one.e2e_ms, ...one }))} columns=${columns("arrival:Arrived:at|state:State|code:Code|kind:Kind|adapter:Adapter|tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|ttft_ms:First token:ms|e2e_ms:End:ms|cost:Cost:$|slo:Expected|chunks:Queue, prefill, decode", more)} />
+      <p class="muted spans"><i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
+  }}<//></section><section class="card"><h2>Expectations</h2><${Loaded} of=${slo}>${({ items, target }) => html`<${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(SLO)} />
     <p class="muted">${percent(1 - target)} of the requests may miss: the error budget. Counted while somebody looks. Requests say what they expect, or <code>catp serve --slo-e2e</code> does.</p>`}<//></section>`;
 }
-const WORD = (met) => (met === undefined ? 0 : met ? 1 : 2);
 
 function Bar({ row, whole }) {
-  const end = row.e2e_ms ?? row.age_ms, share = (ms) => (200 * Math.min(ms, whole)) / whole, { chunks, ttft_ms: first } = row;
+  const end = row.e2e_ms ?? row.age_ms, queued = row.queued_ms ?? end, share = (ms) => (200 * Math.min(ms, whole)) / whole, { chunks, ttft_ms: first } = row;
   const rect = (kind, from, took, high) => html`<rect class=${kind} x=${share(from)} y=${7 - high / 2} height=${high} width=${Math.max(1, share(took))} />`;
-  const text = `queued ${duration(row.queued_ms ?? end)}, prefill ${duration(chunks.reduce((sum, one) => sum + one[1], 0))} in ${chunks.length} steps, decode ${duration(first === null ? 0 : end - first)}`;
-  return html`<svg class="spans" width="200" height="14" role="img" aria-label=${text}>${rect("queue", 0, row.queued_ms ?? end, 2)}${first !== null && rect("decode", first, end - first, 6)}${chunks.map(([begin, took]) => rect("prefill", begin, took, 12))}</svg>`;
+  const text = `queued ${duration(queued)}, prefill ${duration(chunks.reduce((sum, one) => sum + one[1], 0))} in ${chunks.length} steps, decode ${duration(first && end - first)}`;
+  return html`<svg class="spans" width="200" height="14" role="img" aria-label=${text}>${rect("queue", 0, queued, 2)}${first !== null && rect("decode", first, end - first, 6)}${chunks.map(([begin, took]) => rect("prefill", begin, took, 12))}</svg>`;
 }
