@@ -20,7 +20,7 @@ from catp.store.budgets import set_budget, standings
 from catp.store.retention import prune
 from catp.store.statements import execute, query
 from catp.store.store import RunStore
-from tests.dashboard.test_tools import DAY, NOON, SECOND, Call, record, usd
+from tests.dashboard.calls import DAY, NOON, SECOND, Call, record, usd
 
 Make = Callable[..., httpx.AsyncClient]
 NEW = {"scope": "project", "name": "p", "period": "day", "limit": "1.5", "warn": [0.5, 1.0]}

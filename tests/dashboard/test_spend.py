@@ -26,7 +26,7 @@ from catp.store.retention import prune
 from catp.store.statements import query
 from catp.store.store import RunStore
 from catp.tools import PerCall, tool
-from tests.dashboard.test_tools import DAY, NOON, SECOND, Call, record, usd
+from tests.dashboard.calls import DAY, NOON, SECOND, Call, record, usd
 from tests.store.recording import created, new_run
 
 Make = Callable[..., httpx.AsyncClient]

@@ -11,6 +11,7 @@ from catp.dashboard.context import Context
 from catp.dashboard.forms import nano_of, usd
 from catp.dashboard.problems import Problem
 from catp.dashboard.read.budgets import budget_row, budgets
+from catp.dashboard.read.how import BUDGETS_HOW
 from catp.planlang.money import Money
 from catp.runtime.periods import Period
 from catp.store.budgets import Budget, remove_budget, set_budget, standings
@@ -56,7 +57,7 @@ def add(api: "APIRouter", context: Context) -> None:
 
     @api.get("/budgets")
     def listed() -> dict[str, Any]:
-        return {"items": context.read(partial(budgets, now_ns=time.time_ns()))}
+        return {"items": context.read(partial(budgets, now_ns=time.time_ns())), "how": BUDGETS_HOW}
 
     @api.post("/budgets", status_code=201, dependencies=only_admin)
     def make(body: NewBudget, request: Request) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.context import Context
 from catp.dashboard.forms import days_of
+from catp.dashboard.read.how import SPEND_HOW
 from catp.dashboard.read.spend import Bucket, Group, spend
 from catp.dashboard.sheet import csv_of
 
@@ -25,7 +26,8 @@ def add(api: "APIRouter", context: Context) -> None:
         to: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         since, until = days_of(from_, to)
-        return context.read(partial(spend, group=group, since=since, until=until, bucket=bucket))
+        found = context.read(partial(spend, group=group, since=since, until=until, bucket=bucket))
+        return found | {"how": SPEND_HOW}
 
     @api.get("/spend.csv")
     def sheet(

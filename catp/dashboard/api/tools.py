@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from catp.dashboard.context import Context
 from catp.dashboard.forms import days_of
 from catp.dashboard.read.declared import Declared
+from catp.dashboard.read.how import CALIBRATION_HOW, TOOLS_HOW
 from catp.dashboard.read.tool_page import tool_page
 from catp.dashboard.read.tools import tools
 
@@ -27,7 +28,7 @@ def add(api: "APIRouter", context: Context) -> None:
         found = context.read(partial(tools, since=since, until=until))
         for row in found["items"]:
             row["rule"] = declared.rule(row["name"])
-        return found | {"from": since, "to": until}
+        return found | {"from": since, "to": until, "how": TOOLS_HOW}
 
     @api.get("/tools/{name:path}")
     def tool(name: str, from_: str | None = Query(None, alias="from"), to: str | None = None) -> dict[str, Any]:
@@ -37,4 +38,5 @@ def add(api: "APIRouter", context: Context) -> None:
         if others:
             rows = {row["name"]: row for row in context.read(partial(tools, since=since, until=until))["items"]}
             others = [other | {"measured": rows.get(other["name"])} for other in others]
-        return found | {"declared": declared.of(name), "alternatives": others}
+        how = TOOLS_HOW | {"calibration": CALIBRATION_HOW}
+        return found | {"declared": declared.of(name), "alternatives": others, "how": how}
