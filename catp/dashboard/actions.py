@@ -12,12 +12,12 @@ from catp.dashboard.problems import Problem
 from catp.planlang.money import Money
 from catp.store import stopping
 from catp.store.approvals import Approval, ApprovalError
-from catp.store.store import RunStore
+from catp.store.store import RunStore, RunSummary
 
 if TYPE_CHECKING:
     from catp.agent import Agent
 
-__all__ = ["AgentFor", "approval_json", "cancel", "decide", "default_agent"]
+__all__ = ["AgentFor", "agent_of", "approval_json", "cancel", "decide", "default_agent"]
 
 AgentFor = Callable[[RunStore], "Agent"]
 """Makes the agent that ends runs; it needs the tools they ran with."""
@@ -30,6 +30,15 @@ def default_agent(store: RunStore) -> "Agent":
     return Agent(planner="search", store=store)
 
 
+def agent_of(store: RunStore, agent_for: AgentFor, run: RunSummary) -> "Agent":
+    """Return the agent that goes on with a run, replays and ends it: runs of the demo need the demo's own tools."""
+    if not run.project.startswith("demo-"):
+        return agent_for(store)
+    from catp.dashboard.demo import demo_agent
+
+    return demo_agent(store)
+
+
 async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, reason: str) -> dict[str, Any]:
     """End a run for good; if a living process drives it, that process is asked to, and the status is `stopping`."""
     from catp.recorded import CannotResume
@@ -38,7 +47,7 @@ async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, 
     asking = partial(stopping.ask, run_id=run.id, by=by, reason=reason, now_ns=time.time_ns())
     if await store.database.awrite(asking):
         return {"run": run.id, "status": "stopping"}
-    agent = await asyncio.to_thread(agent_for, store)
+    agent = await asyncio.to_thread(agent_of, store, agent_for, run)
     try:
         result = await agent.cancel(run.id, str(stopping.Stop(run.id, by, reason, 0)))
     except CannotResume as error:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from catp.dashboard.actions import AgentFor
+from catp.dashboard.actions import AgentFor, agent_of
 from catp.dashboard.problems import Problem, of_error
 from catp.inputs import InputError
 from catp.planlang.errors import PlanError
@@ -90,23 +90,29 @@ class Jobs:
         self._store = store
         self._agent_for = agent_for
         self._agent: Agent | None = None
+        self._demo: Agent | None = None
         self._making = asyncio.Lock()
         self._tasks: set[asyncio.Task[RunResult]] = set()
 
-    async def agent(self) -> "Agent":
-        """Return the agent that plans and runs here; it is made once."""
+    async def agent(self, run: str | None = None) -> "Agent":
+        """Return the agent that plans and runs here, or that has the tools of a saved run; it is made once."""
+        of = None if run is None else await asyncio.to_thread(self._store.find, run)
         async with self._making:
+            if of is not None and of.project.startswith("demo-"):
+                if self._demo is None:
+                    self._demo = await asyncio.to_thread(agent_of, self._store, self._agent_for, of)
+                return self._demo
             if self._agent is None:
                 self._agent = await asyncio.to_thread(self._agent_for, self._store)
             return self._agent
 
-    async def start(self, work: Work) -> str:
-        """Start a run and return its id as soon as it is in the store; it goes on by itself.
+    async def start(self, work: Work, run: str | None = None) -> str:
+        """Start a run, or go on with one, and return its id as soon as it is in the store; it goes on by itself.
 
         Raises:
             Problem: it did not begin; says why.
         """
-        agent = await self.agent()
+        agent = await self.agent(run)
         begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def hear(event: RunEvent) -> None:
@@ -132,9 +138,10 @@ class Jobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            await agent.close()
+        agents, self._agent, self._demo = (self._agent, self._demo), None, None
+        for agent in agents:
+            if agent is not None:
+                await agent.close()
 
     async def _result(self, task: "asyncio.Task[RunResult]") -> RunResult:
         try:

@@ -85,7 +85,7 @@ class Paper:
         self, run: str | None, plan_hash: str | None, plan: str | None, preview: str | None
     ) -> tuple[Ground, Plan, Objective, frozenset[str] | None]:
         """The tools and inputs to go by, the plan, the limits, and the steps of the run that have a value."""
-        agent = await self._jobs.agent()
+        agent = await self._jobs.agent(run)
         facts: Mapping[str, ValueFacts] = {}
         limits, kept = Objective(agent.alpha), None
         if preview is not None:

@@ -126,7 +126,7 @@ class PlanDesk:
                 run, from_node, set=swap, budget=budget, deadline_s=deadline_s, approve=_approve(agent), on_event=hear
             )
 
-        return await self._jobs.start(work)
+        return await self._jobs.start(work, run)
 
     async def resume(
         self, run: str, in_flight: "Mapping[str, Literal['again', 'done', 'failed']] | None", retry_failed: bool,
@@ -140,7 +140,7 @@ class PlanDesk:
                 approve=_approve(agent), on_event=hear,
             )  # fmt: skip
 
-        return await self._jobs.start(work)
+        return await self._jobs.start(work, run)
 
     # --- what is known ----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The demo data are what runs leave behind: real, in the past, the same for the same seed, and gone when removed."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -150,3 +151,31 @@ async def test_the_buttons_of_the_page(tmp_path: Path, client_of: Callable[..., 
     assert not overview["empty"]
     assert (await client.delete("/api/v1/demo", headers=admin)).json()["removed"] >= 60
     assert (await client.get("/api/v1/overview", headers=operator)).json()["empty"]
+
+
+async def test_runs_of_the_demo_go_on_with_the_tools_of_the_demo(
+    tmp_path: Path, client_of: Callable[..., Client]
+) -> None:
+    path = tmp_path / "runs.db"
+    await fill(path, runs=4)
+    client = client_of(path)
+    (asks,) = (await client.get("/api/v1/overview")).json()["needs_you"][:1]
+    run = asks["run"]
+    assert (await client.post(f"/api/v1/runs/{run}/approve", json={"node": asks["node"]})).status_code == 202
+    assert (await client.post(f"/api/v1/runs/{run}/resume", json={})).status_code == 202
+    assert await ended(client, run) == "complete"
+    what_if = await client.post("/api/v1/plans:whatif", json={"run": run, "swap": {"clean": "demo.denoise_deep"}})
+    assert what_if.status_code == 200, what_if.text
+    again = await client.post(f"/api/v1/runs/{run}/replay", json={"from_node": "mood"})
+    assert again.status_code == 202, again.text
+    assert await ended(client, again.json()["run"]) == "complete"
+
+
+async def ended(client: Client, run: str) -> str:
+    patience = time.monotonic() + 20
+    while True:
+        status = str((await client.get(f"/api/v1/runs/{run}")).json()["status"])
+        if status not in ("running", "waiting"):
+            return status
+        assert time.monotonic() < patience, status
+        await asyncio.sleep(0.1)
