@@ -212,13 +212,18 @@ def _spans(calls: Sequence[Any], from_ns: int) -> list[list[Any]]:
 
 
 def _estimate(calls: Sequence[Any], past: Typical | None) -> dict[str, Any]:
-    """What was said when the calls began, if every first call has it; else what the tool used to take."""
+    """What was said when the calls began, if every first call has it; else what the tool used to take.
+
+    A tool without a profile says 0 ms: then the time is what it used to be as well.
+    """
     first = {call.element: call for call in reversed(calls)}.values()
     if first and all(call.est_cost_nano is not None and call.est_ms is not None for call in first):
         low = sum(call.est_cost_nano for call in first)
         high = sum(max(call.est_cost_nano, call.reserved_nano or 0) for call in first)
         ms = max(call.est_ms for call in first)
         late = max(max(call.est_ms, call.p95_ms or 0.0) for call in first)
+        if not late and past is not None:
+            ms, late = (round(value, 3) for value in past.ms)
         return {
             "source": "call",
             "n": None,

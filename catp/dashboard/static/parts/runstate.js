@@ -10,7 +10,6 @@ const MOVES = {
 const ANEW = new Set(["run.created", "run.resumed", "run.replanned", "run.waiting", "run.finished"]);
 export const OVER = new Set(["ok", "failed", "skipped", "refused", "poisoned", "cancelled"]);
 const LARGE = 300;
-const QUIET_MS = 10000; // a run whose process died sends nothing: look
 
 /**
  * {run, nodes, ids, live, now, error: signals; of(id): the signal of one node; reload, close}.
@@ -93,7 +92,7 @@ export function followRun(id) {
   const clock = setInterval(() => {
     if (!live.peek()) return;
     now.value = performance.now() - zero;
-    if (performance.now() - asked > QUIET_MS) soon();
+    if (performance.now() - asked > (large() ? 10000 : 3000)) soon(); // a run whose process died sends nothing
   }, 1000);
   reload();
   return {
