@@ -39,6 +39,7 @@ def quote_json(quote: Quote, rank: int) -> dict[str, Any]:
         "rank": rank, "plan_hash": compiled.digest, "planner": quote.planner, "source": to_text(compiled.source),
         **estimate_json(compiled), "quality": quote.quality, "utility": quote.utility, "alpha": quote.alpha,
         "verdict": verdict_json(quote.verdict, admitted=quote.admitted), "nodes": nodes_json(compiled),
+        "optional": [output.name for output in compiled.plan.outputs if output.optional],
         "given_up": {one.output: one.reason for one in quote.given_up}, "notes": list(quote.notes),
     }  # fmt: skip
 

@@ -107,7 +107,8 @@ def whatif(
         "plan_hash": digest(new), "source": to_text(new), "swap": dict(swap), "drop": list(drop),
         "before": estimate_json(before) | {"quality": qualities[0]},
         "after": estimate_json(after) | {"quality": qualities[1]},
-        "delta": _delta(before, after, qualities), "steps": _steps(before, after), "nodes": nodes_json(after),
+        "delta": _delta(before, after, qualities), "says": _both_in_words(before, after, qualities),
+        "steps": _steps(before, after), "nodes": nodes_json(after),
         "verdict": verdict_json(verdict, admitted=verdict.expected_ok),
         "anew": None if kept is None else _anew(before, after, kept),
     }  # fmt: skip
@@ -171,13 +172,27 @@ def _in_words(cost: Money | None, ms: float | None, quality: float | None) -> st
     return ", ".join(said)
 
 
+def _both_in_words(before: CompiledPlan, after: CompiledPlan, qualities: tuple[float | None, float | None]) -> str:
+    """`$0.02 → $0.03 (p95 $0.04), 1.2 s → 2.4 s, quality 0.80 → 0.86, critical path a, b`; the unknown is left out."""
+    one, two = before.estimate, after.estimate
+    said = []
+    if one.price.expected is not None and two.price.expected is not None and two.price.p95 is not None:
+        amounts = [f"${_three(amount / 1e9)}" for amount in (one.price.expected, two.price.expected, two.price.p95)]
+        said.append(f"{amounts[0]} → {amounts[1]} (p95 {amounts[2]})")
+    if not one.untimed and not two.untimed:
+        said.append(" → ".join(f"{_three(each.latency.expected_ms / 1000)} s" for each in (one, two)))
+    if qualities[0] is not None and qualities[1] is not None:
+        said.append(f"quality {qualities[0]:.2f} → {qualities[1]:.2f}")
+    return ", ".join([*said, f"critical path {', '.join(two.critical_path)}"])
+
+
 def _sign(value: float) -> str:
     return "+" if value > 0 else "\N{MINUS SIGN}"
 
 
 def _three(value: float) -> str:
     """Three digits that count, without an exponent."""
-    text = f"{value:.{max(0, 2 - floor(log10(value)))}f}"
+    text = f"{value:.{max(0, 2 - floor(log10(value)))}f}" if value else "0"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

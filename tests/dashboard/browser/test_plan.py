@@ -44,9 +44,7 @@ def preview(page: Page, site: Server, task: str = TASK, **limits: str) -> None:
     page.get_by_role("textbox", name="Task, or the text of a plan").fill(task)
     page.get_by_role("button", name="Add input").click()
     page.get_by_role("textbox", name="name").fill("text")
-    page.get_by_role("textbox", name="text of text").fill(
-        "a good day, and long enough to go by for everybody who reads"
-    )
+    page.get_by_role("textbox", name="value").fill("a good day, and long enough to go by for everybody who reads")
     for label, value in limits.items():
         page.get_by_role("textbox", name=label).fill(value)
     page.get_by_role("button", name="Plan", exact=True).click()
@@ -60,7 +58,8 @@ def test_a_plan_is_previewed_and_run(path: Path, serve: Serve, page: Page, shot:
     expect(table).to_contain_text("✓ fits")
     expect(page.get_by_role("group", name="graph of 1 step")).to_be_visible()
     shot("plan-preview")
-    page.get_by_role("button", name="Show plan 2").click()
+    expect(page.get_by_role("textbox", name="name")).to_have_value("text")
+    table.get_by_role("row").nth(2).press("Enter")
     expect(page).to_have_url(f"{site.url}/plan?task={TASK.replace(' ', '+').replace('?', '%3F')}&budget=0.5&c=2")
     page.get_by_role("button", name="Run plan 2 …").click()
     dialog = page.get_by_role("dialog", name="Run plan 2")
@@ -86,7 +85,7 @@ def test_what_if_changes_the_estimates_and_runs_nothing(
     page.get_by_role("combobox", name="mood", exact=True).select_option(
         label="mood_cheap → mood_fine: +$0.019, +0.12 q"
     )
-    expect(page.get_by_text("+$0.019, +0.12 q:")).to_contain_text("$0.006 → $0.025")
+    expect(page.get_by_text("+$0.019, +0.12 q:")).to_contain_text("$0.006 → $0.025 (p95 $0.025)")
     expect(page.get_by_role("button", name="mood_fine")).to_be_visible()
     page.get_by_role("checkbox", name="without line").check()
     expect(page.get_by_text("+$0.014, −0.33 q:")).to_be_visible()
@@ -113,6 +112,9 @@ def test_a_budget_that_is_too_small_says_why(path: Path, serve: Serve, page: Pag
     expect(page.get_by_text("✕ does not fit").first).to_be_visible()
     expect(page.get_by_text("exceeds the limit of $0.002").first).to_be_visible()
     expect(page.get_by_role("button", name="Run plan 1 …")).to_be_disabled()
+    page.get_by_role("combobox", name="kind").select_option("json")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("text is not JSON")
     preview(page, site, "in text: text\na = nothing(text)\nout a\n")
     expect(page.get_by_role("alert")).to_contain_text("unknown tool `nothing`")
 
@@ -135,7 +137,7 @@ def test_a_plan_is_approved_with_the_keyboard_alone(
     page.keyboard.type("0.5")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Nothing waits for an answer now.")).to_be_visible()
+    expect(page.get_by_text("waits for no answer now")).to_be_visible()
     store = RunStore(path)
     patience = time.monotonic() + 15
     while store.find(run).status != "complete" and time.monotonic() < patience:
