@@ -16,13 +16,16 @@ from catp.store.statements import query
 from catp.tools.call_fact import CallFact
 from catp.tools.usage import usage_from_json
 
-__all__ = ["calls_after", "costs", "events", "find", "outputs", "page", "plan_source", "steps", "values"]
+__all__ = [
+    "calls_after", "costs", "driven", "events", "find", "outputs", "page", "plan_source", "steps", "summaries",
+    "values",
+]  # fmt: skip
 
 _RUN_COLUMNS = (
     "id, project, agent, task, policy, plan_hash, status, created_ns, ended_ns, est_cost_lo, est_cost_p50, "
     "est_cost_hi, cost_nano, saved_nano, unpriced, budget_nano, deadline_ms, est_latency_ms, latency_ms, alpha, "
     "predicted_quality, parent_run_id, fork_step, owner, heartbeat_ns, "
-    "(SELECT s.value FROM scores s WHERE s.run_id = runs.id) AS quality"
+    "(SELECT s.value FROM scores s WHERE s.run_id = r.id) AS quality"
 )
 
 
@@ -46,14 +49,28 @@ def _rows(
 ) -> Sequence[Any]:
     asked = [("id < ?", before), ("project = ?", project), ("status = ?", status)]
     where = " AND ".join(test for test, value in asked if value is not None)
-    sql = f"SELECT {_RUN_COLUMNS} FROM runs {'WHERE ' + where if where else ''} ORDER BY id DESC LIMIT ?"
+    sql = f"SELECT {_RUN_COLUMNS} FROM runs r {'WHERE ' + where if where else ''} ORDER BY id DESC LIMIT ?"
     return query(connection, sql, *(value for _, value in asked if value is not None), limit)
+
+
+def summaries(connection: Connection, where: str, *values: Any) -> list[RunSummary]:
+    """Runs by an SQL test of `runs r`, with its order and limit; `values` are its parameters."""
+    return [_summary(row) for row in query(connection, f"SELECT {_RUN_COLUMNS} FROM runs r WHERE {where}", *values)]
+
+
+def driven(connection: Connection) -> list[str]:
+    """The owners of runs that are alive: a run that says `running` is driven if its owner is one of them."""
+    rows = query(
+        connection, "SELECT owner, MAX(heartbeat_ns) AS beat FROM runs WHERE status = 'running' "
+        "AND owner IS NOT NULL GROUP BY owner",
+    )  # fmt: skip
+    return [row.owner for row in rows if alive(row.owner, row.beat)]
 
 
 def find(connection: Connection, run_id: str, store: str) -> RunSummary:
     """One run by its id or an unambiguous part of it; raise `KeyError` naming what was found instead."""
     wanted = run_id.upper()
-    exact = query(connection, f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", wanted)
+    exact = query(connection, f"SELECT {_RUN_COLUMNS} FROM runs r WHERE id = ?", wanted)
     if exact:
         return _summary(exact[0])
     # ULIDs of one day share their first characters, so people copy the end as often as the start.

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 __all__ = [
@@ -45,6 +46,11 @@ _SEQ = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only 
 
 def _run_id(**options: Any) -> Column[str]:
     return Column("run_id", String(26), ForeignKey("runs.id", ondelete="CASCADE"), **options)
+
+
+def _some(name: str, *columns: str, only: str) -> Index:
+    """An index of few rows: those of which `only` is true."""
+    return Index(name, *columns, sqlite_where=text(only), postgresql_where=text(only))
 
 
 meta = Table(  # `written_by`: the version of catp that made or migrated this store
@@ -96,7 +102,8 @@ runs = Table(
     Index("runs_by_policy", "policy", "id"),
     Index("runs_by_cost", "cost_nano", "id"),
     Index("runs_by_latency", "latency_ms", "id"),
-    Index("runs_by_time", "created_ns", "status", "policy", "project"),  # all that counts by facet look at
+    Index("runs_by_time", "created_ns"),
+    Index("runs_by_facet", "status", "policy", "project", "created_ns"),
 )
 
 candidates = Table(
@@ -145,6 +152,7 @@ steps = Table(
     Column("ended_ns", BigInteger),
     Column("cost_nano", BigInteger),  # NULL: no call, or none with a known price
     Column("saved_nano", BigInteger, nullable=False, default=0),
+    _some("steps_refused", "run_id", only="status = 'refused'"),
 )
 
 calls = Table(
@@ -174,6 +182,8 @@ calls = Table(
     Column("error_type", String),
     Column("reason", Text),
     Index("calls_by_tool", "tool", "version", "started_ns"),
+    Index("calls_by_run_of_tool", "tool", "run_id"),
+    _some("calls_failed", "started_ns", only="error_type IS NOT NULL"),
 )
 
 costs = Table(
@@ -197,6 +207,8 @@ costs = Table(
     Column("overrun", Boolean, nullable=False),
     Column("saved_nano", BigInteger),
     Column("note", Text, nullable=False),
+    Index("costs_by_time", "ts_ns", "amount_nano"),
+    _some("costs_unpriced", "ts_ns", only="amount_nano IS NULL"),
 )
 
 node_io = Table(

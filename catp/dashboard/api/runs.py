@@ -1,11 +1,12 @@
-"""The list of runs: `/runs`, `/runs/facets`."""
+"""The list of runs: `/runs`, `/runs.csv`, `/runs/facets`."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.context import Context
 from catp.dashboard.forms import nano_of, ns_of
-from catp.dashboard.read.runs import RunFilter, facets, page
+from catp.dashboard.read.runs import Cursor, RunFilter, Sort, facets, page
+from catp.dashboard.read.runs_csv import csv_lines
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -16,6 +17,7 @@ __all__ = ["add"]
 def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
     from fastapi import Depends, Query
+    from starlette.responses import StreamingResponse
 
     def wanted(
         status: str | None = None, policy: str | None = None, project: str | None = None, tool: str | None = None,
@@ -31,12 +33,19 @@ def add(api: "APIRouter", context: Context) -> None:
     @api.get("/runs")
     def runs(
         which: RunFilter = Depends(wanted),  # noqa: B008
-        cursor: str | None = Query(None, max_length=26),
+        sort: Sort = "-created",
+        cursor: str | None = Query(None, max_length=60),
         limit: int = Query(50, ge=1, le=500),
     ) -> dict[str, Any]:
-        found = partial(page, wanted=which, limit=limit, before=cursor, store=context.store.name)
-        return context.read(found)
+        after = None if cursor is None else Cursor.read(cursor, sort)
+        return context.read(partial(page, wanted=which, sort=sort, limit=limit, after=after))
+
+    @api.get("/runs.csv", response_class=StreamingResponse)
+    def table(which: RunFilter = Depends(wanted), sort: Sort = "-created") -> StreamingResponse:  # noqa: B008
+        lines = csv_lines(context.store.database, which, sort)
+        headers = {"content-disposition": 'attachment; filename="runs.csv"'}
+        return StreamingResponse(lines, media_type="text/csv", headers=headers)
 
     @api.get("/runs/facets")
-    def counts(which: RunFilter = Depends(wanted)) -> dict[str, list[list[Any]]]:  # noqa: B008
+    def counts(which: RunFilter = Depends(wanted)) -> dict[str, Any]:  # noqa: B008
         return context.read(partial(facets, wanted=which))

@@ -1,4 +1,4 @@
-"""What people say and do gets tables: scores, deeds, stops. The plans that were considered; indices to sort runs by."""
+"""What people say and do gets tables: scores, deeds, stops; so do considered plans. Indices for the dashboard."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create four tables and five indices; nothing is moved."""
+    """Create tables and indices; nothing is moved."""
     _candidates()
     op.create_table(
         "scores",
@@ -42,7 +42,16 @@ def upgrade() -> None:
     op.create_index("runs_by_policy", "runs", ["policy", "id"])
     op.create_index("runs_by_cost", "runs", ["cost_nano", "id"])
     op.create_index("runs_by_latency", "runs", ["latency_ms", "id"])
-    op.create_index("runs_by_time", "runs", ["created_ns", "status", "policy", "project"])
+    op.create_index("runs_by_time", "runs", ["created_ns"])
+    op.create_index("runs_by_facet", "runs", ["status", "policy", "project", "created_ns"])
+    op.create_index("calls_by_run_of_tool", "calls", ["tool", "run_id"])
+    op.create_index("costs_by_time", "costs", ["ts_ns", "amount_nano"])
+    for name, table, column, only in (
+        ("steps_refused", "steps", "run_id", "status = 'refused'"),
+        ("calls_failed", "calls", "started_ns", "error_type IS NOT NULL"),
+        ("costs_unpriced", "costs", "ts_ns", "amount_nano IS NULL"),
+    ):
+        op.create_index(name, table, [column], sqlite_where=sa.text(only), postgresql_where=sa.text(only))
 
 
 def _candidates() -> None:
