@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from catp.dashboard.forms import usd
-from catp.dashboard.read.compare_graph import MergedNode, merge, place
+from catp.dashboard.read.compare_graph import LETTERS, MergedNode, merge, place
 from catp.dashboard.read.run_page import run_page
 from catp.planlang.money import parse_usd
 from catp.runtime.planning import PLANNING_STEP
@@ -52,6 +52,7 @@ def compare(connection: Connection, ids: Sequence[str], pair: tuple[int, int], s
         "kpi": _kpi(pages, steps),
         "graph": {
             "nodes": [_node(node, pages, steps) for node in merged.nodes],
+            "boxes": {node.id: _box(node, steps, pair) for node in merged.nodes if node.kind == "step"},
             "edges": [
                 {"from": source, "to": target, "in": [ids[at] for at in of]}
                 for (source, target), of in merged.edges.items()
@@ -123,12 +124,33 @@ def _node(node: MergedNode, pages: Sequence[_Page], steps: Sequence[Mapping[str,
     return {
         "id": node.id, "step": node.name if node.kind == "step" else None, "title": node.name, "kind": node.kind,
         "in": list(of), "change": node.change,
+        "lines": [f"{LETTERS[at]}: {text}" for at, text in node.text.items()], "label": _label(node),
         "text": {pages[at]["id"]: text for at, text in node.text.items()},
         "tools": {run: found["tool"] for run, found in seen.items()},
         "cost": {run: found["actual"]["cost"] for run, found in seen.items()},
         "unpriced": {run: found["actual"]["unpriced"] for run, found in seen.items()},
         "ms": {run: found["actual"]["ms"] for run, found in seen.items()},
         "status": {run: found["status"] for run, found in seen.items()},
+    }  # fmt: skip
+
+
+def _label(node: MergedNode) -> dict[str, str] | None:
+    """What marks a node on the drawing: a sign and a word; the first run is A."""
+    if node.change == "only":
+        sign, kind = ("\N{MINUS SIGN}", "warn") if node.of[0] == 0 else ("\N{FULLWIDTH PLUS SIGN}", "busy")
+        return {"text": f"{sign} only {', '.join(LETTERS[at] for at in node.of)}", "kind": kind}
+    word = {"tool": "\N{NOT EQUAL TO} tool", "args": "\N{NOT EQUAL TO} changed"}.get(node.change)
+    return None if word is None else {"text": word, "kind": "bad"}
+
+
+def _box(node: MergedNode, steps: Sequence[Mapping[str, _Page]], pair: tuple[int, int]) -> dict[str, Any]:
+    """A step as the drawing shows it: as it went in the second run of the pair, else in the first, else in any."""
+    at = next(at for at in (pair[1], pair[0], *node.of) if at in node.of)
+    found = steps[at].get(node.name)
+    used = dict.fromkeys(str(of[node.name]["tool"]) for place, of in enumerate(steps) if place in node.of)
+    return {
+        "tool": " \N{RIGHTWARDS ARROW} ".join(used), "status": None if found is None else found["status"],
+        "actual": {} if found is None else {key: found["actual"][key] for key in ("cost", "unpriced", "ms")},
     }  # fmt: skip
 
 
@@ -153,7 +175,7 @@ def _waterfall(
             {
                 "step": "planning" if step == PLANNING_STEP else step,
                 "kind": "planning" if step == PLANNING_STEP else "step",
-                "delta": usd(delta), "total": usd(total), "unpriced": unpriced,
+                "from": usd(total - delta), "delta": usd(delta), "total": usd(total), "unpriced": unpriced,
             }
             for (step, delta, unpriced), total in zip(shown, totals, strict=True)
         ],
