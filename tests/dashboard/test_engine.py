@@ -72,7 +72,7 @@ def test_rates_and_quantiles_are_of_what_was_added_between_two_looks() -> None:
     found = figures(now, before, before)
     assert (found["decode_tok_s"], found["preemptions_s"], found["busy"]) == (50.0, 2.0, 0.25)
     assert found["step_ms"] == pytest.approx(50)
-    assert found["prefix_hit"] == 0.25
+    assert (found["prefix_hit"], found["preempted"]) == (0.25, 4.0)
     assert found["decision_p50_ms"] == 2.0
     assert found["ttft_p50_ms"] == pytest.approx(150)  # the middle of 0.1 to 0.2
     assert found["ttft_p99_ms"] == pytest.approx(199)
@@ -263,10 +263,19 @@ async def test_there_is_no_engine(client_of: ClientOf, filled: Path) -> None:
     now = (await client.get("/api/v1/engine/now")).json()
     assert (now["state"], now["url"], now["figures"]) == ("absent", None, {})
     series = (await client.get("/api/v1/engine/series")).json()
-    assert series == {"step": 1, "t": [], **dict.fromkeys(COLUMNS, [])}
+    assert series == {"step": 1, "t": [], **{name: [] for name in COLUMNS}}
     requests = (await client.get("/api/v1/engine/requests")).json()
     assert requests == {"items": [], "queue": [], "problem": "there is no engine"}
     assert (await client.get("/api/v1/engine/slo")).json() == {"target": 0.99, "items": []}
+
+
+async def test_every_figure_that_is_named_is_there(client_of: ClientOf, filled: Path) -> None:
+    found = (await client_of(filled).get("/api/v1/engine/figures")).json()
+    counted = {"fallbacks"}  # of all time, from `totals`
+    assert {one["key"] for one in found["figures"]} <= {*COLUMNS, *counted}
+    assert {line["key"] for panel in found["panels"] for line in panel["lines"]} <= set(COLUMNS)
+    assert {one["unit"] for one in [*found["figures"], *found["panels"]]} == {"n", "%", "r", "ms"}
+    assert found["panels"][4]["lines"][1] == {"key": "ttft_p95_ms", "label": "p95"}
 
 
 async def test_figures_over_http(client_of: ClientOf, filled: Path, fake: Fake) -> None:

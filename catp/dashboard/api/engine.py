@@ -7,6 +7,7 @@ from catp.dashboard.context import Context
 from catp.dashboard.engine.answers import Unreachable
 from catp.dashboard.engine.figures import COLUMNS
 from catp.dashboard.engine.form import queue_json, request_json, seen_json
+from catp.dashboard.engine.labels import described
 from catp.dashboard.forms import ns_of
 from catp.dashboard.problems import Problem
 
@@ -28,6 +29,11 @@ def add(api: "APIRouter", context: Context) -> None:
     async def now() -> dict[str, Any]:
         """What the engine is like; asking keeps it looked at for a minute."""
         return seen_json(await follower.now())
+
+    @api.get("/engine/figures")
+    def names() -> dict[str, Any]:
+        """What figures are called, in which unit, and how they are computed."""
+        return described()
 
     @api.get("/engine/series")
     async def series(

@@ -1,7 +1,8 @@
 """Figures of a moment, from what was seen: gauges as they are, rates from counters, quantiles from histograms.
 
     rate      what a counter grew by since the look before, by second
-    over 30 s quantiles (linear inside a bucket, as PromQL's histogram_quantile) and the share of prompt tokens found
+    over 30 s preemptions, quantiles (linear inside a bucket, as PromQL's histogram_quantile) and the share of prompt
+              tokens found
 
 Where there is nothing to say (no request ended, a gap, a restart) a figure is None.
 """
@@ -32,11 +33,11 @@ _RATES = {
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _TIMES = ("ttft", "tpot", "e2e", "queue")
 
-LATEST = frozenset(["prefix_hit", *(f"{name}_{q}_ms" for name in _TIMES for q in _QUANTILES)])
+LATEST = frozenset(["prefix_hit", "preempted", *(f"{name}_{q}_ms" for name in _TIMES for q in _QUANTILES)])
 """Columns that look back by themselves: of several moments the last one counts, of all others the mean."""
 
 COLUMNS: tuple[str, ...] = (
-    *_GAUGES, *_RATES, "step_ms", "decision_p50_ms", "decision_p99_ms", "prefix_hit",
+    *_GAUGES, *_RATES, "step_ms", "decision_p50_ms", "decision_p99_ms", "prefix_hit", "preempted",
     *(f"{name}_{q}_ms" for name in _TIMES for q in _QUANTILES),
 )  # fmt: skip
 """Figures by name; times in ms, `busy` in device seconds by second, `kv_used` and `prefix_hit` as shares."""
@@ -61,6 +62,7 @@ def figures(now: Scrape, before: Scrape | None, start: Scrape | None) -> dict[st
         found["step_ms"] = _by(grown.get("busy"), grown.get("steps", 0.0) / 1000)
     if start is not None:
         grown = _grown(now.counters, start.counters)
+        found["preempted"] = grown.get("preemptions")
         found["prefix_hit"] = _by(grown.get("prefix_hits"), grown.get("prefix_queries", 0.0))
         for name in _TIMES:
             buckets = _grown(now.histograms.get(name, {}), start.histograms.get(name, {}))

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../vendor/vendor.js";
 import { get } from "../api.js";
 import { setQuery, useData, useEvents } from "../store.js";
-import { Choice, Command, Empty, Figure, Loaded, duration, number, percent } from "../parts/basics.js";
+import { Choice, Command, Empty, Figure, Loaded, Money, duration, number, percent } from "../parts/basics.js";
 import { columns } from "../parts/columns.js";
 import { Series } from "../parts/series.js";
 import { Table } from "../parts/table.js";
@@ -11,37 +11,29 @@ const SPANS = { 900: [1, "15 minutes"], 3600: [10, "hour"], 21600: [60, "6 hours
 const STATES = { ready: "✓ good", starting: "◔ busy", draining: "■ warn", unreachable: "✕ bad" };
 const COMMAND = "catp serve --model catp-tiny";
 const UNITS = { n: (value) => number(value, 1), "%": percent, r: (value) => `${number(value, 1)}/s`, ms: duration };
-const listed = (text) => text.split(/[|\n]/).map((one) => one.split(":")); // title:unit:columns:note
-const FIGURES = listed(`Running:n:running|Branches:n:sequences|Waiting:n:waiting|Waiting tokens:n:waiting_tokens|Tokens of last step:n:step_tokens|Token budget:n:token_budget
-KV in use:%:kv_used|Blocks used:n:kv_blocks_used|Blocks cached:n:kv_blocks_cached:They hold a known prefix, and go when room is needed.|Blocks free:n:kv_blocks_free
-Prefix cache:%:prefix_hit:Prompt tokens found, of requests that ended in the last 30 s.|Decision p50:ms:decision_p50_ms:To schedule a step, of the last 512.|Decision p99:ms:decision_p99_ms
-Device busy:%:busy:Device seconds of steps by second.|Policy fallbacks:n:fallbacks:Orders made by first come, first served in its stead.`);
-const PANELS = listed(`Requests:n:running,waiting,sequences|KV blocks in use:%:kv_used|Tokens computed:r:prefill_tok_s,decode_tok_s
-Preemptions:r:preemptions_s|Time to first token:ms:ttft_p50_ms,ttft_p95_ms,ttft_p99_ms|Time between tokens:ms:tpot_p50_ms,tpot_p95_ms,tpot_p99_ms
-Time to the end:ms:e2e_p50_ms,e2e_p95_ms,e2e_p99_ms|Steps:ms:step_ms,decision_p99_ms`);
 const SLO = `slo:of|${["hour", "day"].map((of) => `${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("|")}`;
 
 export default function Page({ query }) {
   const span = SPANS[query.get("span")] ? query.get("span") : "900";
-  const first = useData("engine/now"), [heard, setHeard] = useState(null);
+  const names = useData("engine/figures"), first = useData("engine/now"), [heard, setHeard] = useState(null);
   useEvents("engine", { event: setHeard });
   return html`<div class="serving"><div class="row apart"><h1>Serving</h1><${Choice} label="Last" value=${span} options=${Object.entries(SPANS).map(([key, [, text]]) => [key, text])} pick=${(value) => setQuery({ span: value })} /></div>
     <${Loaded} of=${heard ? { data: heard } : first} what="the engine">${(now) => now.state === "absent"
       ? html`<${Empty} title="No engine runs" command=${COMMAND}><p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
-      : html`<${Now} now=${now} /><${Panels} key=${span} span=${Number(span)} now=${now} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
+      : names.data && html`<${Now} now=${now} names=${names.data.figures} /><${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
 }
 
-function Now({ now: { figures, totals, ...now } }) {
+function Now({ now: { figures, totals, ...now }, names }) {
   const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures }, chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
   const facts = [now.device, now.context && `${number(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
   return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}"><span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code><span class="muted">${facts.filter(Boolean).join(" · ")}</span>
-    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preemptions_s, `${UNITS.r(all.preemptions_s)} preemptions: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "it was restarted")}</p>
+    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "it was restarted")}</p>
     ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}${now.state === "unreachable" && html`<${Command} text=${COMMAND} />`}
-    ${all.running !== undefined && html`<dl class="figures">${FIGURES.map(([title, unit, key, how]) => html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
+    ${all.running !== undefined && html`<dl class="figures">${names.map(({ title, unit, key, how }) => html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
 }
 
 /** Charts: fetched for a span, then lengthened by every look where a second is a point. */
-function Panels({ span, now }) {
+function Panels({ span, now, names }) {
   const [step] = SPANS[span], [shown, setShown] = useState(null);
   useEffect(() => {
     const load = () => get("engine/series", { from: new Date(Date.now() - span * 1000).toISOString(), step }).then(setShown, () => {});
@@ -54,8 +46,8 @@ function Panels({ span, now }) {
     const from = shown.t.findIndex((t) => t > now.t - span), { step: _, ...lines } = shown, newest = { t: now.t, ...now.figures };
     setShown(Object.fromEntries(Object.entries(lines).map(([key, values]) => [key, [...values.slice(from), newest[key] ?? null]])));
   }, [now]);
-  return shown && html`<h2 class="sr">Over time</h2><div class="grid">${PANELS.map(([title, unit, keys]) => html`<section class="card"><${Series} title=${title} t=${shown.t} unit=${UNITS[unit]} cursor="engine" height=${150}
-    lines=${keys.split(",").map((key) => ({ label: key.replace(/_(ms|s)$/, "").replaceAll("_", " "), values: shown[key] }))} /></section>`)}</div>`;
+  return shown && html`<h2 class="sr">Over time</h2><div class="grid">${names.map(({ title, unit, lines }) => html`<section class="card"><${Series} title=${title} t=${shown.t} unit=${UNITS[unit]} cursor="engine" height=${150}
+    lines=${lines.map(({ key, label }) => ({ label, values: shown[key] }))} /></section>`)}</div>`;
 }
 
 function Requests({ tick }) {
@@ -64,11 +56,12 @@ function Requests({ tick }) {
   return html`<section class="card"><h2>Requests</h2><${Loaded} of=${found}>${({ items, queue, problem }) => {
     const whole = Math.max(1, ...items.map((row) => row.e2e_ms ?? row.age_ms));
     const more = {
+      state: (word, { code }) => `${word} ${code}`, kind: (word, { adapter }) => `${word} ${adapter}`, cost: (cost, { e2e_ms: end }) => end !== null && html`<${Money} amount=${cost} />`,
       slo: (limits, { met }) => Object.entries(limits).map(([key, limit]) => html`<span class=${{ true: "good", false: "bad" }[met[key]]}>${{ true: "✓", false: "✕" }[met[key]] ?? "◔"} ${key} ≤ ${duration(limit)}</span> `),
       chunks: (_, row) => html`<${Bar} row=${row} whole=${whole} />`,
     };
     return html`${problem && html`<p class="warn">${problem}</p>`}<p>${queue.map((one) => html`<span class="chip">oldest of ${one.waiting} waiting, ${one.slo}: ${duration(one.oldest_ms)}</span> `)}</p>
-      <${Table} caption="Requests, the newest first" rows=${items.map((one) => ({ outcome: one.e2e_ms, ...one }))} columns=${columns("arrival:Arrived:at|state:State|code:Code|kind:Kind|adapter:Adapter|tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|ttft_ms:First token:ms|e2e_ms:End:ms|cost:Cost:$|slo:Expected|chunks:Queue, prefill, decode", more)} />
+      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns("arrival:Arrived:at|state:State|chunks:Queue, prefill, decode|ttft_ms:First token:ms|e2e_ms:End:ms|slo:Expected|kind:Kind|tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|cost:Cost:$", more)} />
       <p class="muted spans"><i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
   }}<//></section><section class="card"><h2>Expectations</h2><${Loaded} of=${slo}>${({ items, target }) => html`<${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(SLO)} />
     <p class="muted">${percent(1 - target)} of the requests may miss: the error budget. Counted while somebody looks. Requests say what they expect, or <code>catp serve --slo-e2e</code> does.</p>`}<//></section>`;

@@ -2,11 +2,11 @@
 import { html, useState } from "../vendor/vendor.js";
 import { send, url } from "../api.js";
 import { may, setQuery, theme, useData } from "../store.js";
-import { Act, Choice, Dialog, Link, Loaded, number } from "../parts/basics.js";
+import { Act, Choice, Dialog, Link, Loaded, When, number } from "../parts/basics.js";
 import { columns } from "../parts/columns.js";
 import { Table } from "../parts/table.js";
 
-const said = (value) => (value === null || value === "" ? "–" : typeof value === "number" ? number(value) : Array.isArray(value) ? value.join(", ") || "none"
+const said = (value) => (/^\d{4}-\d\d-\d\dT/.test(value) ? html`<${When} at=${value} />` : value === null || value === "" ? "–" : typeof value === "number" ? number(value) : Array.isArray(value) ? value.join(", ") || "none"
   : typeof value === "object" ? Object.entries(value).map(([key, one]) => `${key} ${said(one)}`).join(", ") || "none" : String(value));
 const Facts = ({ title, of, children }) => html`<section class="card"><h2>${title}</h2><dl class="facts">${Object.entries(of).map(([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd>${said(value)}</dd>`)}</dl>${children}</section>`;
 
@@ -16,7 +16,7 @@ export default function Page({ query }) {
   return html`<h1>Settings</h1><div class="grid"><section class="card"><h2>This browser</h2><p class="row"><${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} /><button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
     <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}><p>Runs stay until somebody removes them; sums and budgets keep counting those.</p>
       <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
-      ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}<${Facts} title="Versions" of=${versions} />`}<//><${Prices} /></div>
+      ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}<${Facts} title="Versions" of=${versions} />`}<//></div><${Prices} />
     ${may("admin") && html`<${Audit} page=${query.get("audit")} />`}${pruning && html`<${Prune} close=${() => (setPruning(false), found.reload())} />`}`;
 }
 

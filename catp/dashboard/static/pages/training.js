@@ -9,7 +9,7 @@ import { Table, Twin } from "../parts/table.js";
 
 const STATES = { running: "◐ busy", finished: "✓ good", interrupted: "⚡ warn", stopped: "■ warn" };
 const state = (of) => html`<span class="status ${STATES[of].slice(2)}"><span aria-hidden="true">${STATES[of][0]}</span> ${of}</span>`;
-const figure = (value) => (Number.isFinite(value) ? number(value, value > 99 ? 0 : 5) : "–");
+const figure = (value) => value?.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 4 }) ?? "–";
 const share = (of) => html`<meter value=${of ?? 0} aria-label="share" /> ${percent(of)}`;
 const to = (name) => `training/${encodeURIComponent(name)}`;
 const CELLS = { state, name: (name) => html`<${Link} to=${to(name)}>${name}<//>`, "best.figures.regret": figure, "figures.regret": figure, "summary.lr": figure, x: figure, y: figure, share };
@@ -33,12 +33,12 @@ function Run({ run, query }) {
       <${Figure} label="Best regret" how="Utility lost against the best measured plan, by the spread of utilities, on the validation side; less is better.">${figure(run.best?.figures.regret)} at step ${number(run.best?.step)}<//>
       <${Figure} label="Examples">${number(run.examples)}<//><${Figure} label="Parameters">${number(run.parameters)}<//><${Figure} label="Device">${run.device ?? "–"}<//></dl>
       ${run.skipped > 0 && html`<p class="chip warn">${run.skipped} lines that cannot be read are left out</p>`}</section><h2 class="sr">Curves</h2>
-    <div class="grid">${run.curves.map(({ group, step, points, series, nan }) => html`<section class="card" key=${group}><${Series} title=${group} t=${step} time=${false} unit=${figure} cursor="training" height=${150} lines=${series.map(({ name, values }) => ({ label: name, values }))}
+    <div class="grid">${run.curves.map(({ group, step, points, series, nan }) => html`<section class="card" key=${group}><${Series} title=${group} t=${step} time=${false} unit=${figure} cursor="training" height=${150} lines=${series.map(({ name, values }) => ({ label: name.slice(group.indexOf("/") + 1), values }))}
       note=${[...Object.entries(nan).map(([name, at]) => `▲ ${name} was no number at step ${at.slice(0, 5).join(", ")}.`), points > step.length && `${number(step.length)} of ${number(points)} points, extremes among them.`].filter(Boolean).join(" ")} /></section>`)}
       <${Plane} points=${run.points} query=${query} /></div>
     <${Card} title="Checkpoints" by="place" rows=${run.checkpoints} text="place:kept as|step:step:n|figures.regret:regret:n|bytes:bytes:n|written:written:at" />
     <${Card} title="Data" by="file" rows=${run.data.files} text="file:file|records:trajectories:n|share:share:%|sha256:SHA-256" />
-    <section class="card"><details><summary>Configuration and model card</summary><pre tabindex="0">${JSON.stringify(run.card, null, 1)} ${run.config}</pre></details></section>`;
+    <section class="card"><details><summary>Configuration and model card</summary><pre tabindex="0">${JSON.stringify(run.card, null, 1)}${"\n"}${run.config}</pre></details></section>`;
 }
 
 const better = (name) => (/quality@|quality$/.test(name) ? 1 : -1); // of other figures less is better
