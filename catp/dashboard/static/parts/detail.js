@@ -65,11 +65,11 @@ function Values({ path }) {
 
 const FIRST = 2000;
 
-function Value({ port, from, element, mime, bytes, text, truncated, artifact, error, more }) {
+export function Value({ port, from, element, mime, bytes, text, truncated, artifact, error, more }) {
   const [whole, setWhole] = useState(false);
   if (more) return html`<li class="muted">and ${more} more elements</li>`;
   const file = artifact && url(`artifacts/${artifact}`);
-  return html`<li><div class="muted"><bdi>${port}${port !== "result" && ` ← ${from}`}</bdi>${element !== null && ` [${element}]`} · ${mime}${bytes !== null && ` · ${number(bytes)} bytes`}${file && html` · <a href=${file} download>Download</a>`}</div>
+  return html`<li><div class="muted"><bdi>${port}${from && port !== "result" && ` ← ${from}`}</bdi>${element !== null && ` [${element}]`} · ${mime}${bytes !== null && ` · ${number(bytes)} bytes`}${file && html` · <a href=${file} download>Download</a>`}</div>
     ${error ? html`<p class="failure">${error}</p>`
       : text !== null ? html`<pre dir="auto" tabindex="0">${visible(whole ? text : text.slice(0, FIRST))}</pre>${text.length > FIRST && html`<button type="button" class="quiet" aria-expanded=${whole} onClick=${() => setWhole(!whole)}>${whole ? "Show less" : `Show more (${number(text.length)} characters${truncated ? " of a longer text" : ""})`}</button>`}`
       : PICTURE.test(mime) && file ? html`<a href=${file}><img src="${file}?thumb=256" alt="${port} of the step" loading="lazy" /></a>`
