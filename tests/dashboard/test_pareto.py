@@ -201,6 +201,25 @@ async def test_filters_and_bad_queries(store: RunStore, path: Path, client_of: M
             assert {row["id"] for row in listed} == {row["id"] for row in rows if KEYS[group](row) == point["key"]}
 
 
+async def test_the_runs_behind_a_frame_and_behind_a_set_of_tools(store: RunStore, path: Path, client_of: Make) -> None:
+    rows = some(60, seed=5)
+    store.database.write(partial(write, rows=rows))
+    client = client_of(path)
+
+    async def listed(**wanted: str) -> set[str]:
+        answer = await client.get("/api/v1/runs", params={**wanted, "limit": 500})
+        assert answer.status_code == 200, answer.text
+        return {row["id"] for row in answer.json()["items"]}
+
+    known = {row["id"]: row["predicted_quality"] if row["score"] is None else row["score"] for row in rows}
+    assert await listed(quality_min="0.25", quality_max="0.5", cost_max="0.003") == {
+        row["id"] for row in rows
+        if known[row["id"]] is not None and 0.25 <= known[row["id"]] <= 0.5 and row["cost_nano"] <= 3_000_000
+    }  # fmt: skip
+    assert await listed(tool="up, down") == {row["id"] for row in rows if set(row["tools"]) == {"up", "down"}}
+    assert await listed(tool="up,nothing") == set()
+
+
 async def test_an_empty_store_has_no_points(store: RunStore, path: Path, client_of: Make) -> None:
     store.list()
     found = (await client_of(path).get("/api/v1/pareto")).json()

@@ -22,12 +22,13 @@ def add(api: "APIRouter", context: Context) -> None:
     def wanted(
         status: str | None = None, policy: str | None = None, project: str | None = None, tool: str | None = None,
         q: str | None = Query(None, max_length=200), cost_min: str | None = None, cost_max: str | None = None,
-        from_: str | None = Query(None, alias="from"), to: str | None = None,
+        from_: str | None = Query(None, alias="from"), to: str | None = None, plan: str | None = None,
+        quality_min: float | None = None, quality_max: float | None = None,
     ) -> RunFilter:  # fmt: skip
         statuses = tuple(name for name in (status or "").split(",") if name)
         return RunFilter(
             statuses, policy, project, tool, q, nano_of("cost_min", cost_min), nano_of("cost_max", cost_max),
-            ns_of("from", from_), ns_of("to", to),
+            ns_of("from", from_), ns_of("to", to), plan, quality_min, quality_max,
         )  # fmt: skip
 
     @api.get("/runs")

@@ -28,12 +28,16 @@ _SAMPLED = 5_000
 _ID = re.compile("[0-9A-Z]{26}")
 _FIGURES = {"cost": re.compile(r"-?\d{1,18}"), "latency": re.compile(r"\d{1,18}(\.\d{1,20})?(e[+-]\d{2,3})?")}
 _COLUMNS = {"cost": "r.cost_nano", "latency": "r.latency_ms"}
+_QUALITY = "COALESCE((SELECT s.value FROM scores s WHERE s.run_id = r.id), r.predicted_quality)"
 _OVER = ("ok", "failed", "skipped", "refused", "poisoned", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs; None or empty means all. Amounts in nano-USD, times in Unix nanoseconds (`until_ns` excluded)."""
+    """Which runs; None or empty means all. Amounts in nano-USD, times in Unix nanoseconds (`until_ns` excluded).
+
+    `tool` may name several, with commas: runs that called all of them. Quality is the measured one, else the predicted.
+    """
 
     status: tuple[str, ...] = ()
     policy: str | None = None
@@ -44,6 +48,9 @@ class RunFilter:
     cost_max: int | None = None
     from_ns: int | None = None
     until_ns: int | None = None
+    plan: str | None = None
+    quality_min: float | None = None
+    quality_max: float | None = None
 
     def where(self, alive: Sequence[str] = ()) -> tuple[str, list[Any]]:
         """Return the SQL test of `runs r` and its parameters; `alive` are the owners that are (`queries.driven`)."""
@@ -55,8 +62,9 @@ class RunFilter:
         asked = [
             ("r.policy = ?", self.policy), ("r.project = ?", self.project), ("r.cost_nano >= ?", self.cost_min),
             ("r.cost_nano <= ?", self.cost_max), ("r.created_ns >= ?", self.from_ns),
-            ("r.created_ns < ?", self.until_ns),
-            ("r.id IN (SELECT c.run_id FROM calls c WHERE c.tool = ?)", self.tool),
+            ("r.created_ns < ?", self.until_ns), ("r.plan_hash = ?", self.plan),
+            (f"{_QUALITY} >= ?", self.quality_min), (f"{_QUALITY} <= ?", self.quality_max),
+            *(("r.id IN (SELECT c.run_id FROM calls c WHERE c.tool = ?)", tool) for tool in _names(self.tool)),
         ]  # fmt: skip
         for test, value in asked:
             if value is not None:
@@ -103,6 +111,10 @@ class Cursor:
         if not _ID.fullmatch(run_id) or (value and not (name in _FIGURES and _FIGURES[name].fullmatch(value))):
             raise Problem(422, "query", f"cursor={text[:60]!r} is no `next` of this list sorted by {sort}")
         return cls(None if not value else int(value) if name == "cost" else float(value), run_id)
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def selected(
