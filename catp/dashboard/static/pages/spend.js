@@ -4,8 +4,9 @@ import { may, setQuery, useData, useEvents } from "../store.js";
 import { send, url } from "../api.js";
 import { Act, Choice, Dialog, Empty, Figure, How, Link, Loaded, Money, percent, usd } from "../parts/basics.js";
 import { columns, dollars, maybe, signed } from "../parts/columns.js";
-import { Period, spanOf } from "../parts/period.js";
+import { dayOf, Period, spanOf } from "../parts/period.js";
 import { Plot } from "../parts/plot.js";
+import { Series } from "../parts/series.js";
 import { Table, Twin } from "../parts/table.js";
 
 const COLOURS = 7; // more names share one colour
@@ -19,7 +20,8 @@ export default function Spend({ query }) {
   const choice = (label, key, first, ...more) => html`<${Choice} label=${label} value=${asked[key] ?? first} options=${[first, ...more]}
     pick=${(one) => setQuery({ [key]: one === first ? null : one })} />`;
   return html`<div class="row apart"><h1>Spend</h1><span class="row">${choice("by", "group", "tool", "policy", "project", "agent")}
-      ${choice("a bar is a", "bucket", "day", "hour")}<${Period} query=${query} /><a href=${url("spend.csv", asked)} download>CSV</a></span></div>
+      ${choice("a bar is a", "bucket", "day", "hour")}<${Period} query=${query} />
+      <a href=${url("spend.csv", asked)} download>CSV</a></span></div>
     <${Loaded} of=${found} what="spend">${(data) => html`<${Totals} data=${data} /><${Bars} data=${data} />`}<//>
     <${Loaded} of=${budgets} what="budgets">${(data) => html`<${Budgets} ...${data} query=${query} reload=${budgets.reload} />`}<//>`;
 }
@@ -43,14 +45,16 @@ function Bars({ data: { bucket, buckets, series, totals, total, group, note } })
   const to = (key) => (group === "tool" ? [`tools/${encodeURIComponent(key)}`] : ["runs", { [group]: key }]);
   const bar = (at, { x, y, width }) => {
     let so = 0;
-    return series.map((one, i) => Number(one.values[at]) > 0 && html`<rect x=${x((at + 0.1) * wide)} width=${width * wide * 0.8} height=${y(0) - y(Number(one.values[at]))}
-      y=${y((so += Number(one.values[at])))} style="fill:${colour(i)}" />`);
+    return series.map(({ values }, i) => Number(values[at]) > 0 && html`<rect x=${x((at + 0.1) * wide)} width=${width * wide * 0.8}
+      y=${y((so += Number(values[at])))} height=${y(0) - y(Number(values[at]))} style="fill:${colour(i)}" />`);
   };
   return html`<section class="card"><h2 class="sr">Over time</h2><${Twin} title="Spend by ${bucket} and ${group}" columns=${shown} rows=${rows} note=${note}>
-    <${Plot} says="${usd(total)} in ${buckets.length} ${bucket}s; the table has the figures" most=${Math.max(...totals.map(Number))} unit=${dollars}
-      names=${names.map((name, i) => [(i + 0.5) * wide, name])}>${(plot) => buckets.map((_, at) => html`<g><title>${names[at]}: ${maybe(totals[at])}</title>${bar(at, plot)}</g>`)}<//>
-    <ul class="key">${series.map((one, i) => html`<li><i style="background:${colour(i)}"></i> ${group === "agent" || one.key[0] === "(" ? html`<bdi>${one.key}</bdi>`
-      : html`<${Link} to=${to(one.key)[0]} query=${to(one.key)[1]}><bdi>${one.key}</bdi><//>`} <${Money} amount=${one.total} unpriced=${one.total && one.unpriced} /></li>`)}</ul><//></section>`;
+    <${Plot} says="${usd(total)} in ${buckets.length} ${bucket}s; the table has the figures" most=${Math.max(...totals.map(Number))}
+      unit=${dollars} names=${names.map((name, i) => [(i + 0.5) * wide, name])}>${(plot) => buckets.map((_, at) => html`<g>
+        <title>${names[at]}: ${maybe(totals[at])}</title>${bar(at, plot)}</g>`)}<//>
+    <ul class="key">${series.map((one, i) => html`<li><i style="background:${colour(i)}"></i>
+      ${" "}${group === "agent" || one.key[0] === "(" ? html`<bdi>${one.key}</bdi>` : html`<${Link} to=${to(one.key)[0]} query=${to(one.key)[1]}><bdi>${one.key}</bdi><//>`}
+      ${" "}<${Money} amount=${one.total} unpriced=${one.total && one.unpriced} /></li>`)}</ul><//></section>`;
 }
 
 // --- budgets --------------------------------------------------------------------------------------------------------
@@ -59,7 +63,8 @@ const STATES = {
   ok: () => ["✓ within the limit", "good"], over: ({ over }) => [`✕ over by ${usd(over)}`, "bad"],
   warn: ({ reached }) => [reached.length ? `▲ ${percent(Math.max(...reached))} reached` : "▲ all of it held", "warn"],
 };
-const passes = (when, row) => row.state === "over" ? "already" : !when ? "–" : when.p50 ? `likely ${when.p50}` : when.p90 ? `perhaps ${when.p90}` : "not in sight";
+const passes = (when, row) =>
+  row.state === "over" ? "already" : !when ? "–" : when.p50 ? `likely ${when.p50}` : when.p90 ? `perhaps ${when.p90}` : "not in sight";
 
 function Budgets({ items, how, query, reload }) {
   const [open, setOpen] = useState(null); // [what to do, budget]
@@ -67,19 +72,23 @@ function Budgets({ items, how, query, reload }) {
   const close = () => setOpen(null), done = () => (close(), reload());
   const shown = columns("title:budget|share:spent:%|left:left:$|held:held:$|state:state|burn:a day:$?|forecast.p50:p50 at the end:$?|forecast.p90:p90:$?|" +
     `runs_out:passes the limit${may("admin") ? "|id:change" : ""}`, {
-    title: (title, row) => html`<button type="button" class="quiet" aria-pressed=${row === chosen} onClick=${() => setQuery({ budget: row.id })}><bdi>${title}</bdi></button>`,
-    share: (share, row) => html`<span class="gauge ${row.state}" aria-hidden="true"><i style="width:${Math.min(100, share * 100)}%"></i></span> ${percent(share)}<br /><small class="muted">${usd(row.spent)} of ${usd(row.limit)}</small>`,
+    title: (title, row) => html`<button type="button" class="quiet" aria-pressed=${row === chosen} onClick=${() => setQuery({ budget: row.id })}>
+      <bdi>${title}</bdi></button>`,
+    share: (share, row) => html`<meter aria-hidden="true" value=${share} low=${row.warn[0] ?? 1} high="1" optimum="0"></meter>
+      ${" "}${percent(share)}<br /><small class="muted">${usd(row.spent)} of ${usd(row.limit)}</small>`,
     state: (state, row) => html`<span class=${STATES[state](row)[1]}>${STATES[state](row)[0]}</span>`,
     runs_out: passes,
     id: (_, row) => html`<span class="row">${["Change", "Remove"].map((what) =>
       html`<button type="button" onClick=${() => setOpen([what, row])}>${what}<span class="sr"> ${row.title}</span></button>`)}</span>`,
   });
   return html`<section class="card"><div class="row apart"><h2>Budgets</h2><span class="row muted">held <${How} of="what is held">${how.held}<//>
-      forecast <${How} of="the forecast">${how.forecast}<//></span>${may("admin") && html`<button type="button" onClick=${() => setOpen(["New"])}>New budget</button>`}</div>
-    ${items.length ? html`<${Table} caption="Budgets" columns=${shown} rows=${items} />` : html`<${Empty} title="No budgets" command="catp budgets set project:default 5 --per day">
-      <p>A budget caps what all runs of a project or an agent spend together.</p><//>`}
+      forecast <${How} of="the forecast">${how.forecast}<//></span>
+      ${may("admin") && html`<button type="button" onClick=${() => setOpen(["New"])}>New budget</button>`}</div>
+    ${items.length ? html`<${Table} caption="Budgets" columns=${shown} rows=${items} />`
+      : html`<${Empty} title="No budgets" command="catp budgets set project:default 5 --per day"><p>A budget caps what all runs of a project or an agent spend together.</p><//>`}
     ${open && (open[0] === "Remove" ? html`<${Dialog} title="Remove a budget" close=${close}><p>The runs of ${open[1].title} go on without it.</p>
-      <${Act} class="danger" run=${() => send("DELETE", `budgets/${open[1].id}`).then(done)}>Remove it<//><//>` : html`<${Form} of=${open[1]} close=${close} done=${done} />`)}</section>
+      <${Act} class="danger" run=${() => send("DELETE", `budgets/${open[1].id}`).then(done)}>Remove it<//><//>`
+      : html`<${Form} of=${open[1]} close=${close} done=${done} />`)}</section>
     ${chosen && html`<${Outlook} of=${chosen} left=${query.get("show") === "left"} />`}`;
 }
 
@@ -88,39 +97,34 @@ function Form({ of, close, done }) {
   const save = (event) => {
     event.preventDefault();
     const { limit, warn, ...whose } = Object.fromEntries(new FormData(event.target));
-    const body = { ...whose, limit: limit.trim().replace("$", ""), warn: warn.split(",").filter((part) => part.trim()).map((part) => parseFloat(part) / 100) };
+    const levels = warn.split(",").filter((part) => part.trim()).map((part) => parseFloat(part) / 100);
+    const body = { ...whose, limit: limit.trim().replace("$", ""), warn: levels };
     (of ? send("PUT", `budgets/${of.id}`, body) : send("POST", "budgets", body)).then(done, setError);
   };
-  const select = (name, label, options) => html`<label class="field">${label} <select name=${name}>${options.map(([key, text]) => html`<option value=${key}>${text}</option>`)}</select></label>`;
-  const input = (name, label, value) => html`<label class="field">${label} <input name=${name} defaultValue=${value} required=${name !== "warn"} autocomplete="off" /></label>`;
+  const select = (name, label, options) => html`<label class="field">${label} <select name=${name}>
+    ${options.map(([key, text]) => html`<option value=${key}>${text}</option>`)}</select></label>`;
+  const input = (name, label, value) => html`<label class="field">${label}
+    <input name=${name} defaultValue=${value} required=${name !== "warn"} autocomplete="off" /></label>`;
   return html`<${Dialog} title=${of ? `Change ${of.title}` : "New budget"} close=${close}><form onSubmit=${save}>
     ${!of && html`${select("scope", "For", [["project", "a project"], ["agent", "an agent"]])}${input("name", "Name", "")}
       ${select("period", "Starts again", [["total", "never"], ["day", "every day (UTC)"], ["week", "every Monday"], ["month", "every month"]])}`}
-    ${input("limit", "Limit in US dollars", of?.limit ?? "")}${input("warn", "Warn once when so much is spent", (of?.warn ?? [0.8, 1]).map((level) => `${level * 100}%`).join(", "))}
+    ${input("limit", "Limit in US dollars", of?.limit ?? "")}
+    ${input("warn", "Warn once when so much is spent", (of?.warn ?? [0.8, 1]).map((level) => `${+(level * 100).toFixed(4)}%`).join(", "))}
     <button class="first">${of ? "Change it" : "Set it"}</button> ${error && html`<span class="bad" role="alert">${error.message}</span>`}</form><//>`;
 }
 
-/** What is spent of a budget day by day (or left: the burn-down), and the cone of where it leads. */
+/** What is spent of a budget day by day, or left of it (the burn-down), and the cone of where it leads. */
 function Outlook({ of, left }) {
-  const limit = Number(of.limit), days = of.days, ahead = of.forecast?.days ?? [];
-  const rows = [...days.map((one) => ({ id: one.day, ...one })), ...ahead.slice(1).map((one) => ({ id: one.day }))];
-  ahead.forEach((one, i) => Object.assign(rows[days.length - 1 + i], { p50: one.p50, p90: one.p90 }));
-  const now = days.length - 1 + (Date.now() % 864e5) / 864e5; // days since the first began
-  const spent = Number(of.spent), last = Number(of.forecast?.p90 ?? of.spent);
-  const show = (value) => (left ? limit - value : Number(value));
-  const says = `${usd(of.spent)} of ${usd(of.limit)} spent${of.forecast ? `, ${usd(of.forecast.p50)} to ${usd(of.forecast.p90)} by the end` : ""}`;
-  const told = of.fired.map((one) => `${percent(one.level)} on ${one.at.slice(0, 10)}`);
-  const note = `${says}. ${of.forecast ? "" : "A forecast needs three whole days. "}${told.length ? `Warned at ${told.join(", ")}.` : ""}`;
-  return html`<section class="card"><${Twin} title=${of.title} rows=${rows} note=${note}
-      columns=${columns("id:day|amount:spent that day:$?|spent:so far:$?|left:left:$?|p50:forecast p50:$?|p90:p90:$?")}
-      tools=${html`<${Choice} label="show" value=${left ? "left" : "spent"} options=${["spent", ["left", "what is left"]]} pick=${(one) => setQuery({ show: one === "left" ? one : null })} />`}>
-    <${Plot} says=${says} least=${left ? Math.min(0, limit - last) : 0} most=${left ? limit : Math.max(limit, last)} unit=${dollars}
-        names=${rows.map((row, i) => [(i + 0.5) / rows.length, row.id.slice(5)])}>${({ x, y }) => {
-      const at = (day, value) => `${x(day / rows.length)} ${y(show(value))}`;
-      const cone = (key) => ahead.map((one, i) => at(days.length + i, one[key]));
-      return html`${ahead.length > 0 && html`<path class="cone" d="M${[at(now, spent), ...cone("p90"), ...cone("p50").reverse()].join("L")}Z" />
-          <path class="likely" d="M${[at(now, spent), ...cone("p50")].join("L")}" />`}
-        <path class="limit" d="M${at(0, limit)}H${x(1)}" /><text x=${x(0) + 4} y=${y(show(limit)) - 4}>limit ${usd(of.limit)}</text>
-        <path class="spent" d="M${[at(0, days[0].spent - days[0].amount), ...days.slice(0, -1).map((one, i) => at(i + 1, one.spent)), at(now, spent)].join("L")}" />`;
-    }}<//><//></section>`;
+  const ahead = of.forecast?.days ?? [], today = of.days.length - 1;
+  const days = [...of.days, ...ahead.slice(1)].map((one) => one.day);
+  const line = (label, at) => ({ label, values: days.map((_, i) => at(i) && (left ? of.limit - at(i) : Number(at(i)))) });
+  const levels = of.warn.map((level) => percent(level)).join(", ");
+  const told = of.fired.map((one) => `${percent(one.level)} on ${one.at.slice(0, 10)}`).join(", ");
+  const note = `${usd(of.spent)} of ${usd(of.limit)} spent${of.forecast ? `, ${usd(of.forecast.p50)} to ${usd(of.forecast.p90)} by the end.`
+    : ". A forecast needs three whole days."}${levels && ` Warns at ${levels}.`}${told && ` Warned at ${told}.`}`;
+  return html`<section class="card"><${Choice} label="Show what is" value=${left ? "left" : "spent"} options=${["spent", "left"]}
+      pick=${(one) => setQuery({ show: one === "left" ? one : null })} />
+    <${Series} title=${of.title} note=${note} unit=${dollars} height=${240} t=${days.map((day) => Date.parse(day) / 1000)}
+      label=${dayOf} lines=${[line(left ? "left" : "spent", (i) => of.days[i]?.spent ?? null), line("limit", () => of.limit),
+        line("forecast p50", (i) => ahead[i - today]?.p50 ?? null), line("forecast p90", (i) => ahead[i - today]?.p90 ?? null)]} /></section>`;
 }

@@ -1,81 +1,84 @@
 // Tools: what they cost, how long they take, how well that was foreseen, what they are good for.
 import { html } from "../vendor/vendor.js";
 import { useData } from "../store.js";
-import { duration, Empty, Figure, How, Link, Loaded, Money, number, percent, Status } from "../parts/basics.js";
+import { duration, Empty, How, Link, Loaded, Loading, Money, number, percent, Status } from "../parts/basics.js";
 import { columns, dollars, signed } from "../parts/columns.js";
-import { Period, spanOf } from "../parts/period.js";
+import { dayOf, Period, spanOf } from "../parts/period.js";
 import { Plot } from "../parts/plot.js";
 import { Series } from "../parts/series.js";
 import { Table, Twin } from "../parts/table.js";
 
-const named = (row) => html`${row.priced === false && html` <span class="chip warn">▲ unpriced</span>`}${row.fail > 0.2 && html` <span class="chip bad">✕ failing</span>`}`;
 const price = (amount, row) => (amount === null && row.priced ? "–" : html`<${Money} amount=${amount} />`);
-const quality = (_, { quality: it }) => it ? html`<span title="${it.source}; ${it.n_with} runs with, ${it.n_without} without">
-  ${it.gain < 0 ? "−" : "+"}${number(Math.abs(it.gain * 100), 1)}</span>` : "–";
 const short = (text) => html`<span class="short" title=${text}>${text ?? "–"}</span>`;
 const cells = {
-  to: (to, row) => `${number(row.from)} – ${number(to)}`, "price.p50": price, "price.est_p50": price, rule: short, price: short,
+  "price.p50": price, "price.est_p50": price, rule: short, price: short, to: (to, row) => `${number(row.from)} – ${number(to)}`,
   outcome: (how, row) => html`<${Status} status=${row.cached ? "cached" : how === "error" ? "failed" : (how ?? "running")} />`,
+  "quality.gain": (gain, { quality: it }) => it ? html`<span title="${it.source}; ${it.n_with} runs with, ${it.n_without} without">
+    ${gain < 0 ? "−" : "+"}${number(Math.abs(gain * 100), 1)}</span>` : "–",
+  name: (name, row) => html`<${Link} to="tools/${encodeURIComponent(name)}" query=${row.span}><span class="tool">${name}</span><//>
+    ${row.priced === false && html` <span class="chip warn">▲ unpriced</span>`}${row.fail > 0.2 && html` <span class="chip bad">✕ failing</span>`}`,
 };
-const BOARD = columns("name:tool|n:calls:n|cost:spent:$|price.p50:price p50:$|price.est_p50:estimate p50:$|price.bias:bias:±|p50_ms:time p50:ms|p99_ms:p99:ms|" +
-  "fail:failed:%|timeout:timed out:%|cache_hit:cached:%|use:in runs:%|frontier:on frontier:%|quality.gain:quality:n|rule:declared price", {
-  ...cells, "quality.gain": quality, name: (name, row) => html`<${Link} to="tools/${encodeURIComponent(name)}" query=${row.span}><span class="tool">${name}</span><//>${named(row)}`,
-});
+const BOARD = columns("name:tool|n:calls:n|cost:spent:$|price.p50:price p50:$|price.est_p50:estimate p50:$|price.bias:bias:±|p50_ms:time p50:ms|" +
+  "p99_ms:p99:ms|fail:failed:%|timeout:timed out:%|cache_hit:cached:%|use:in runs:%|frontier:on frontier:%|quality.gain:quality:n|" +
+  "rule:declared price", cells);
 const TABLES = [
-  ["Cost by input size", "sizes", "to:input units:n|n:calls:n|price_p50:price p50:$|price_p90:p90:$|est_p50:estimate p50:$?|p50_ms:time p50:ms|p95_ms:p95:ms"],
-  ["Alternatives", "alternatives", "name:tool:tool|price:declared price|measured.price.p50:price p50:$?|measured.p50_ms:time p50:ms|accuracy:accuracy:%|capability:for|unavailable:cannot run"],
+  ["Cost by input size", "sizes",
+    "to:input units:n|n:calls:n|price_p50:price p50:$|price_p90:p90:$|est_p50:estimate p50:$?|p50_ms:time p50:ms|p95_ms:p95:ms"],
+  ["Alternatives", "alternatives",
+    "name:tool|price:declared price|measured.price.p50:price p50:$?|measured.p50_ms:time p50:ms|accuracy:accuracy:%|capability:for|unavailable:cannot run"],
   ["Versions", "versions", "version:version|n:calls:n|first:first call:at|last:last call:at|price_p50:price p50:$?|p50_ms:time p50:ms"],
   ["Errors", "errors", "type:error|n:times:n|last:latest:at|run:in:run|reason:it said"],
-  ["Latest calls", "latest", "start:started:at|run:run, step:run|outcome:outcome|cost:price:$|est:estimate:$?|ms:took:ms|est_ms:expected:ms|size:input units:n"],
+  ["Latest calls", "latest",
+    "start:started:at|run:run, step:run|outcome:outcome|cost:price:$|est:estimate:$?|ms:took:ms|est_ms:expected:ms|size:input units:n"],
 ].map(([title, key, text]) => [title, key, columns(text, cells)]);
 
-export default ({ parts, query }) => (parts[1] ? html`<${Tool} name=${parts[1]} query=${query} />` : html`<${Board} query=${query} />`);
+const Rows = ({ title, shown = BOARD, rows, how }) => html`<section class="card">${how ? html`<div class="row muted">${Object.entries(how).map(
+  ([key, text]) => html`<span>${key} <${How} of=${key}>${text}<//></span>`)}</div>` : html`<h2>${title}</h2>`}
+  <${Table} caption=${title} columns=${shown} rows=${rows.map((row, id) => ({ id, ...row }))} /></section>`;
 
-function Board({ query }) {
+export default function Tools({ parts: [, name], query }) {
   const span = spanOf(query);
-  return html`<div class="row apart"><h1>Tools</h1><${Period} query=${query} /></div><${Loaded} of=${useData("tools", span)} what="tools">${({ items, how }) => {
-    const unknown = items.filter((row) => !row.priced).map((row) => `${row.name} (${row.unpriced})`);
-    if (!items.length) return html`<${Empty} title="No tool was called in these days" command="catp dashboard --demo" />`;
-    return html`${unknown.length > 0 && html`<p class="warning"><strong>▲ Unpriced:</strong> ${unknown.join(", ")}. Nobody knows what these calls cost,
-        so they are in no sum. Declare a price where the tool is defined.</p>`}
-      <section class="card"><div class="row muted">${Object.entries(how).map(([key, text]) => html`<span>${key} <${How} of=${key}>${text}<//></span>`)}</div>
-        <${Table} caption="Tools by what was spent on them" columns=${BOARD} rows=${items.map((row) => ({ id: row.name, span, ...row }))} /></section>`;
-  }}<//>`;
+  const found = useData(name ? `tools/${encodeURIComponent(name)}` : "tools", span);
+  return html`<div class="row apart"><h1>${name ? html`<${Link} to="tools" query=${span}>Tools<//> / <bdi>${name}</bdi>` : "Tools"}</h1>
+      <${Period} query=${query} /></div>
+    <${Loaded} of=${found} what="tools">${(data) => (data.name !== name ? html`<${Loading} />`
+      : name ? html`<${Tool} ...${data} />` : html`<${Board} ...${data} span=${span} />`)}<//>`;
 }
 
-function Tool({ name, query }) {
-  const found = useData(`tools/${encodeURIComponent(name)}`, spanOf(query));
-  const row = found.data?.summary;
-  return html`<div class="row apart"><h1><${Link} to="tools" query=${spanOf(query)}>Tools<//> / <bdi>${name}</bdi>${row && named(row)}</h1><${Period} query=${query} /></div>
-    <${Loaded} of=${found} what="the tool">${(data) => html`${data.declared && html`<p class="muted"><code>${data.declared.signature}</code>, declared in this server’s
-      catalogue (version ${data.declared.version}): <strong>${data.declared.price}</strong></p>`}
-      ${row ? html`<${Facts} ...${data} row=${row} />` : html`<${Empty} title="It was not called in these days" />`}`}<//>`;
+function Board({ items, how, span }) {
+  const unknown = items.filter((row) => !row.priced).map((row) => `${row.name} (${row.unpriced})`);
+  if (!items.length) return html`<${Empty} title="No tool was called in these days" command="catp dashboard --demo" />`;
+  return html`${unknown.length > 0 && html`<p class="warning"><strong>▲ Unpriced:</strong> ${unknown.join(", ")}. Nobody knows what these calls cost,
+      so they are in no sum. Declare a price where the tool is defined.</p>`}
+    <${Rows} title="Tools by what was spent on them" how=${how} rows=${items.map((row) => ({ ...row, span }))} />`;
 }
 
-function Facts({ how, history, calibration, sample, row, ...data }) {
-  const lines = (names, read) => Object.entries(names).map(([key, label]) => ({ label, values: history.map((day) => (day[key] === null ? null : read(day[key]))) }));
-  const chart = (title, names, unit) => html`<section class="card"><${Series} title=${title} t=${history.map((day) => Date.parse(day.day) / 1000)}
-    lines=${lines(names, Number)} unit=${unit} label=${(at) => new Date(at * 1000).toISOString().slice(0, 10)} /></section>`;
-  const figures = [["calls", number(row.n)], ["spent", html`<${Money} amount=${row.cost} unpriced=${row.cost && row.unpriced} />`], ["price p50", price(row.price.p50, row), "price"],
-    ["estimate p50", price(row.price.est_p50, row), "price"], ["bias", signed(row.price.bias, 1), "bias"], ["time p50, p99", `${duration(row.p50_ms)}, ${duration(row.p99_ms)}`, "time"],
-    ["failed, cached", `${percent(row.fail, 1)}, ${percent(row.cache_hit, 1)}`], ["in runs, on frontier", `${percent(row.use)}, ${percent(row.frontier)}`, "use"], ["quality", quality(0, row), "quality"]];
-  return html`<dl class="figures card">${figures.map(([label, value, key]) => html`<${Figure} label=${label} how=${how[key]}>${value}<//>`)}</dl>
-    ${sample < row.n && html`<p class="muted">Single prices are of ${number(sample)} of ${number(row.n)} calls: the latest of every day.</p>`}
-    <h2 class="sr">By day, and against what was predicted</h2><div class="grid pairs">${chart("Price of a call", { price_p50: "actual p50", price_p90: "actual p90", est_p50: "estimate p50" }, dollars)}
+function Tool({ how: { calibration: groups, ...how }, history, calibration, sample, declared, summary, ...data }) {
+  const chart = (title, names, unit) => html`<section class="card"><${Series} title=${title} unit=${unit}
+    t=${history.map((day) => Date.parse(day.day) / 1000)}
+    lines=${Object.entries(names).map(([key, label]) => ({ label, values: history.map((day) => day[key] && Number(day[key])) }))}
+    label=${dayOf} cursor="tool" /></section>`;
+  return html`${declared && html`<p class="muted"><code>${declared.signature}</code>, declared in this server’s catalogue (version ${declared.version}):
+      <strong> ${declared.price}</strong></p>`}${summary ? html`<${Rows} title="All calls" rows=${[{ ...summary, rule: declared?.price }]} how=${how} />
+    ${sample < summary.n && html`<p class="muted">Single prices are of ${number(sample)} of ${number(summary.n)} calls: the latest of every day.</p>`}
+    <h2 class="sr">By day, and against what was predicted</h2><div class="grid pairs">
+      ${chart("Price of a call", { price_p50: "actual p50", price_p90: "actual p90", est_p50: "estimate p50" }, dollars)}
       ${chart("Time of a call", { p50_ms: "p50", p95_ms: "p95", p99_ms: "p99" }, duration)}
-      <${Calibration} title="Price: predicted across, actual up" of=${calibration.cost} unit=${dollars} how=${how.calibration} />
-      <${Calibration} title="Time: predicted across, actual up" of=${calibration.ms} unit=${duration} how=${how.calibration} /></div>
-    ${TABLES.map(([title, key, shown]) => data[key].length > 0 && html`<section class="card"><h2>${title}</h2>
-      <${Table} caption=${title} columns=${shown} rows=${data[key].map((one, id) => ({ id, ...one }))} /></section>`)}`;
+      <${Calibration} title="Price: predicted across, actual up" of=${calibration.cost} unit=${dollars} how=${groups} />
+      <${Calibration} title="Time: predicted across, actual up" of=${calibration.ms} unit=${duration} how=${groups} /></div>`
+    : html`<${Empty} title="It was not called in these days" />`}
+    ${TABLES.map(([title, key, shown]) => data[key].length > 0 && html`<${Rows} title=${title} shown=${shown} rows=${data[key]} />`)}`;
 }
 
 /** Groups of calls by what was predicted: on the diagonal the prediction was right on average. */
 function Calibration({ title, of, unit, how }) {
   const bins = of.bins.map((bin, id) => ({ id, n: bin.n, predicted: Number(bin.predicted), actual: Number(bin.actual) }));
   const most = Math.max(0, ...bins.map((bin) => Math.max(bin.predicted, bin.actual))) || 1;
-  const says = bins.length ? `bias ${signed(of.bias, 1)}, median error ${percent(of.median_error, 1)}, ${percent(of.coverage, 1)} of ${number(of.bounded)} calls within p95 (aim: 95 %)` : "no call had both";
+  const says = !bins.length ? "no call had both" : `bias ${signed(of.bias, 1)}, median error ${percent(of.median_error, 1)}, ` +
+    `${percent(of.coverage, 1)} of ${number(of.bounded)} calls within p95 (aim: 95 %)`;
   return html`<section class="card"><${Twin} title=${title} rows=${bins} note=${says} tools=${html`<${How} of=${title}>${how}<//>`}
       columns=${columns("n:calls:n|predicted:mean predicted:n|actual:mean actual:n", { predicted: unit, actual: unit })}>
-    <${Plot} says="${title}: ${says}" most=${most} unit=${unit} names=${[0, 0.25, 0.5, 0.75, 1].map((share) => [share, unit(share * most)])}>${({ x, y }) => html`
-      <path class="ideal" d="M${x(0)} ${y(0)}L${x(1)} ${y(most)}" />${bins.map((bin) => html`<circle cx=${x(bin.predicted / most)} cy=${y(bin.actual)} r="5" />`)}`}<//><//></section>`;
+    <${Plot} says="${title}: ${says}" most=${most} unit=${unit} names=${[0, 0.25, 0.5, 0.75, 1].map((at) => [at, unit(at * most)])}>${({ x, y }) => html`
+      <path class="ideal" d="M${x(0)} ${y(0)}L${x(1)} ${y(most)}" />
+      ${bins.map((bin) => html`<circle cx=${x(bin.predicted / most)} cy=${y(bin.actual)} r="5" />`)}`}<//><//></section>`;
 }

@@ -8,6 +8,9 @@ const ago = (n) => new Date(Date.now() - n * 864e5).toISOString().slice(0, 10);
 /** {from, to} as the API wants them. */
 export const spanOf = (query) => ({ from: query.get("from"), to: query.get("to") });
 
+/** The day of a moment in Unix seconds. */
+export const dayOf = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+
 export function Period({ query }) {
   const today = ago(0), from = query.get("from") ?? ago(29), to = query.get("to") ?? today;
   const preset = [7, 30, 90, 365].find((n) => to === today && from === ago(n - 1));
