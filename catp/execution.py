@@ -104,6 +104,9 @@ class Execution:
         ledger = spending.ledger(
             objective.budget, journal=saving.journal, before=restored.rows if restored is not None else ()
         )
+        told = {**about_run(quote, objective, project=self.project, agent=self.agent), **(about or {})}
+        if saving.journal is not None and saving.journal.plan is not None:
+            told["plan"] = saving.journal.plan
         run = Run(
             quote.compiled,
             inputs,
@@ -116,7 +119,7 @@ class Execution:
             on_call=log.record,
             run_id=run_id,
             approve=approver_for(approve, self.store, saving.journal, ledger.lower),
-            about={**about_run(quote, objective, project=self.project, agent=self.agent), **(about or {})},
+            about=told,
             pools=self.pools,
             repair=repair,
             journal=saving.journal,

@@ -223,7 +223,7 @@ class Run:
         cap, limits = self.ledger.cap, self._compiled.plan.limits
         data = {
             **(resumed_data(past) if past is not None and resumed else self._about),
-            "plan": self._compiled.digest,
+            "plan": self._about.get("plan", self._compiled.digest),
             "steps": len(self._state.steps),
             "budget": None if cap is None else format_usd(cap),
             "limit": None if limits.cost is None else format_usd(limits.cost.nano),

@@ -23,10 +23,12 @@ class RunJournal:
     """
 
     def __init__(
-        self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False,
+        self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False, plan: str | None = None,
         redaction: Redaction | None = None,
     ) -> None:  # fmt: skip
         self.run_id = run_id
+        self.plan = plan
+        """What the plan of a new run is kept under: its digest, unless a plan with other names has that."""
         self._redaction = redaction
         self._writer = writer
         self._store = store

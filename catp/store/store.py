@@ -9,7 +9,6 @@ A run writes through its journal (`begin`, `resume`); everything else here reads
 transaction or raises `StoreError` and changes nothing.
 """
 
-import json
 import re
 import time
 from builtins import list as list_
@@ -27,9 +26,9 @@ from catp.store.database import Database, open_database
 from catp.store.database_sqlite import SqliteDatabase
 from catp.store.errors import StoreError
 from catp.store.journal import RunJournal
-from catp.store.records import NewPlan, NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
+from catp.store.plans import keep_plans
+from catp.store.records import NewRun, RunSummary, StoredOutput, StoredRun, StoredValue
 from catp.store.redaction import Redact, Redaction
-from catp.store.statements import ADD_PLAN, execute
 from catp.store.tables import NO_ELEMENT
 from catp.store.writer import JournalWriter
 from catp.tools.call_fact import CallFact
@@ -74,11 +73,8 @@ class RunStore:
 
     def begin(self, run: NewRun) -> RunJournal:
         """Keep the plan of a run that is about to start, and return the journal for `Run`."""
-        new: list_[NewPlan | NewRun] = [run, *run.rivals]
-        now_ns = time.time_ns()
-        plans = [(one.plan_hash, one.plan_source, json.dumps(one.plan_json), one.n_nodes, now_ns) for one in new]
-        self.database.write(partial(execute, sql=ADD_PLAN, rows=plans))
-        return RunJournal(self._writer, run.run_id, store=self.name, redaction=self.redaction)
+        kept = self.database.write(partial(keep_plans, run=run, now_ns=time.time_ns()))
+        return RunJournal(self._writer, run.run_id, store=self.name, plan=kept, redaction=self.redaction)
 
     def resume(self, run_id: str) -> RunJournal:
         """Take over a run that nobody drives any more, and return the journal for its next `Run`.
