@@ -63,7 +63,7 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
     Daily sums keep neither the agent nor the hour. These come from the ledger, so runs that are no longer kept are a
     series of their own by agent, and there are hours only up to seven days of which everything is kept.
     """
-    pruned = _rolled(connection, since, until, "pruned = TRUE" if _postgres(connection) else "pruned")
+    pruned = _rolled(connection, since, until, "pruned")
     gone = sum(one.nano for one in pruned.values())
     cells = _cells(connection, group, since, until, bucket, pruned)
     ledger, unpriced = _ledger(connection, since, until)
@@ -95,10 +95,6 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
         },
         "per": unit_costs(connection, since, until, total),
     }  # fmt: skip
-
-
-def _postgres(connection: Connection) -> bool:
-    return connection.dialect.name == "postgresql"
 
 
 def _rolled(connection: Connection, since: str, until: str, more: str = "1 = 1") -> dict[str, _Sum]:
