@@ -51,7 +51,7 @@ const SHOW = { USD: maybe, ms: duration, "": (value) => number(value, 3) };
 function Figures({ data: { kpi }, ids }) {
   const cell = (i) => ({ unit, values, delta, better }) => {
     const by = Number(delta[i]), show = SHOW[unit];
-    return html`${show(values[i])}${by !== 0 && html` <span class="muted">${by > 0 ? "▲ +" : "▼ −"}${show(String(delta[i]).replace("-", ""))} ${better && (by > 0 === (better === "high") ? "better" : "worse")}</span>`}`;
+    return html`${show(values[i])}${by !== 0 && html` <span class="muted">${by > 0 ? "▲ +" : "▼ −"}${show(unit ? delta[i].replace?.("-", "") ?? Math.abs(by) : Math.abs(by))} ${better && (by > 0 === (better === "high") ? "better" : "worse")}</span>`}`;
   };
   return html`<${Table} caption="Figures of the runs" rows=${kpi.filter((one) => one.values.some((value) => value !== null)).map((one) => ({ id: one.name, ...one }))}
     columns=${[{ key: "name", title: "figure", sort: false }, ...ids.map((id, i) => ({ key: id, title: LETTERS[i], num: true, sort: false, cell: cell(i) }))]} />
