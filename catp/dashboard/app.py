@@ -52,7 +52,7 @@ def create_app(
     agent_for: AgentFor = default_agent,
     training: Path | None = None,
     engine: str | None = None,
-    poll_s: float = 0.1,
+    poll_s: float = 0.05,
     busy_s: float = 2.0,
     redact: Redact | None = None,
     queue: int = 1_000,

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ class Feed:
         room: Messages that may wait for one listener.
     """
 
-    def __init__(self, database: Database, *, poll_s: float = 0.1, room: int = 1_000) -> None:
+    def __init__(self, database: Database, *, poll_s: float = 0.05, room: int = 1_000) -> None:
         self._database = database
         self._poll_s = poll_s
         self._room = room
@@ -125,7 +125,16 @@ class Feed:
         return len(self._listeners)
 
     async def listen(self, topics: Topics, after: int | None = None) -> AsyncGenerator[Message, None]:
-        """Yield what happens from now on, or after an event; the first message is `hello` (or `resync`).
+        """Yield the messages of `batches` one by one."""
+        async with aclosing(self.batches(topics, after)) as open_:
+            async for batch in open_:
+                for message in batch:
+                    yield message
+
+    async def batches(self, topics: Topics, after: int | None = None) -> AsyncGenerator[list[Message], None]:
+        """Yield what happens from now on, or after an event, as much as waits at once.
+
+        The first message, a batch of its own, is `hello` (or `resync`).
 
         Raises:
             StoreError: the store cannot be read now.
@@ -136,18 +145,20 @@ class Feed:
         mark = self._last  # the queue has everything after it: no await in between
         try:
             lost = after is not None and (after > mark or mark - after > _REPLAYED)
-            yield _note("resync" if lost else "hello", mark if lost or after is None else after)
+            yield [_note("resync" if lost else "hello", mark if lost or after is None else after)]
             if after is not None and not lost:
-                async for message in self._replay(after, mark):
-                    if topics.want(message):
-                        yield message
+                async for found in self._replay(after, mark):
+                    if wanted := [message for message in found if topics.want(message)]:
+                        yield wanted
             while not listener.over:
                 if listener.lost:
                     listener.lost = False
-                    yield _note("resync", self._last)
+                    yield [_note("resync", self._last)]
                     continue
                 if listener.queue:
-                    yield listener.queue.popleft()
+                    waiting = list(listener.queue)
+                    listener.queue.clear()
+                    yield waiting
                     continue
                 listener.wake.clear()
                 await listener.wake.wait()
@@ -172,11 +183,10 @@ class Feed:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _replay(self, after: int, until: int) -> AsyncIterator[Message]:
+    async def _replay(self, after: int, until: int) -> AsyncIterator[list[Message]]:
         while after < until:
             found = await self._database.aread(partial(_events, after=after, until=until))
-            for message in found:
-                yield message
+            yield found
             after = found[-1].id if len(found) == _PAGE else until
 
     async def _start(self) -> None:

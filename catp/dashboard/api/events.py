@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from catp.dashboard.context import Context
 from catp.dashboard.feed import Message, Topics
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 __all__ = ["add"]
+
+Batches: TypeAlias = AsyncGenerator[list[Message], None]
 
 _KEEP_ALIVE_S = 15.0
 
@@ -27,11 +29,9 @@ def add(api: "APIRouter", context: Context) -> None:
     class Stream(StreamingResponse):
         """Stops listening when the client is gone, also if it never took anything."""
 
-        def __init__(
-            self, wire: AsyncGenerator[bytes, None], messages: AsyncGenerator[Message, None], headers: Any
-        ) -> None:
+        def __init__(self, wire: AsyncGenerator[bytes, None], batches: Batches, headers: Any) -> None:
             super().__init__(wire, media_type="text/event-stream", headers=headers)
-            self._open = (wire, messages)
+            self._open = (wire, batches)
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             try:
@@ -50,12 +50,12 @@ def add(api: "APIRouter", context: Context) -> None:
             wanted = Topics.parse(topics)
         except ValueError as error:
             raise Problem(422, "query", str(error)) from None
-        messages = feed.listen(wanted, _number(last_event_id, after))
+        batches = feed.batches(wanted, _number(last_event_id, after))
         if wanted.engine:
-            messages = context.engine.heard(messages)
-        first = await anext(messages)  # a store that cannot be read is a problem, not an empty stream
+            batches = context.engine.heard(batches)
+        first = await anext(batches)  # a store that cannot be read is a problem, not an empty stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return Stream(_wire(first, messages), messages, headers)
+        return Stream(_wire(first, batches), batches, headers)
 
 
 def _number(header: str | None, after: int | None) -> int | None:
@@ -66,10 +66,10 @@ def _number(header: str | None, after: int | None) -> int | None:
     return int(header)
 
 
-async def _wire(first: Message, messages: AsyncGenerator[Message, None]) -> AsyncGenerator[bytes, None]:
+async def _wire(first: list[Message], batches: Batches) -> AsyncGenerator[bytes, None]:
     """The stream as bytes, with a comment now and then so that proxies keep it open."""
-    async with aclosing(messages) as open_:
-        yield b"retry: 1000\n\n" + first.encode()
+    async with aclosing(batches) as open_:
+        yield b"retry: 1000\n\n" + _encoded(first)
         coming = asyncio.ensure_future(anext(open_))
         try:
             while True:
@@ -78,11 +78,15 @@ async def _wire(first: Message, messages: AsyncGenerator[Message, None]) -> Asyn
                     yield b": still here\n\n"
                     continue
                 try:
-                    message = coming.result()
+                    batch = coming.result()
                 except StopAsyncIteration:  # the server stops
                     return
                 coming = asyncio.ensure_future(anext(open_))
-                yield message.encode()
+                yield _encoded(batch)
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
+
+
+def _encoded(batch: list[Message]) -> bytes:
+    return b"".join(message.encode() for message in batch)
