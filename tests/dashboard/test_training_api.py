@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catp.dashboard.read.curves import POINTS, curves, read_events
+from catp.dashboard.read.plane import plane
 from tests.dashboard.conftest import Client
 from tests.dashboard.training_runs import STOPPED, evaluated, finished_run, started, step, write_run
 
@@ -48,6 +50,9 @@ async def test_a_run_from_its_files(client_of: ClientOf, filled: Path, root: Pat
     ]  # fmt: skip
     assert groups["eval/regret"]["series"][0]["values"] == [0.3, 0.2, 0.25]
     assert [(point["step"], point["best"]) for point in run["points"]] == [(25, True), (50, True), (100, False)]
+    assert (run["plane"]["x"], run["plane"]["y"]) == ("regret@0.5", "regret@0.9")
+    assert [one["front"] for one in run["plane"]["points"]] == [False, True, False]
+    assert (await told(client, "training/tiny?y=quality_error"))["plane"]["y"] == "quality_error"
     assert [(one["place"], one["step"]) for one in run["checkpoints"]] == [("best", 50), ("last", 100)]
     assert run["checkpoints"][0]["bytes"] > 1000
     records = {one["file"]: one["records"] for one in run["data"]["files"]}
@@ -56,6 +61,38 @@ async def test_a_run_from_its_files(client_of: ClientOf, filled: Path, root: Pat
     assert records["../../../etc/passwd"] is records["own.jsonl"] is None
     assert "[optim]" in run["config"]
     assert (run["card"]["license"], run["data"]["examples"]) == ("Apache-2.0", 1218)
+
+
+def test_the_frontier_of_evaluations() -> None:
+    rng = np.random.default_rng(7)
+    points = [
+        {
+            "step": n,
+            "best": n in (3, 9),
+            "figures": {
+                "cost@0.8": a,
+                "quality@0.8": b,
+                "quality@0.5": 0.0,
+                "regret": 1.0 - b,
+                "regret@0.5": 1.0,
+                "lost": None,
+            },
+        }
+        for n, (a, b) in enumerate(rng.integers(0, 8, (40, 2)).tolist())
+    ]
+    found = plane(points)
+    assert (found["x"], found["y"]) == ("cost@0.8", "quality@0.8")
+    for one in found["points"]:
+        beaten = any(
+            other["x"] <= one["x"] and other["y"] >= one["y"] and (other["x"], other["y"]) != (one["x"], one["y"])
+            for other in found["points"]
+        )
+        assert one["front"] is not beaten
+    assert [one["step"] for one in found["points"] if one["best"]] == [9]
+    worst = plane(points, "regret", "regret")["points"]
+    assert {one["x"] for one in worst if one["front"]} == {min(one["x"] for one in worst)}
+    assert plane(points, "lost", "nothing")["points"] == []
+    assert plane([]) == {"x": None, "y": None, "names": [], "points": []}
 
 
 async def test_the_shipped_model(client_of: ClientOf, filled: Path) -> None:

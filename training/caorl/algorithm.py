@@ -80,8 +80,8 @@ class PlanLearning:
     def evaluate(self, model: Any) -> Mapping[str, float]:
         """Return normalised regrets on the validation side, deciding as the method does.
 
-        `regret` is the mean over `eval.alphas`. A method that rates adds the regret of choosing by log pi, and the
-        error of its ratings.
+        `regret` is the mean over `eval.alphas`. A method that rates adds the regret of choosing by log pi, the
+        error of its ratings, and mean quality and cost of what it chose.
         """
         decide = {"rating": self._by_rating, "likelihood": self._by_likelihood}[decides_by(self.config.method.name)]
         found = decide(model)
@@ -105,6 +105,7 @@ class PlanLearning:
             "composed_regret": float(np.mean(list(self.regrets(rated, 0.0).values()))),
             "policy_regret@0.8": normalised_regret(self.val, likeliest, 0.8, most=_MOST_PLANS),
             "quality_error": float(np.mean(errors)),
+            **self._outcomes(rated, trust),
         }
         self._rated.append((found, rated))
         return found
@@ -118,12 +119,25 @@ class PlanLearning:
         """Return the regret on the validation side at each of `eval.alphas`, by name; shares as of `Rated.trusted`."""
         figures = {}
         for alpha in self.config.eval.alphas:
-            chosen = [
-                int(np.argmax(alpha * one.trusted(trust, share) - (1 - alpha) * predicted_prices(case)))
-                for case, one in zip(self.val, rated, strict=True)
-            ]
+            chosen = self._chosen(rated, alpha, trust, share)
             figures[f"regret@{alpha:g}"] = normalised_regret(self.val, chosen, alpha, most=_MOST_PLANS)
         return figures
+
+    def _outcomes(self, rated: Sequence[Rated], trust: float) -> dict[str, float]:
+        """What the chosen plans were measured to be in the mean: quality, and price over the case's scale."""
+        figures = {}
+        for alpha in self.config.eval.alphas if self.val else ():
+            chosen = self._chosen(rated, alpha, trust)
+            plans = [(case.branches[place], case.scale) for case, place in zip(self.val, chosen, strict=True)]
+            figures[f"quality@{alpha:g}"] = float(np.mean([plan.score for plan, _ in plans]))
+            figures[f"cost@{alpha:g}"] = float(np.mean([plan.price / scale for plan, scale in plans]))
+        return figures
+
+    def _chosen(self, rated: Sequence[Rated], alpha: float, trust: float, share: float = 0.0) -> list[int]:
+        return [
+            int(np.argmax(alpha * one.trusted(trust, share) - (1 - alpha) * predicted_prices(case)))
+            for case, one in zip(self.val, rated, strict=True)
+        ]
 
     def _by_likelihood(self, model: Any) -> dict[str, float]:
         """By log pi at each alpha, told the best return of the training data if the method tells returns."""

@@ -2,14 +2,13 @@
 import { html, useEffect, useState } from "../vendor/vendor.js";
 import { get } from "../api.js";
 import { setQuery, useData, useEvents } from "../store.js";
-import { Choice, Command, Empty, Figure, Loaded, Money, duration, number, percent } from "../parts/basics.js";
+import { Choice, Empty, Figure, Loaded, Money, duration, number, percent } from "../parts/basics.js";
 import { columns } from "../parts/columns.js";
 import { Series } from "../parts/series.js";
 import { Table } from "../parts/table.js";
 
 const SPANS = { 900: [1, "15 minutes"], 3600: [10, "hour"], 21600: [60, "6 hours"], 86400: [60, "24 hours"] };
 const STATES = { ready: "✓ good", starting: "◔ busy", draining: "■ warn", unreachable: "✕ bad" };
-const COMMAND = "catp serve --model catp-tiny";
 const UNITS = { n: (value) => number(value, 1), "%": percent, r: (value) => `${number(value, 1)}/s`, ms: duration };
 const SLO = `slo:of|${["hour", "day"].map((of) => `${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("|")}`;
 
@@ -19,7 +18,7 @@ export default function Page({ query }) {
   useEvents("engine", { event: setHeard });
   return html`<div class="serving"><div class="row apart"><h1>Serving</h1><${Choice} label="Last" value=${span} options=${Object.entries(SPANS).map(([key, [, text]]) => [key, text])} pick=${(value) => setQuery({ span: value })} /></div>
     <${Loaded} of=${heard ? { data: heard } : first} what="the engine">${(now) => now.state === "absent"
-      ? html`<${Empty} title="No engine runs" command=${COMMAND}><p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
+      ? html`<${Empty} title="No engine runs" command="catp serve --model catp-tiny"><p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
       : names.data && html`<${Now} now=${now} names=${names.data.figures} /><${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
 }
 
@@ -27,8 +26,8 @@ function Now({ now: { figures, totals, ...now }, names }) {
   const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures }, chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
   const facts = [now.device, now.context && `${number(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
   return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}"><span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code><span class="muted">${facts.filter(Boolean).join(" · ")}</span>
-    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "it was restarted")}</p>
-    ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}${now.state === "unreachable" && html`<${Command} text=${COMMAND} />`}
+    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "restarted")}</p>
+    ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}
     ${all.running !== undefined && html`<dl class="figures">${names.map(({ title, unit, key, how }) => html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
 }
 

@@ -16,45 +16,41 @@ const CELLS = { state, name: (name) => html`<${Link} to=${to(name)}>${name}<//>`
 const Card = ({ title, text, rows, by = "name", ...rest }) => html`<section class="card"><h2>${title}</h2><${Table} caption=${title} rows=${rows.map((one) => ({ id: one[by], ...one }))} columns=${columns(text, CELLS)} ...${rest} /></section>`;
 
 export default function Page({ parts, query }) {
-  const found = useData(parts[1] ? to(parts[1]) : "training");
+  const found = useData(parts[1] ? to(parts[1]) : "training", { x: query.get("x"), y: query.get("y") });
   const busy = [found.data, ...(found.data?.items ?? [])].some((one) => one?.state === "running");
   useEffect(() => {
     const again = busy && setInterval(found.reload, 4000);
     return () => clearInterval(again);
   }, [busy]);
-  return html`<h1>${parts[1] ?? "Training"}</h1><${Loaded} of=${found} what="training">${(data) => (data.items ? html`<${List} ...${data} />` : html`<${Run} run=${data} query=${query} />`)}<//>`;
+  return html`<h1>${parts[1] ?? "Training"}</h1><${Loaded} of=${found} what="training">${(data) => (data.items ? html`<${List} ...${data} />` : html`<${Run} run=${data} />`)}<//>`;
 }
 
 const List = ({ items, folder }) => html`${items.every((one) => one.shipped) && html`<${Empty} title="No training run of your own" command="catp train --config examples/train/smoke.toml --out ${folder ?? "runs"}/smoke"><p>Looked for in <code>${folder ?? "runs"}</code>.</p><//>`}
   <${Card} title="Runs" rows=${items} open=${(row) => go(to(row.name))} text="name:run|state:state|step:step:n|steps:of:n|best.figures.regret:best regret:n|summary.method:method|summary.lr:rate:n|examples:examples:n|told:last told:at" />`;
 
-function Run({ run, query }) {
+function Run({ run }) {
   return html`<section class="card"><dl class="figures"><${Figure} label="State">${state(run.state)}<//><${Figure} label="Step">${number(run.step)} of ${number(run.steps)}<//>
       <${Figure} label="Best regret" how="Utility lost against the best measured plan, by the spread of utilities, on the validation side; less is better.">${figure(run.best?.figures.regret)} at step ${number(run.best?.step)}<//>
       <${Figure} label="Examples">${number(run.examples)}<//><${Figure} label="Parameters">${number(run.parameters)}<//><${Figure} label="Device">${run.device ?? "–"}<//></dl>
       ${run.skipped > 0 && html`<p class="chip warn">${run.skipped} lines that cannot be read are left out</p>`}</section><h2 class="sr">Curves</h2>
     <div class="grid">${run.curves.map(({ group, step, points, series, nan }) => html`<section class="card" key=${group}><${Series} title=${group} t=${step} time=${false} unit=${figure} cursor="training" height=${150} lines=${series.map(({ name, values }) => ({ label: name.slice(group.indexOf("/") + 1), values }))}
       note=${[...Object.entries(nan).map(([name, at]) => `▲ ${name} was no number at step ${at.slice(0, 5).join(", ")}.`), points > step.length && `${number(step.length)} of ${number(points)} points, extremes among them.`].filter(Boolean).join(" ")} /></section>`)}
-      <${Plane} points=${run.points} query=${query} /></div>
+      <${Plane} of=${run.plane} /></div>
     <${Card} title="Checkpoints" by="place" rows=${run.checkpoints} text="place:kept as|step:step:n|figures.regret:regret:n|bytes:bytes:n|written:written:at" />
     <${Card} title="Data" by="file" rows=${run.data.files} text="file:file|records:trajectories:n|share:share:%|sha256:SHA-256" />
     <section class="card"><details><summary>Configuration and model card</summary><pre tabindex="0">${JSON.stringify(run.card, null, 1)}${"\n"}${run.config}</pre></details></section>`;
 }
 
-const better = (name) => (/quality@|quality$/.test(name) ? 1 : -1); // of other figures less is better
-
 /** Evaluations on a plane of two figures; the line joins those that no other beats in both. */
-function Plane({ points, query }) {
-  const names = [...new Set(points.flatMap((one) => Object.keys(one.figures)))].sort(), usual = names.filter((name) => /^(cost|quality|regret)@/.test(name));
-  const pick = (key, otherwise) => (names.includes(query.get(key)) ? query.get(key) : (otherwise ?? names[0]));
-  const x = pick("x", usual[0]), y = pick("y", usual.at(-1));
-  const rows = points.map(({ step, best, figures }) => ({ id: step, best, x: figures[x], y: figures[y] })).filter((one) => Number.isFinite(one.x) && Number.isFinite(one.y));
+function Plane({ of: { x, y, names, points } }) {
+  const rows = points.map((one) => ({ ...one, id: one.step, on: one.front && "yes" })), [xs, ys] = ["x", "y"].map((key) => points.map((one) => one[key]));
   if (!rows.length) return null;
-  const beats = (a, b) => (a.x - b.x) * better(x) >= 0 && (a.y - b.y) * better(y) >= 0 && (a.x !== b.x || a.y !== b.y);
-  for (const one of rows) one.front = rows.some((other) => beats(other, one)) ? "" : "yes";
-  const [xs, ys] = ["x", "y"].map((key) => rows.map((one) => one[key])), low = Math.min(...xs), wide = Math.max(...xs) - low || 1, share = (one) => 0.05 + (0.9 * (one.x - low)) / wide, chosen = rows.findLast((one) => one.best);
+  const low = Math.min(...xs), wide = Math.max(...xs) - low || 1, share = (value) => 0.05 + (0.9 * (value - low)) / wide;
   const axis = (key, value) => html`<${Choice} label=${key} value=${value} options=${names} pick=${(name) => setQuery({ [key]: name })} />`;
-  return html`<section class="card"><${Twin} title="Checkpoints against each other" tools=${html`${axis("x", x)}${axis("y", y)}`} rows=${rows} columns=${columns(`id:step:n|x:${x}:n|y:${y}:n|front:on the frontier`, CELLS)} note="Numbers are steps; the ring is the best so far by regret.">
-    <${Plot} says="${y} over ${x} of ${rows.length} evaluations" least=${Math.min(...ys)} most=${Math.max(...ys)} unit=${figure} names=${[0, 0.5, 1].map((at) => [0.05 + 0.9 * at, figure(low + wide * at)])}>${(at) => html`<polyline class="front" points=${rows.filter((one) => one.front).sort((a, b) => a.x - b.x).map((one) => `${at.x(share(one))},${at.y(one.y)}`).join(" ")} />
-      ${rows.map((one) => html`<circle class="dot" cx=${at.x(share(one))} cy=${at.y(one.y)} r=${one === chosen ? 7 : 4} /><text x=${at.x(share(one)) + 9} y=${at.y(one.y) + 4}>${one.id}</text>`)}`}<//><//></section>`;
+  return html`<section class="card"><${Twin} title="Checkpoints against each other" tools=${html`${axis("x", x)}${axis("y", y)}`} rows=${rows} columns=${columns(`id:step:n|x:${x}:n|y:${y}:n|on:on the frontier`, CELLS)} note="Numbers are steps; the ring was kept as best.">
+    <${Plot} says="${y} over ${x} of ${rows.length} evaluations" least=${Math.min(...ys)} most=${Math.max(...ys)} unit=${figure} names=${[0, 0.5, 1].map((at) => [0.05 + 0.9 * at, figure(low + wide * at)])}>${(at) => {
+      const place = (one) => [at.x(share(one.x)), at.y(one.y)];
+      return html`<polyline class="front" points=${rows.filter((one) => one.front).sort((a, b) => a.x - b.x).map(place).join(" ")} />
+        ${rows.map((one) => { const [cx, cy] = place(one); return html`<circle class="dot" cx=${cx} cy=${cy} r=${one.best ? 7 : 4} /><text x=${cx + 9} y=${cy + 4}>${one.id}</text>`; })}`;
+    }}<//><//></section>`;
 }
