@@ -25,7 +25,7 @@ async function ask(address, options) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "unreachable", "The server does not answer. Is `catp dashboard` still running?");
   }
-  const body = answer.status === 204 ? null : await answer.json().catch(() => null);
+  const body = answer.status === 204 ? null : await answer.json().catch((error) => (error.name === "AbortError" ? Promise.reject(error) : null));
   if (answer.ok) return body;
   const code = (body?.type ?? "").replace("urn:catp:problem:", "") || "http";
   throw new ApiError(answer.status, code, body?.detail ?? `${answer.status} ${answer.statusText}`);
