@@ -1,7 +1,7 @@
 // What an operator can do with a run: answer its questions, cancel it, replay it with other tools, score it; and take it away.
 import { html, useState } from "../vendor/vendor.js";
-import { get, send, url } from "../api.js";
-import { go, may } from "../store.js";
+import { send, url } from "../api.js";
+import { go, may, useData } from "../store.js";
 import { Act, Copy, Dialog, Link, When, usd } from "./basics.js";
 
 export function Actions({ state }) {
@@ -55,17 +55,11 @@ function Score({ state, run, close }) {
 
 function Replay({ state, run, close }) {
   const nodes = state.nodes.value, steps = state.ids.value.filter((id) => nodes[id].in_plan);
-  const from = useState(steps.find((id) => !["ok", "skipped"].includes(nodes[id].status)) ?? "");
-  const budget = useState(run.budget ?? ""), [step, setStep] = useState(""), [others, setOthers] = useState([]), [set, setSet] = useState({});
-  const look = async (id) => {
-    setStep(id);
-    setOthers(id ? (await get(`runs/${run.id}/nodes/${encodeURIComponent(id)}`)).alternatives : []);
-  };
-  const start = () => send("POST", `runs/${run.id}/replay`, { from_node: from[0] || null, set, budget: budget[0] || null }, crypto.randomUUID?.()).then((found) => go(`runs/${found.run}`));
-  const swap = ({ [step]: _, ...rest }, tool) => setSet(tool ? { ...rest, [step]: tool } : rest);
+  const from = useState(steps.find((id) => !["ok", "skipped"].includes(nodes[id].status)) ?? ""), tool = useState(""), budget = useState(run.budget ?? ""), [step] = from;
+  const { data } = useData(step === "" ? null : `runs/${run.id}/nodes/${encodeURIComponent(step)}`), others = data?.id === step ? data.alternatives : [];
+  const start = () => send("POST", `runs/${run.id}/replay`, { from_node: step || null, set: tool[0] ? { [step]: tool[0] } : {}, budget: budget[0] || null }, crypto.randomUUID?.()).then((found) => go(`runs/${found.run}`));
   return html`<${Form} title="Replay this run" verb="Replay" close=${close} run=${start}>
-    <${Field} label="From step" of=${from} options=${[["", "what is not done, or changed"], ...steps.map((id) => [id, `${id} · ${nodes[id].status}`])]} note="Results of steps before it are used again and cost nothing." />
-    <${Field} label="Another tool for step" of=${[step, look]} options=${[["", "none"], ...steps.map((id) => [id, `${id} · ${set[id] ?? nodes[id].tool}`])]} />
-    ${step && html`<${Field} label="Tool of ${step}" of=${[set[step] ?? "", (tool) => swap(set, tool)]} options=${[["", `${nodes[step].tool} (as it was)`], ...others.map((one) => [one.tool, `${one.tool}${one.cost === null ? "" : `, usually ${usd(one.cost)}`}`])]} note=${others.length ? "" : "No other tool of the catalogue fits."} />`}
+    <${Field} label="From step" of=${[step, (one) => (from[1](one), tool[1](""))]} options=${[["", "what is not done"], ...steps.map((id) => [id, `${id} · ${nodes[id].status}`])]} note="Results of steps before it are used again and cost nothing." />
+    ${step && html`<${Field} label="Its tool" of=${tool} options=${[["", `${nodes[step].tool} (as it was)`], ...others.map((one) => [one.tool, `${one.tool}${one.cost === null ? "" : `, usually ${usd(one.cost)}`}`])]} note="${others.length} others fit." />`}
     <${Field} label="Budget, $" of=${budget} inputmode="decimal" /><//>`;
 }
