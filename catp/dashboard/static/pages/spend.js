@@ -2,9 +2,9 @@
 import { html, useRef, useState } from "../vendor/vendor.js";
 import { may, setQuery, useData, useEvents } from "../store.js";
 import { send, url } from "../api.js";
-import { Act, Choice, Dialog, Empty, Figure, How, Link, Loaded, Money, percent, usd } from "../parts/basics.js";
-import { columns, dollars, maybe, signed } from "../parts/columns.js";
-import { dayOf, Period, spanOf } from "../parts/period.js";
+import { Act, Choice, Dialog, Empty, Figure, How, Loaded, Money, percent, usd } from "../parts/basics.js";
+import { columns, dollars, maybe, signed, toolLink } from "../parts/columns.js";
+import { dayOf, Nothing, Period, spanOf } from "../parts/period.js";
 import { Plot } from "../parts/plot.js";
 import { Series } from "../parts/series.js";
 import { Table, Twin } from "../parts/table.js";
@@ -37,12 +37,11 @@ function Totals({ data: { total, ledger_total, pruned, difference, unpriced, pre
 }
 
 function Bars({ data: { bucket, buckets, series, totals, total, group, note } }) {
-  if (!buckets.length) return html`<${Empty} title="Nothing was spent in these days" command="catp dashboard --demo" />`;
+  if (!buckets.length) return html`<${Nothing} what="Nothing was spent" />`;
   const names = buckets.map((at) => at.slice(5).replace("T", " ").replace("Z", ""));
   const rows = buckets.map((id, at) => ({ id, all: totals[at], ...series.map((one) => one.values[at]) }));
   const shown = columns(`id:${bucket}|all:all:$`).concat(series.map((one, i) => ({ ...columns(`${i}::$`)[0], title: one.key })));
   const wide = 1 / buckets.length, colour = (i) => `var(--c${Math.min(i, COLOURS) + 1})`;
-  const to = (key) => (group === "tool" ? [`tools/${encodeURIComponent(key)}`] : ["runs", { [group]: key }]);
   const bar = (at, { x, y, width }) => {
     let so = 0;
     return series.map(({ values }, i) => Number(values[at]) > 0 && html`<rect x=${x((at + 0.1) * wide)} width=${width * wide * 0.8}
@@ -53,8 +52,7 @@ function Bars({ data: { bucket, buckets, series, totals, total, group, note } })
       unit=${dollars} names=${names.map((name, i) => [(i + 0.5) * wide, name])}>${(plot) => buckets.map((_, at) => html`<g>
         <title>${names[at]}: ${maybe(totals[at])}</title>${bar(at, plot)}</g>`)}<//>
     <ul class="key">${series.map((one, i) => html`<li><i style="background:${colour(i)}"></i>
-      ${" "}${group === "agent" || one.key[0] === "(" ? html`<bdi>${one.key}</bdi>` : html`<${Link} to=${to(one.key)[0]} query=${to(one.key)[1]}><bdi>${one.key}</bdi><//>`}
-      ${" "}<${Money} amount=${one.total} unpriced=${one.total && one.unpriced} /></li>`)}</ul><//></section>`;
+      ${" "}${group === "tool" && one.key[0] !== "(" ? toolLink(one.key) : html`<bdi>${one.key}</bdi>`} <${Money} amount=${one.total} unpriced=${one.total && one.unpriced} /></li>`)}</ul><//></section>`;
 }
 
 // --- budgets --------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 // Tools: what they cost, how long they take, how well that was foreseen, what they are good for.
 import { html } from "../vendor/vendor.js";
 import { useData } from "../store.js";
-import { duration, Empty, How, Link, Loaded, Loading, Money, number, percent, Status } from "../parts/basics.js";
-import { columns, dollars, signed } from "../parts/columns.js";
-import { dayOf, Period, spanOf } from "../parts/period.js";
+import { duration, How, Link, Loaded, Loading, Money, number, percent, Status } from "../parts/basics.js";
+import { columns, dollars, signed, toolLink } from "../parts/columns.js";
+import { dayOf, Nothing, Period, spanOf } from "../parts/period.js";
 import { Plot } from "../parts/plot.js";
 import { Series } from "../parts/series.js";
 import { Table, Twin } from "../parts/table.js";
@@ -15,8 +15,8 @@ const cells = {
   outcome: (how, row) => html`<${Status} status=${row.cached ? "cached" : how === "error" ? "failed" : (how ?? "running")} />`,
   "quality.gain": (gain, { quality: it }) => it ? html`<span title="${it.source}; ${it.n_with} runs with, ${it.n_without} without">
     ${gain < 0 ? "−" : "+"}${number(Math.abs(gain * 100), 1)}</span>` : "–",
-  name: (name, row) => html`<${Link} to="tools/${encodeURIComponent(name)}" query=${row.span}><span class="tool">${name}</span><//>
-    ${row.priced === false && html` <span class="chip warn">▲ unpriced</span>`}${row.fail > 0.2 && html` <span class="chip bad">✕ failing</span>`}`,
+  name: (name, row) => html`${toolLink(name, row.span)}${row.priced === false && html` <span class="chip warn">▲ unpriced</span>`}
+    ${row.fail > 0.2 && html` <span class="chip bad">✕ failing</span>`}`,
 };
 const BOARD = columns("name:tool|n:calls:n|cost:spent:$|price.p50:price p50:$|price.est_p50:estimate p50:$|price.bias:bias:±|p50_ms:time p50:ms|" +
   "p99_ms:p99:ms|fail:failed:%|timeout:timed out:%|cache_hit:cached:%|use:in runs:%|frontier:on frontier:%|quality.gain:quality:n|" +
@@ -47,7 +47,7 @@ export default function Tools({ parts: [, name], query }) {
 
 function Board({ items, how, span }) {
   const unknown = items.filter((row) => !row.priced).map((row) => `${row.name} (${row.unpriced})`);
-  if (!items.length) return html`<${Empty} title="No tool was called in these days" command="catp dashboard --demo" />`;
+  if (!items.length) return html`<${Nothing} what="No tool was called" />`;
   return html`${unknown.length > 0 && html`<p class="warning"><strong>▲ Unpriced:</strong> ${unknown.join(", ")}. Nobody knows what these calls cost,
       so they are in no sum. Declare a price where the tool is defined.</p>`}
     <${Rows} title="Tools by what was spent on them" how=${how} rows=${items.map((row) => ({ ...row, span }))} />`;
@@ -66,7 +66,7 @@ function Tool({ how: { calibration: groups, ...how }, history, calibration, samp
       ${chart("Time of a call", { p50_ms: "p50", p95_ms: "p95", p99_ms: "p99" }, duration)}
       <${Calibration} title="Price: predicted across, actual up" of=${calibration.cost} unit=${dollars} how=${groups} />
       <${Calibration} title="Time: predicted across, actual up" of=${calibration.ms} unit=${duration} how=${groups} /></div>`
-    : html`<${Empty} title="It was not called in these days" />`}
+    : html`<${Nothing} what="It was not called" />`}
     ${TABLES.map(([title, key, shown]) => data[key].length > 0 && html`<${Rows} title=${title} shown=${shown} rows=${data[key]} />`)}`;
 }
 

@@ -9,10 +9,11 @@ export const maybe = (amount) => (amount === null ? "–" : usd(amount));
 /** A number of dollars, such as a place on an axis. */
 export const dollars = (value) => usd(String(Math.round(value * 1e9) / 1e9));
 
+export const toolLink = (name, query) => html`<${Link} to="tools/${encodeURIComponent(name)}" query=${query}><span class="tool">${name}</span><//>`;
+
 const FIGURES = { n: (v) => number(v), $: (v) => html`<${Money} amount=${v} />`, "$?": maybe, ms: (v) => duration(v), "%": (v) => percent(v), "±": (v) => signed(v) };
 const WORDS = {
   at: (at) => html`<${When} at=${at} />`, text: (text) => html`<bdi dir="auto" class="said">${text ?? "–"}</bdi>`,
-  tool: (name) => html`<${Link} to="tools/${encodeURIComponent(name)}"><span class="tool">${name}</span><//>`,
   run: (id, row) => id && html`<${Link} to="runs/${id}" query=${{ node: row.step }}>${id.slice(-8)} ${row.step}<//>`,
 };
 

@@ -1,7 +1,7 @@
 // A span of days in the address (UTC): `from` and `to`, the last thirty days if they are not there.
 import { html } from "../vendor/vendor.js";
 import { setQuery } from "../store.js";
-import { Choice } from "./basics.js";
+import { Choice, Empty, Link } from "./basics.js";
 
 const ago = (n) => new Date(Date.now() - n * 864e5).toISOString().slice(0, 10);
 
@@ -10,6 +10,9 @@ export const spanOf = (query) => ({ from: query.get("from"), to: query.get("to")
 
 /** The day of a moment in Unix seconds. */
 export const dayOf = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+
+export const Nothing = ({ what }) => html`<${Empty} title="${what} in these days" command='catp run "tell me the language of this text" -i text="Guten Tag"'>
+  <p>Look at other days. The <${Link} to="">overview<//> has demo data.</p><//>`;
 
 export function Period({ query }) {
   const today = ago(0), from = query.get("from") ?? ago(29), to = query.get("to") ?? today;
