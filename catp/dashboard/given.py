@@ -6,6 +6,7 @@
 import base64
 import binascii
 import hashlib
+import json
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -22,14 +23,18 @@ MOST_BYTES = 20 * 1024 * 1024
 
 
 class Given(BaseModel):
-    """One input: exactly one of `text`, `json` and `base64`; `mime` goes with `base64` and is needed for images."""
+    """One input: exactly one of `text`, `json` and `base64`.
+
+    `mime` says what `base64` is, unless that is a `data:` URL, which says it itself; a `text` of `application/json` is
+    read as JSON.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     text: str | None = None
     json_: Any = Field(None, alias="json")
     base64: str | None = None
-    mime: str = "application/octet-stream"
+    mime: str = ""
 
     @property
     def told(self) -> int:
@@ -67,18 +72,31 @@ def _value(name: str, given: Given) -> tuple[Any, int]:
     if given.told != 1:
         raise _wrong(name, "give one of text, json and base64")
     if given.text is not None:
-        return given.text, len(given.text.encode(errors="surrogatepass"))
+        return _text(name, given), len(given.text.encode(errors="surrogatepass"))
     if given.base64 is None:
         return given.json_, len(given.model_dump_json())
-    if len(given.base64) > MOST_BYTES * 4 // 3 + 4:
+    mime, code = given.mime, given.base64
+    if code.startswith("data:"):
+        head, _, code = code.partition(",")
+        mime = head.removeprefix("data:").removesuffix(";base64")
+    if len(code) > MOST_BYTES * 4 // 3 + 4:
         raise _wrong(name, f"it has more than {MOST_BYTES // 2**20} MB; use `catp run` for more")
     try:
-        data = base64.b64decode(given.base64, validate=True)
+        data = base64.b64decode(code, validate=True)
     except (binascii.Error, ValueError) as error:
         raise _wrong(name, f"base64 cannot be decoded: {error}") from None
     if not data:
         raise _wrong(name, "the file is empty")
-    return _decoded(name, data, given.mime), len(data)
+    return _decoded(name, data, mime), len(data)
+
+
+def _text(name: str, given: Given) -> Any:
+    if given.mime != "application/json":
+        return given.text
+    try:
+        return json.loads(given.text or "")
+    except ValueError as error:
+        raise _wrong(name, f"it is not JSON: {error}") from None
 
 
 def _decoded(name: str, data: bytes, mime: str) -> Any:

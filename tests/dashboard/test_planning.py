@@ -118,6 +118,7 @@ async def test_given_plans_are_priced_rated_and_compared_with_the_plan_before(cl
     assert found["asks"] is True
     assert found["previous"]["run"] == first["run"]
     assert [step["id"] for step in one["diff"]["added"]] == ["post"]
+    assert "changed: mood = mood_cheap(text) → mood = mood_fine(text)" in one["diff"]["says"]
     assert [(step["id"], step["tool_before"], step["tool"]) for step in one["diff"]["changed"]] == [
         ("mood", "mood_cheap", "mood_fine")
     ]
@@ -164,6 +165,12 @@ async def test_alternatives_are_the_tools_that_fit_with_what_they_would_change(c
     assert (await client.get(f"{API}/runs/{run}/alternatives?step=no")).status_code == 404
     changed = await asked(client, "plans:whatif", {"run": run, "swap": {"mood": "mood_fine"}})
     assert changed["anew"] == {"steps": ["mood"], "cost": "0.02"}
+    plan = (await client.get(f"{API}/runs/{run}")).json()["plan_hash"]
+    stored = await asked(client, "plans:whatif", {"plan_hash": plan, "swap": {"mood": "mood_fine"}})
+    assert (stored["delta"]["cost"], stored["anew"]) == ("0.019", None)
+    assert stored["labels"] == {"mood": {"text": "→ mood_fine", "kind": "warn"}}
+    await asked(client, "plans:whatif", {"plan_hash": "0" * 64}, 404)
+    await asked(client, "plans:whatif", {}, 422)
     quote = (await client.get(f"{API}/runs/{run}/quote")).json()
     assert (quote["est"], quote["quality"]) == (changed["before"]["est"], changed["before"]["quality"])
     assert [node["est"]["cost"]["p50"] for node in quote["nodes"]] == ["0.001", "0.005"]
@@ -226,6 +233,7 @@ async def test_inputs_are_read_and_refused_by_name(client: Client) -> None:
         ({"base64": "x!"}, "inputs.a: base64"), ({"text": "x", "json": 1}, "inputs.a: give one of"), ({}, "inputs.a"),
         ({"base64": base64.b64encode(b"not an image").decode(), "mime": "image/png"}, "inputs.a: the image/png"),
         ({"base64": base64.b64encode(b"\xff").decode(), "mime": "text/plain"}, "inputs.a: it says text/plain"),
+        ({"text": "{", "mime": "application/json"}, "inputs.a: it is not JSON"),
         ({"base64": ""}, "inputs.a: the file is empty"), ({"text": "x" * (21 << 20)}, "20 MB"),
     ]  # fmt: skip
     for given, why in wrong:
@@ -242,9 +250,13 @@ async def test_inputs_are_read_and_refused_by_name(client: Client) -> None:
         found = await asked(client, "plans:preview", {"task": TASK, field: value}, 422)
         assert field in found["detail"]
     plan = 'in p: image\nin n: list[int]\na = gist("x")\nout a\n'
-    image = {"base64": base64.b64encode(png.getvalue()).decode(), "mime": "image/png"}
-    started = await asked(client, "runs", {"plan": plan, "inputs": {"p": image, "n": {"json": [1, 2]}}}, 202)
-    assert (await ended(client, started["run"]))["status"] == "complete"
+    code = base64.b64encode(png.getvalue()).decode()
+    for image, numbers in (
+        ({"base64": code, "mime": "image/png"}, {"json": [1, 2]}),
+        ({"base64": f"data:image/png;base64,{code}"}, {"text": "[1, 2]", "mime": "application/json"}),
+    ):
+        started = await asked(client, "runs", {"plan": plan, "inputs": {"p": image, "n": numbers}}, 202)
+        assert (await ended(client, started["run"]))["status"] == "complete"
 
 
 async def test_the_same_key_does_nothing_twice(client: Client) -> None:

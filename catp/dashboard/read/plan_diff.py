@@ -9,12 +9,12 @@ __all__ = ["plan_diff"]
 
 
 def plan_diff(new: Plan, old: Plan) -> dict[str, Any]:
-    """Return `{"same", "added", "removed", "changed", "outputs": {"added", "removed"}}`: how `new` came from `old`."""
+    """Return how `new` came from `old`: `{"same", "added", "removed", "changed", "outputs", "says"}`."""
     sides = [{str(step.name): step for step in plan.steps} for plan in (new, old)]
     mine, theirs = sides
     outputs = [{output.name for output in plan.outputs} for plan in (new, old)]
     changed = [name for name in mine if name in theirs and mine[name] != theirs[name]]
-    return {
+    found: dict[str, Any] = {
         "same": new.steps == old.steps and new.outputs == old.outputs,
         "added": [_step(mine[name]) for name in mine if name not in theirs],
         "removed": [_step(theirs[name]) for name in theirs if name not in mine],
@@ -24,6 +24,13 @@ def plan_diff(new: Plan, old: Plan) -> dict[str, Any]:
         ],
         "outputs": {"added": sorted(outputs[0] - outputs[1]), "removed": sorted(outputs[1] - outputs[0])},
     }  # fmt: skip
+    return found | {"says": _in_words(found)}
+
+
+def _in_words(found: dict[str, Any]) -> list[str]:
+    """One line for each step that differs."""
+    lines = [f"{kind}: {one['text']}" for kind in ("added", "removed") for one in found[kind]]
+    return lines + [f"changed: {one['before']} → {one['text']}" for one in found["changed"]]
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def whatif(
         "before": estimate_json(before) | {"quality": qualities[0]},
         "after": estimate_json(after) | {"quality": qualities[1]},
         "delta": _delta(before, after, qualities), "says": _both_in_words(before, after, qualities),
-        "steps": _steps(before, after), "nodes": nodes_json(after),
+        "steps": _steps(before, after), "labels": _labels(before, after), "nodes": nodes_json(after),
         "verdict": verdict_json(verdict, admitted=verdict.expected_ok),
         "anew": None if kept is None else _anew(before, after, kept),
     }  # fmt: skip
@@ -216,6 +216,16 @@ def _steps(before: CompiledPlan, after: CompiledPlan) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _labels(before: CompiledPlan, after: CompiledPlan) -> dict[str, dict[str, str]]:
+    """What the boxes of the plan before say of the change, as the drawing takes it."""
+    new = {str(step.name): step for step in after.plan.steps}
+    rows = [(str(step.name), new.get(str(step.name))) for step in before.plan.steps if step not in after.plan.steps]
+    return {
+        name: {"text": "dropped" if step is None else f"→ {step.attempts[0].tool}", "kind": "warn"}
+        for name, step in rows
+    }
 
 
 def _change(before: str | None, after: str | None, same: bool) -> str:

@@ -112,9 +112,9 @@ def test_a_budget_that_is_too_small_says_why(path: Path, serve: Serve, page: Pag
     expect(page.get_by_text("✕ does not fit").first).to_be_visible()
     expect(page.get_by_text("exceeds the limit of $0.002").first).to_be_visible()
     expect(page.get_by_role("button", name="Run plan 1 …")).to_be_disabled()
-    page.get_by_role("combobox", name="kind").select_option("json")
+    page.get_by_role("combobox", name="kind").select_option("JSON")
     page.get_by_role("button", name="Plan", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("text is not JSON")
+    expect(page.get_by_role("alert")).to_contain_text("inputs.text: it is not JSON")
     preview(page, site, "in text: text\na = nothing(text)\nout a\n")
     expect(page.get_by_role("alert")).to_contain_text("unknown tool `nothing`")
 

@@ -1,6 +1,6 @@
 // Plans before they run: what a task would cost, how, and what would change that; and runs that wait for a yes.
 import { html, useEffect, useRef, useState } from "../vendor/vendor.js";
-import { ApiError, send } from "../api.js";
+import { send } from "../api.js";
 import { go, may, setQuery, useData, useEvents } from "../store.js";
 import { Act, Dialog, Failure, Link, Loaded, duration, usd } from "../parts/basics.js";
 import { Questions } from "../parts/actions.js";
@@ -19,17 +19,10 @@ const Field = ({ label, note, ...rest }) => html`<label class="field">${label} <
 async function inputsOf(form) {
   const inputs = {};
   for (const { elements: [name, kind, text, { files: [file] }] } of form.querySelectorAll("fieldset")) {
-    try {
-      inputs[name.value] = { [kind.value]: kind.value === "json" && !file ? JSON.parse(text.value) : text.value };
-    } catch (error) {
-      throw new ApiError(422, "input", `${name.value} is not JSON: ${error.message}`);
-    }
-    if (!file) continue;
-    const address = await new Promise((done, fail) => {
+    inputs[name.value] = !file ? { text: text.value, mime: kind.value } : { base64: await new Promise((done, fail) => {
       const reader = Object.assign(new FileReader(), { onload: () => done(reader.result), onerror: () => fail(reader.error) });
       reader.readAsDataURL(file);
-    });
-    inputs[name.value] = { base64: address.split(",")[1] ?? "", mime: file.type || undefined };
+    }) };
   }
   return inputs;
 }
@@ -55,7 +48,7 @@ function Planner({ query }) {
   };
   return html`<div class="plan"><form class="card" ref=${form} onSubmit=${(event) => (event.preventDefault(), plan())}>
     <label class="field">Task, or the text of a plan <textarea name="task" rows="4" required placeholder="read this page and tell me its language" defaultValue=${query.get("task")}></textarea></label>
-    ${rows.map((id) => html`<fieldset key=${id}><legend>Input ${id}</legend><div class="row"><${Field} label="name" defaultValue="input${id}" pattern="[A-Za-z_][A-Za-z0-9_]*" required /><label class="field">kind <select><option>text</option><option>json</option></select></label></div>
+    ${rows.map((id) => html`<fieldset key=${id}><legend>Input ${id}</legend><div class="row"><${Field} label="name" defaultValue="input${id}" pattern="[A-Za-z_][A-Za-z0-9_]*" required /><label class="field">kind <select><option value="">text</option><option value="application/json">JSON</option></select></label></div>
       <label class="field">value <textarea rows="2"></textarea></label><${Field} label="or a file" type="file" /><button type="button" class="quiet" onClick=${() => setRows(rows.filter((one) => one !== id))}>Remove</button></fieldset>`)}
     <p><button type="button" onClick=${() => setRows([...rows, (rows.at(-1) ?? 0) + 1])}>Add input</button></p>
     <${Field} label="Quality against price: alpha ${alpha}" type="range" min="0" max="1" step="0.05" value=${alpha} onInput=${({ target }) => setAlpha(target.value)} note="0 is as cheap as possible, 1 as good as possible." />
@@ -89,14 +82,12 @@ function Start({ chosen: { rank, est, est_ms, source }, found, body, close }) {
 /** A plan as a graph and as a table. `at` is its path in the API, `what` an estimate of a change to it. */
 function Drawn({ at, query, drawn, steps, what }) {
   const open = query.get("open") ?? "", step = query.get("step"), layout = useData(`${at}/layout`, { open });
-  const labels = Object.fromEntries((what?.steps ?? []).filter((one) => one.change !== "same").map((one) => [one.id, { text: `→ ${one.tool.after ?? "dropped"}`, kind: "warn" }]));
   const columns = [{ key: "id", title: "step" }, { key: "tool", title: "tool" }, ...figures((row) => row.est.cost, (row) => row.est.ms), { key: "slack_ms", title: "slack", num: true, cell: (row) => (row.critical ? "critical" : duration(row.slack_ms)) }];
-  return html`<${Loaded} of=${drawn} what="the plan">${(plan) => html`<${Loaded} of=${layout} what="the graph">${(data) => html`<${Graph} layout=${data} nodes=${Object.fromEntries(steps.map((one) => [one.id, one]))} selected=${step} select=${(id) => setQuery({ step: id })} toggle=${(id) => setQuery({ open: toggled(open, id) })} ...${{ plan, labels }} />`}<//>`}<//>
+  return html`<${Loaded} of=${drawn} what="the plan">${(plan) => html`<${Loaded} of=${layout} what="the graph">${(data) => html`<${Graph} layout=${data} nodes=${Object.fromEntries(steps.map((one) => [one.id, one]))} selected=${step} select=${(id) => setQuery({ step: id })} toggle=${(id) => setQuery({ open: toggled(open, id) })} plan=${plan} labels=${what?.labels} />`}<//>`}<//>
     <${Table} caption="Steps of the plan" columns=${columns} rows=${steps} rowClass=${(row) => (row.id === step ? "on" : "")} />`;
 }
 
-const Before = ({ run, diff }) => diff && html`<section class="card"><h2>Against the last plan for this task</h2><p><${Link} to="runs/${run}">The last run<//> had ${diff.same ? "this plan." : "another:"}</p>
-  <ul>${["added", "removed", "changed"].flatMap((kind) => diff[kind].map((one) => html`<li>${kind}: <code>${one.before && `${one.before} → `}${one.text}</code></li>`))}</ul></section>`;
+const Before = ({ run, diff }) => diff && html`<section class="card"><h2>Against the last plan for this task</h2><p><${Link} to="runs/${run}">The last run<//> had ${diff.same ? "this plan." : "another:"}</p><ul>${diff.says.map((one) => html`<li><code>${one}</code></li>`)}</ul></section>`;
 
 /** A run that waits for a yes, to its whole plan or to steps. */
 function Approve({ id, query }) {
