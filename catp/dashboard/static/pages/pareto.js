@@ -1,14 +1,15 @@
 // Price against quality: points with intervals, the front, lines of equal utility for a weight that can be moved.
-import { html, useEffect, useRef, useState } from "../vendor/vendor.js";
+import { html, useState } from "../vendor/vendor.js";
 import { setQuery, useData } from "../store.js";
 import { Choice, Empty, Figure, Link, Loaded, duration, number, usd } from "../parts/basics.js";
 import { columns, dollars } from "../parts/columns.js";
+import { Plot } from "../parts/plot.js";
 import { Twin } from "../parts/table.js";
 
 const GROUPS = [["policy", "policy"], ["plan", "plan"], ["tools", "set of tools"], ["project", "project"], ["run", "single run"]];
 const QUALITY = [["best", "measured, else predicted"], ["measured", "measured"], ["predicted", "predicted"]];
 const FRAME = ["cost_min", "cost_max", "quality_min", "quality_max"], OPEN = [0, Infinity, 0, 1];
-const HIGH = 380, LEFT = 52, TALL = 336;
+const framed = (ends) => Object.fromEntries(FRAME.map((key, i) => [key, ends[i]]));
 
 export default function Pareto({ query }) {
   const filter = Object.fromEntries(["from", "to", "project", "policy"].map((key) => [key, query.get(key)]));
@@ -30,7 +31,7 @@ const TWIN = columns("label:point|n:runs:n|cost.mean:mean cost:$|cost.lo:from:$?
 
 function Plane({ data, query, filter }) {
   const alpha = Number(query.get("alpha") ?? 0.8), floor = Number(query.get("q") ?? 0.8), scale = Number(data.scale), log = query.has("log");
-  const frame = FRAME.map((key) => query.get(key)), framed = frame.some((end) => end !== null), [c0, c1, q0, q1] = frame.map((end, i) => (end === null ? OPEN[i] : Number(end)));
+  const frame = FRAME.map((key) => query.get(key)), some = frame.some((end) => end !== null), [c0, c1, q0, q1] = frame.map((end, i) => (end === null ? OPEN[i] : Number(end)));
   const points = data.points.map((one) => {
     const c = Number(one.cost.mean), q = one.quality.mean;
     return { ...one, id: one.key, c, q, utility: alpha * q - ((1 - alpha) * c) / scale, front: one.frontier ? "on the front" : "dominated", out: c < c0 || c > c1 || q < q0 || q > q1 };
@@ -42,60 +43,54 @@ function Plane({ data, query, filter }) {
       <span role="status">Best at this α: <strong><bdi>${best.label}</bdi></strong>, utility ${three(best.utility)}</span>
       <label><input type="checkbox" checked=${log} onChange=${({ target }) => setQuery({ log: target.checked ? 1 : null })} /> logarithmic cost</label></div>
     <${Twin} title="Mean cost and quality per ${Object.fromEntries(GROUPS)[data.group]}" columns=${TWIN} rows=${points} note="${missing(data)} ${data.left_out ? `${number(data.left_out)} dominated points are left out. ` : ""}Whiskers: 95 % confidence (Student), none for one run. Larger is slower.">
-      <${Chart} ...${{ points, alpha, scale, log, best, chosen, box: framed && [c0, c1, q0, q1] }} /><//>
+      <${Chart} ...${{ points, alpha, scale, log, best, chosen, box: some && [c0, c1, q0, q1] }} /><//>
     <div class="row" role="group" aria-label="Frame">${FRAME.map((key, i) => html`<label>${key.replace("_", " ")} <input type="number" step="any" min="0" class="short" value=${frame[i] ?? ""} onChange=${({ target }) => setQuery({ [key]: target.value || null })} /></label>`)}
-      ${framed && html`<span role="status">${points.filter((one) => !one.out).length} of ${points.length} points inside</span><${Link} to="runs" query=${{ ...filter, ...Object.fromEntries(FRAME.map((key, i) => [key, frame[i]])) }}>Runs inside<//>
-        <button type="button" onClick=${() => setQuery(Object.fromEntries(FRAME.map((key) => [key, null])))}>Clear</button>`}</div></section>
+      ${some && html`<span role="status">${points.filter((one) => !one.out).length} of ${points.length} points inside</span><${Link} to="runs" query=${{ ...filter, ...framed(frame) }}>Runs inside<//>
+        <button type="button" onClick=${() => setQuery(framed([null, null, null, null]))}>Clear</button>`}</div></section>
     <section class="card"><dl class="figures"><${Figure} label="Scale" how="Utility is α · quality − (1 − α) · cost / scale, as the planner weighs plans. The scale is the price of the cheapest point within 0.01 of the best quality. Dashed lines join equal utilities.">${usd(data.scale)}<//>
       <${Figure} label="Cheapest of quality" how="Of the points whose mean quality reaches this."><input type="number" min="0" max="1" step="0.05" value=${floor} aria-label="least quality" onChange=${slide("q")} /> ${cheap ? html`<bdi>${cheap.label}</bdi>, ${usd(cheap.cost.mean)}` : "no point reaches it"}<//>
       ${chosen && html`<${Figure} label="Chosen"><bdi>${chosen.label}</bdi>: ${usd(chosen.cost.mean)}, quality ${three(chosen.q)}, <${Link} to="runs" query=${{ ...filter, ...chosen.filter }}>${number(chosen.n)} runs<//><//>`}</dl></section>`;
 }
 
 function Chart({ points, alpha, scale, log, best, chosen, box }) {
-  const self = useRef(null), [all, setAll] = useState(700), [drag, setDrag] = useState(null); // [x, x, y, y] in pixels
-  useEffect(() => {
-    const watch = new ResizeObserver(([one]) => setAll(Math.max(240, Math.floor(one.contentRect.width))));
-    watch.observe(self.current);
-    return () => watch.disconnect();
-  }, []);
-  const wide = all - LEFT - 18, inside = (share) => Math.min(1, Math.max(0, share));
+  const [drag, setDrag] = useState(null); // from [x, y] to [x, y] in pixels
   const costs = points.flatMap((one) => [one.c, Number(one.cost.lo ?? one.c), Number(one.cost.hi ?? one.c)]).filter((c) => !log || c > 0);
-  const most = Math.max(...costs, 1e-9) * 1.1, low = log ? Math.min(...costs, most) / 1.1 : 0;
-  const x = (c) => LEFT + wide * (log ? Math.log(Math.max(c, low) / low) / Math.log(most / low) : Math.min(c, most) / most), y = (q) => 12 + (1 - q) * TALL;
-  const cost = (px) => (log ? low * (most / low) ** inside((px - LEFT) / wide) : inside((px - LEFT) / wide) * most), quality = (py) => 1 - inside((py - 12) / TALL);
-  const over = Array.from({ length: 33 }, (_, i) => cost(LEFT + (wide * i) / 32)), slowest = Math.max(1, ...points.map((one) => one.latency_p50 ?? 0));
-  const equal = (u) => (alpha < 0.01 ? `M${x(-u * scale)} 12v${TALL}` : `M${over.map((c) => `${x(c)} ${y((u + ((1 - alpha) * c) / scale) / alpha)}`).join("L")}`);
-  const stairs = points.filter((one) => one.frontier).map((one, i) => (i ? `H${x(one.c)}V${y(one.q)}` : `M${x(one.c)} ${y(one.q)}`)).join("");
-  const [a, b, c, d] = drag ?? (box ? [x(box[0]), x(box[1]), y(box[2]), y(box[3])] : []);
-  const spot = (event) => { const to = self.current.getBoundingClientRect(); return [event.clientX - to.left, event.clientY - to.top]; };
-  const down = (event) => {
-    if (event.button || event.pointerType !== "mouse" || event.target.closest("button")) return;
-    event.preventDefault();
-    self.current.setPointerCapture(event.pointerId);
-    const [px, py] = spot(event);
-    setDrag([px, px, py, py]);
+  const most = Math.max(...costs, 1e-9) * 1.1, low = log ? Math.min(...costs, most) / 1.1 : 0, within = (share) => Math.min(1, Math.max(0, share));
+  const share = (c) => (log ? Math.log(Math.max(c, low) / low) / Math.log(most / low) : Math.min(c, most) / most), cost = (at) => (log ? low * (most / low) ** at : at * most);
+  const slowest = Math.max(1, ...points.map((one) => one.latency_p50 ?? 0)), steps = Array.from({ length: 33 }, (_, i) => cost(i / 32));
+  const drawn = ({ x: at, y }) => {
+    const x = (c) => at(share(c));
+    const equal = (u) => (alpha < 0.01 ? `M${x(-u * scale)} ${y(0)}V${y(1)}` : `M${steps.map((c) => `${x(c)} ${y((u + ((1 - alpha) * c) / scale) / alpha)}`).join("L")}`);
+    const stairs = points.filter((one) => one.frontier).map((one, i) => (i ? `H${x(one.c)}V${y(one.q)}` : `M${x(one.c)} ${y(one.q)}`)).join("");
+    return html`<clipPath id="plane"><rect x=${at(0)} y=${y(1)} width=${at(1) - at(0)} height=${y(0) - y(1)} /></clipPath><g clip-path="url(#plane)">
+      ${[0, 0.1, 0.2, 0.3].map((less) => html`<path class="iso" d=${equal(best.utility - less)} />`)}<path class="front" d="${stairs}H${at(1)}" />
+      ${points.map((one) => one.n > 1 && html`<path class="whisker ${one.frontier ? "" : "dim"}" d="M${x(Number(one.cost.lo))} ${y(one.q)}H${x(Number(one.cost.hi))}M${x(one.c)} ${y(one.quality.lo)}V${y(one.quality.hi)}" />`)}</g>`;
   };
-  const move = (event) => { const [px, py] = spot(event); if (drag) setDrag([a, px, c, py]); };
-  const up = () => {
-    setDrag(null);
-    if (!drag || Math.abs(a - b) < 5 || Math.abs(c - d) < 5) return;
-    const values = [cost(Math.min(a, b)).toPrecision(4), cost(Math.max(a, b)).toPrecision(4), quality(Math.max(c, d)).toFixed(3), quality(Math.min(c, d)).toFixed(3)];
-    setQuery(Object.fromEntries(FRAME.map((key, i) => [key, Number(values[i])])));
+  const over = ({ x: at, y }) => {
+    const x = (c) => at(share(c)), ends = drag ?? (box ? [[x(box[0]), y(box[2])], [x(box[1]), y(box[3])]] : null);
+    const [a, b] = ends?.map(([px]) => px).sort((p, q) => p - q) ?? [], [c, d] = ends?.map(([, py]) => py).sort((p, q) => p - q) ?? [];
+    const spot = ({ currentTarget: self, clientX, clientY }) => { const to = self.getBoundingClientRect(); return [clientX - to.left, clientY - to.top]; };
+    const down = (event) => {
+      if (event.button || event.pointerType !== "mouse" || event.target.closest("button")) return;
+      event.preventDefault();
+      event.currentTarget.setPointerCapture(event.pointerId);
+      setDrag([spot(event), spot(event)]);
+    };
+    const up = () => {
+      setDrag(null);
+      if (!drag || b - a < 5 || d - c < 5) return;
+      const money = (px) => Number(cost(within((px - at(0)) / (at(1) - at(0)))).toPrecision(4)), good = (py) => Number(within((y(0) - py) / (y(0) - y(1))).toFixed(3));
+      setQuery(framed([money(a), money(b), good(d), good(c)]));
+    };
+    const keys = (event) => {
+      const list = [...event.currentTarget.querySelectorAll("button")], step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (step) (event.preventDefault(), list[list.indexOf(event.target) + step]?.focus());
+    };
+    return html`<div class="plane" role="group" aria-label="Points by cost; arrow keys go from one to the next, dragging draws a frame" onPointerDown=${down} onPointerMove=${(event) => drag && setDrag([drag[0], spot(event)])} onPointerUp=${up} onKeyDown=${keys}>
+      ${ends && html`<i style="left:${a}px;top:${c}px;width:${b - a}px;height:${d - c}px"></i>`}${points.map((one) => html`<button type="button" key=${one.key} tabindex=${one === (chosen ?? best) ? 0 : -1} aria-pressed=${one === chosen}
+        class="spot ${one.frontier ? "on" : ""} ${one === best ? "best" : ""} ${one.out ? "out" : ""}" style="left:${x(one.c)}px;top:${y(one.q)}px;--size:${Math.max(12, 26 * Math.sqrt((one.latency_p50 ?? 0) / slowest))}px"
+        title=${one.label} onClick=${() => setQuery({ point: one === chosen ? null : one.key })}><span class="sr">${one.label}: cost ${usd(one.cost.mean)}, quality ${three(one.q)}, ${number(one.n)} runs, ${duration(one.latency_p50)}, ${one.front}${one === best ? ", best at this α" : ""}</span></button>
+        ${points.length < 13 && html`<span aria-hidden="true" style="top:${y(one.q)}px;${share(one.c) > 0.5 ? "translate:-100% -1.5em;" : ""}left:${x(one.c)}px">${one.label}</span>`}`)}</div>`;
   };
-  const keys = (event) => {
-    const list = [...self.current.querySelectorAll("button")], step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    if (step) (event.preventDefault(), list[list.indexOf(event.target) + step]?.focus());
-  };
-  return html`<div class="plane" ref=${self} role="group" aria-label="Points by cost; arrow keys go from one to the next, dragging draws a frame" onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onKeyDown=${keys}>
-    <svg width=${all} height=${HIGH} aria-hidden="true"><clipPath id="plane"><rect x=${LEFT} y="12" width=${wide} height=${TALL} /></clipPath>
-      ${[0, 0.25, 0.5, 0.75, 1].map((q) => html`<path class="rule" d="M${LEFT} ${y(q)}h${wide}" /><text x=${LEFT - 6} y=${y(q) + 4} text-anchor="end">${q}</text>`)}
-      ${[0, 8, 16, 24, 32].map((i) => (i % 16 === 0 || all > 500) && html`<text x=${x(over[i])} y=${HIGH - 18} text-anchor=${["start", "middle", "end"][Math.ceil(i / 31)]}>${dollars(Number(over[i].toPrecision(2)))}</text>`)}
-      <text x=${LEFT + wide} y=${HIGH - 3} text-anchor="end">cost of a run → (up: quality)</text>
-      <g clip-path="url(#plane)">${[0, 0.1, 0.2, 0.3].map((less) => html`<path class="iso" d=${equal(best.utility - less)} />`)}<path class="front" d="${stairs}H${LEFT + wide}" />
-        ${points.map((one) => one.n > 1 && html`<path class="whisker ${one.frontier ? "" : "dim"}" d="M${x(Number(one.cost.lo))} ${y(one.q)}H${x(Number(one.cost.hi))}M${x(one.c)} ${y(one.quality.lo)}V${y(one.quality.hi)}" />`)}</g>
-      ${a !== undefined && html`<rect class="frame" x=${Math.min(a, b)} y=${Math.min(c, d)} width=${Math.abs(a - b)} height=${Math.abs(c - d)} />`}</svg>
-    ${points.map((one) => html`<button type="button" key=${one.key} tabindex=${one === (chosen ?? best) ? 0 : -1} aria-pressed=${one === chosen} class="spot ${one.frontier ? "on" : ""} ${one === best ? "best" : ""} ${one.out ? "out" : ""}"
-      style="left:${x(one.c)}px;top:${y(one.q)}px;--size:${Math.max(12, 26 * Math.sqrt((one.latency_p50 ?? 0) / slowest))}px" title=${one.label} onClick=${() => setQuery({ point: one === chosen ? null : one.key })}>
-      <span class="sr">${one.label}: cost ${usd(one.cost.mean)}, quality ${three(one.q)}, ${number(one.n)} runs, ${duration(one.latency_p50)}, ${one.front}${one === best ? ", best at this α" : ""}</span></button>
-      ${points.length < 13 && html`<span class="spot-name" aria-hidden="true" style="top:${y(one.q)}px;${x(one.c) > all / 2 ? `right:${all - x(one.c)}px` : `left:${x(one.c)}px`}">${one.label}</span>`}`)}</div>`;
+  return html`<${Plot} says="Quality over cost, with the front and lines of equal utility" most=${1} unit=${String} height=${380} over=${over} names=${[0, 0.25, 0.5, 0.75, 1].map((at) => [at, dollars(Number(cost(at).toPrecision(2)))])}>${drawn}<//>`;
 }

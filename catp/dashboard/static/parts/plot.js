@@ -3,8 +3,8 @@ import { html, useEffect, useRef, useState } from "../vendor/vendor.js";
 
 const LEFT = 62;
 
-/** says: the chart in words; names: [[share, text]] under it; children({x(share), y(value), width}) draws in it. */
-export function Plot({ says, least = 0, most, unit, names, height = 220, children }) {
+/** says: the chart in words; names: [[share, text]] under it; children({x(share), y(value), width}) draws in it, over(the same) over it. */
+export function Plot({ says, least = 0, most, unit, names, height = 220, over, children }) {
   const box = useRef(null);
   const [all, setAll] = useState(640);
   useEffect(() => {
@@ -22,5 +22,5 @@ export function Plot({ says, least = 0, most, unit, names, height = 220, childre
     ${Array.from({ length: high - low + 1 }, (_, i) => (low + i) * step).map((at) =>
       html`<path class="rule" d="M${LEFT} ${y(at)}h${width}" /><text x=${LEFT - 6} y=${y(at) + 4} text-anchor="end">${unit(at)}</text>`)}
     ${names.map(([share, text], i) => i % every === 0 && html`<text x=${x(share)} y=${height - 4} text-anchor="middle">${text}</text>`)}
-    ${children({ x, y, width })}</svg></div>`;
+    ${children({ x, y, width })}</svg>${over?.({ x, y, width })}</div>`;
 }
