@@ -14,7 +14,7 @@ export const toolLink = (name, query) => html`<${Link} to="tools/${encodeURIComp
 const FIGURES = { n: (v) => number(v), $: (v) => html`<${Money} amount=${v} />`, "$?": maybe, ms: (v) => duration(v), "%": (v) => percent(v), "±": (v) => signed(v) };
 const WORDS = {
   at: (at) => html`<${When} at=${at} />`, text: (text) => html`<bdi dir="auto" class="said">${text ?? "–"}</bdi>`,
-  run: (id, row) => id && html`<${Link} to="runs/${id}" query=${{ node: row.step }}>${id.slice(-8)} ${row.step}<//>`,
+  run: (id, row) => id && html`<${Link} to="runs/${id}" query=${{ step: row.step }}>${id.slice(-8)} ${row.step}<//>`,
 };
 
 /** key:title:kind; fields of fields are written with dots; `more` has cells of its own by key. */
