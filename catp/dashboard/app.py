@@ -1,10 +1,11 @@
 """The dashboard's application: what is asked under which path. Shapes are in docs/dashboard.md and the OpenAPI page."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.access import Access, Role
@@ -16,7 +17,6 @@ from catp.dashboard.feed import ENGINE_SAMPLE, Feed
 from catp.dashboard.guard import LOCAL_HOSTS, Guard
 from catp.dashboard.jobs import Jobs
 from catp.dashboard.pages import add_pages
-from catp.dashboard.planning import PlanDesk
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 from catp.dashboard.read.training import training_dir
 from catp.store.errors import StoreError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from catp.dashboard.planning import PlanDesk
 
 __all__ = ["create_app"]
 
@@ -106,7 +108,7 @@ def create_app(
     server = {
         "root_path": root_path, "hosts": sorted(LOCAL_HOSTS | set(hosts)), "roles": sorted(set(access.tokens.values())),
     }  # fmt: skip
-    desk = PlanDesk(store, jobs)
+    desk = _desk(store, jobs)
     missing, curves = _missing(store_url), training_dir(training)
     _add_api(app, Context(store, feed, agent_for, read_only, missing, desk, curves, follower, server))
     add_pages(app)
@@ -114,6 +116,22 @@ def create_app(
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")
     )
     return app
+
+
+def _desk(store: RunStore, jobs: Jobs) -> "Callable[[], PlanDesk]":
+    """Makes the desk when it is first needed: a server that only shows runs needs none of what it loads."""
+    making = Lock()
+    made: list[PlanDesk] = []
+
+    def desk() -> "PlanDesk":
+        with making:
+            if not made:
+                from catp.dashboard.planning import PlanDesk
+
+                made.append(PlanDesk(store, jobs))
+            return made[0]
+
+    return desk
 
 
 def _add_api(app: "FastAPI", context: Context) -> None:

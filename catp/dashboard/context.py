@@ -13,13 +13,14 @@ from catp.approvals import user
 from catp.dashboard.actions import AgentFor
 from catp.dashboard.engine.follower import Follower
 from catp.dashboard.feed import Feed
-from catp.dashboard.planning import PlanDesk
 from catp.store import deeds
 from catp.store.errors import StoreError
 from catp.store.store import RunStore
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from catp.dashboard.planning import PlanDesk
 
 __all__ = ["Context"]
 
@@ -32,6 +33,7 @@ _log = logging.getLogger("catp.dashboard.audit")
 class Context:
     """One server. `missing` raises a `Problem` if the store is not there; `training` is the folder of training runs.
 
+    `desk` plans and starts runs; whoever only looks never loads it.
     `engine` looks at the inference engine; `server` is what the server was started with, as the settings show it.
     """
 
@@ -40,7 +42,7 @@ class Context:
     agent_for: AgentFor
     read_only: bool
     missing: Callable[[], None]
-    desk: PlanDesk
+    desk: "Callable[[], PlanDesk]"
     training: Path | None = None
     engine: Follower = field(default_factory=Follower)
     server: Mapping[str, Any] = field(default_factory=dict)

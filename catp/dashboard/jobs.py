@@ -20,7 +20,6 @@ from catp.dashboard.problems import Problem, of_error
 from catp.inputs import InputError
 from catp.planlang.errors import PlanError
 from catp.planners.protocol import NothingFits, PlanningFailed
-from catp.recorded import CannotResume
 from catp.result import RunRefused, RunResult
 from catp.runtime.doubts import InDoubt
 from catp.runtime.events import RunEvent
@@ -45,6 +44,8 @@ _log = logging.getLogger("catp.dashboard")
 
 def problem_of(error: Exception) -> Problem | None:
     """Return what an error of planning or of starting a run is over HTTP; None if it is a defect."""
+    from catp.recorded import CannotResume
+
     match error:
         case Problem():
             return error

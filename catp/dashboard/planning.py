@@ -7,11 +7,11 @@ preview ──> quotes, remembered with the facts of the inputs ──> run of o
 import asyncio
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from catp.dashboard.given import Given, fingerprint, values_of
+from catp.dashboard.given import fingerprint, values_of
 from catp.dashboard.jobs import Jobs, Repeats, or_problem
 from catp.dashboard.paper import Paper, ground_of
 from catp.dashboard.previews import Preview, Previews
@@ -19,6 +19,7 @@ from catp.dashboard.problems import Problem
 from catp.dashboard.read.planned import preview_json
 from catp.dashboard.read.plans_of_runs import previous_plan
 from catp.dashboard.read.whatif import wanted_of
+from catp.dashboard.wishes import Asked
 from catp.planlang.money import Money
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
@@ -34,32 +35,7 @@ from catp.tools.builtin.facts import describe
 if TYPE_CHECKING:
     from catp.agent import Agent
 
-__all__ = ["Asked", "PlanDesk"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What somebody wants planned: a task in words or the text of a plan (then `task` is its title), and the limits.
-
-    `budget` and `cap` are nano-USD; None takes what the agent has. `cap` is the most the run may spend, if that is
-    less than what it is planned for.
-    """
-
-    task: str
-    plan: str | None
-    inputs: Mapping[str, Given]
-    alpha: float | None = None
-    budget: Money | None = None
-    deadline_s: float | None = None
-    policy: str | None = None
-    wanted: Mapping[str, str] | None = None
-    cap: Money | None = None
-    preview: str | None = None
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """The options of `Agent.plan` and its like."""
-        return {"alpha": self.alpha, "budget": self.budget, "deadline_s": self.deadline_s}
+__all__ = ["PlanDesk"]
 
 
 class PlanDesk:

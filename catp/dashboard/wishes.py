@@ -1,20 +1,46 @@
 """Bodies of requests that plan, price and start runs."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from catp.dashboard.forms import nano_of
 from catp.dashboard.given import Given
-from catp.dashboard.planning import Asked
 from catp.dashboard.problems import Problem
 from catp.planlang.money import Money
 from catp.planlang.types import parse_type
 
-__all__ = ["PreviewWish", "Replay", "Resume", "RunWish", "WhatIf", "Which", "Wish", "amount"]
+__all__ = ["Asked", "PreviewWish", "Replay", "Resume", "RunWish", "WhatIf", "Which", "Wish", "amount"]
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 86400)]
 Text = Annotated[str, Field(max_length=200_000)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants planned: a task in words or the text of a plan (then `task` is its title), and the limits.
+
+    `budget` and `cap` are nano-USD; None takes what the agent has. `cap` is the most the run may spend, if that is
+    less than what it is planned for.
+    """
+
+    task: str
+    plan: str | None
+    inputs: Mapping[str, Given]
+    alpha: float | None = None
+    budget: Money | None = None
+    deadline_s: float | None = None
+    policy: str | None = None
+    wanted: Mapping[str, str] | None = None
+    cap: Money | None = None
+    preview: str | None = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The options of `Agent.plan` and its like."""
+        return {"alpha": self.alpha, "budget": self.budget, "deadline_s": self.deadline_s}
 
 
 class _Form(BaseModel):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.requests import Request
 
+    from catp.dashboard.planning import PlanDesk
+
 __all__ = ["add"]
 
 T = TypeVar("T")
@@ -27,42 +29,42 @@ def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
     from fastapi import Query, Request
 
-    store, desk = context.store, context.desk
+    store = context.store
 
     @api.post("/plans:preview")
     async def preview(body: PreviewWish, request: Request) -> dict[str, Any]:
-        return await _while_there(request, desk.preview(body.asked(), body.candidates))
+        return await _while_there(request, (await _desk(context)).preview(body.asked(), body.candidates))
 
     @api.get("/previews/{id}/{rank}")
     def previewed(id: str, rank: int) -> dict[str, Any]:
-        found = desk.previewed(id, rank).compiled
+        found = context.desk().previewed(id, rank).compiled
         return plan_json(found.digest, to_text(found.source))
 
     @api.get("/previews/{id}/{rank}/layout")
     def drawn(id: str, rank: int, dir: Literal["LR", "TB"] = "LR", open: str = "") -> dict[str, Any]:
-        found = desk.previewed(id, rank).compiled
+        found = context.desk().previewed(id, rank).compiled
         return plan_layout(found.digest, to_text(found.source), dir, tuple(filter(None, open.split(",")[:20])))
 
     @api.post("/plans:whatif")
     async def if_so(body: WhatIf) -> dict[str, Any]:
         if sum(one is not None for one in (body.run, body.plan_hash, body.plan)) != 1:
             raise Problem(422, "query", "give one of run, plan_hash and plan")
-        return await desk.paper.whatif(
+        return await (await _desk(context)).paper.whatif(
             body.swap, body.drop, run=body.run, plan_hash=body.plan_hash, plan=body.plan, preview=body.preview,
             budget=amount("budget", body.budget), deadline_s=body.deadline_s,
         )  # fmt: skip
 
     @api.post("/plans:alternatives")
     async def others(body: Which) -> dict[str, Any]:
-        return await desk.paper.alternatives(body.step, plan=body.plan, preview=body.preview)
+        return await (await _desk(context)).paper.alternatives(body.step, plan=body.plan, preview=body.preview)
 
     @api.get("/runs/{id}/alternatives")
     async def others_of(id: str, step: str | None = None) -> dict[str, Any]:
-        return await desk.paper.alternatives(step, run=id)
+        return await (await _desk(context)).paper.alternatives(step, run=id)
 
     @api.get("/runs/{id}/quote")
     async def quoted(id: str) -> dict[str, Any]:
-        return await desk.paper.quote(id)
+        return await (await _desk(context)).paper.quote(id)
 
     @api.get("/runs/{id}/previous")
     def previous(id: str) -> dict[str, Any]:
@@ -76,6 +78,10 @@ def add(api: "APIRouter", context: Context) -> None:
     @api.get("/plans/{digest}/diff")
     def differ(digest: str, other: str = Query(alias="with")) -> dict[str, Any]:
         return {"hash": digest, "with": other, **plan_diff(_plan(context, digest), _plan(context, other))}
+
+
+async def _desk(context: Context) -> "PlanDesk":
+    return await asyncio.to_thread(context.desk)  # it may have to be loaded first
 
 
 def _plan(context: Context, digest: str) -> Plan:

@@ -17,7 +17,7 @@ def add(api: "APIRouter", context: Context) -> None:
     from fastapi import Request
     from starlette.concurrency import run_in_threadpool
 
-    store, desk = context.store, context.desk
+    store = context.store
 
     async def once(request: Request, action: str, do: Callable[[], Awaitable[tuple[str, dict[str, Any]]]]) -> Any:
         """Do it, note it; the same key and body again get the same answer."""
@@ -29,6 +29,7 @@ def add(api: "APIRouter", context: Context) -> None:
             return answer
 
         key = request.headers.get("idempotency-key")
+        desk = await run_in_threadpool(context.desk)
         return await desk.repeats.once(key, f"{request.url.path}\n".encode() + await request.body(), noted)
 
     @api.post("/runs", status_code=202)
@@ -36,7 +37,7 @@ def add(api: "APIRouter", context: Context) -> None:
         asked = body.asked(cap=amount("cap", body.cap), preview=body.preview)
 
         async def do() -> tuple[str, dict[str, Any]]:
-            run = await desk.run(asked)
+            run = await context.desk().run(asked)
             return run, {"run": run}
 
         return dict(await once(request, "run.start", do))
@@ -46,7 +47,7 @@ def add(api: "APIRouter", context: Context) -> None:
         parent, budget = (await run_in_threadpool(store.find, id)).id, amount("budget", body.budget)
 
         async def do() -> tuple[str, dict[str, Any]]:
-            run = await desk.replay(parent, body.from_node, body.set, budget, body.deadline_s)
+            run = await context.desk().replay(parent, body.from_node, body.set, budget, body.deadline_s)
             return run, {"run": run, "parent": parent}
 
         return dict(await once(request, "run.replay", do))
@@ -56,7 +57,7 @@ def add(api: "APIRouter", context: Context) -> None:
         run, budget = (await run_in_threadpool(store.find, id)).id, amount("budget", body.budget)
 
         async def do() -> tuple[str, dict[str, Any]]:
-            await desk.resume(run, body.in_flight, body.retry_failed, budget, body.deadline_s)
+            await context.desk().resume(run, body.in_flight, body.retry_failed, budget, body.deadline_s)
             return run, {"run": run}
 
         return dict(await once(request, "run.resume", do))
