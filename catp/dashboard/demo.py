@@ -100,7 +100,7 @@ async def _watched(
         warn=(0.5, 0.8),
     )  # fmt: skip
     inputs = {"photo": card(0, worn=0.16, colour=False), "scan": card(3, worn=0.10)}
-    return await agent.run(LIVE, inputs, budget="0.095", on_event=on_event)
+    return await agent.run(LIVE, inputs, budget="0.092", on_event=on_event)
 
 
 def exists(connection: Connection) -> bool:

@@ -118,7 +118,7 @@ out report, caption = whole.text
 )  # fmt: skip
 
 JOBS = (
-    Job("demo-archive", "restorer", "Restore this old photo and say what it shows", "photo", "0.19", 14.0, _RESTORE),
+    Job("demo-archive", "restorer", "Restore this old photo and say what it shows", "photo", "0.12", 18.0, _RESTORE),
     Job("demo-postcards", "reader", "Read this card, translate it and tell its mood", "scan", "0.06", 12.0, _READ),
     Job("demo-survey", "surveyor", "Describe this card tile by tile in a report", "card", "0.19", 10.0, _SURVEY),
 )

@@ -162,7 +162,7 @@ class _Backend:
         waiting = stage.tricks.get(act.name)
         trick = waiting.pop(0) if waiting else Trick()
         unlucky = self._rng.random() < act.fails and stage.chance
-        usage = self._usage(args, trick)
+        usage = self._usage(args, input_units({key: size_of(value) for key, value in args.items()}), trick)
         took_s = usage.wall_ms / 1e3
         error = trick.error or ("the service is out of order" if act.name in stage.outage else "")
         error = error or ("503, too many requests" if unlucky else "")
@@ -189,14 +189,14 @@ class _Backend:
 
     def earlier_calls(self) -> list[tuple[Usage, int]]:
         """Use of earlier calls and the size of their input, of the same distribution as those that come."""
-        seen = self._contract.signature.params[0].type.name == "image"
-        size = _PIXELS if seen else self._act.size
-        args = {} if seen else {"text": "x" * size}
-        return [(self._usage(args, Trick()), size) for _ in range(_MEASURED)]
+        sizes = [self._act.size]
+        if self._contract.signature.params[0].type.name == "image":
+            sizes = [_PIXELS, _PIXELS, 4 * _PIXELS, _PIXELS // 6]
+        known = [sizes[number % len(sizes)] for number in range(_MEASURED)]
+        return [(self._usage({"text": "x" * min(size, self._act.size)}, size, Trick()), size) for size in known]
 
-    def _usage(self, args: Mapping[str, Any], trick: Trick) -> Usage:
+    def _usage(self, args: Mapping[str, Any], size: int, trick: Trick) -> Usage:
         act = self._act
-        size = input_units({name: size_of(value) for name, value in args.items()}) if args else 1
         larger = max(1.0, size / _PIXELS) ** 0.5 if act.seconds > 0.2 else 1.0
         slow = float(self._rng.lognormal(0.0, 0.22)) * larger * trick.slower * self._stage.pace
         by = float(self._rng.lognormal(0.0, 0.18)) * trick.dearer
