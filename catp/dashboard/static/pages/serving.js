@@ -10,25 +10,39 @@ import { Table } from "../parts/table.js";
 const SPANS = { 900: [1, "15 minutes"], 3600: [10, "hour"], 21600: [60, "6 hours"], 86400: [60, "24 hours"] };
 const STATES = { ready: "✓ good", starting: "◔ busy", draining: "■ warn", unreachable: "✕ bad" };
 const UNITS = { n: (value) => number(value, 1), "%": percent, r: (value) => `${number(value, 1)}/s`, ms: duration };
-const SLO = `slo:of|${["hour", "day"].map((of) => `${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("|")}`;
+const REQUEST = "arrival:Arrived:at|state:State|chunks:Queue, prefill, decode|ttft_ms:First token:ms|e2e_ms:End:ms|slo:Expected|kind:Kind|" +
+  "tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|cost:Cost:$";
+const SLO = ["hour", "day"].map((of) =>
+  `|${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("");
 
 export default function Page({ query }) {
   const span = SPANS[query.get("span")] ? query.get("span") : "900";
   const names = useData("engine/figures"), first = useData("engine/now"), [heard, setHeard] = useState(null);
   useEvents("engine", { event: setHeard });
-  return html`<div class="serving"><div class="row apart"><h1>Serving</h1><${Choice} label="Last" value=${span} options=${Object.entries(SPANS).map(([key, [, text]]) => [key, text])} pick=${(value) => setQuery({ span: value })} /></div>
+  return html`<div class="serving"><div class="row apart"><h1>Serving</h1>
+    <${Choice} label="Last" value=${span} options=${Object.entries(SPANS).map(([key, [, text]]) => [key, text])}
+      pick=${(value) => setQuery({ span: value })} /></div>
     <${Loaded} of=${heard ? { data: heard } : first} what="the engine">${(now) => now.state === "absent"
-      ? html`<${Empty} title="No engine runs" command="catp serve --model catp-tiny"><p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
-      : names.data && html`<${Now} now=${now} names=${names.data.figures} /><${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
+      ? html`<${Empty} title="No engine runs" command="catp serve --model catp-tiny">
+        <p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
+      : names.data && html`<${Now} now=${now} names=${names.data.figures} />
+        <${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//>
+        </div>`;
 }
 
 function Now({ now: { figures, totals, ...now }, names }) {
-  const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures }, chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
+  const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures };
+  const chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
   const facts = [now.device, now.context && `${number(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
-  return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}"><span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code><span class="muted">${facts.filter(Boolean).join(" · ")}</span>
-    ${chip(now.stalled, "stalled: no step ends")}${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "restarted")}</p>
+  return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}">
+    <span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code>
+    <span class="muted">${facts.filter(Boolean).join(" · ")}</span>
+    ${chip(now.stalled, "stalled: no step ends")}
+    ${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}
+    ${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "restarted")}</p>
     ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}
-    ${all.running !== undefined && html`<dl class="figures">${names.map(({ title, unit, key, how }) => html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
+    ${all.running !== undefined && html`<dl class="figures">${names.map(({ title, unit, key, how }) =>
+      html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
 }
 
 /** Charts: fetched for a span, then lengthened by every look where a second is a point. */
@@ -45,7 +59,8 @@ function Panels({ span, now, names }) {
     const from = shown.t.findIndex((t) => t > now.t - span), { step: _, ...lines } = shown, newest = { t: now.t, ...now.figures };
     setShown(Object.fromEntries(Object.entries(lines).map(([key, values]) => [key, [...values.slice(from), newest[key] ?? null]])));
   }, [now]);
-  return shown && html`<h2 class="sr">Over time</h2><div class="grid">${names.map(({ title, unit, lines }) => html`<section class="card"><${Series} title=${title} t=${shown.t} unit=${UNITS[unit]} cursor="engine" height=${150}
+  return shown && html`<h2 class="sr">Over time</h2><div class="grid">${names.map(({ title, unit, lines }) => html`<section class="card">
+    <${Series} title=${title} t=${shown.t} unit=${UNITS[unit]} cursor="engine" height=${150}
     lines=${lines.map(({ key, label }) => ({ label, values: shown[key] }))} /></section>`)}</div>`;
 }
 
@@ -55,20 +70,33 @@ function Requests({ tick }) {
   return html`<section class="card"><h2>Requests</h2><${Loaded} of=${found}>${({ items, queue, problem }) => {
     const whole = Math.max(1, ...items.map((row) => row.e2e_ms ?? row.age_ms));
     const more = {
-      state: (word, { code }) => `${word} ${code}`, kind: (word, { adapter }) => `${word} ${adapter}`, cost: (cost, { e2e_ms: end }) => end !== null && html`<${Money} amount=${cost} />`,
-      slo: (limits, { met }) => Object.entries(limits).map(([key, limit]) => html`<span class=${{ true: "good", false: "bad" }[met[key]]}>${{ true: "✓", false: "✕" }[met[key]] ?? "◔"} ${key} ≤ ${duration(limit)}</span> `),
+      state: (word, { code }) => `${word} ${code}`, kind: (word, { adapter }) => `${word} ${adapter}`,
+      cost: (cost, { e2e_ms: end }) => end !== null && html`<${Money} amount=${cost} />`,
+      slo: (limits, { met }) => Object.entries(limits).map(([key, limit]) => {
+        const [shape, colour] = { true: "✓ good", false: "✕ bad" }[met[key]]?.split(" ") ?? ["◔", "muted"];
+        return html`<span class=${colour}>${shape} ${key} ≤ ${duration(limit)}</span> `;
+      }),
       chunks: (_, row) => html`<${Bar} row=${row} whole=${whole} />`,
     };
-    return html`${problem && html`<p class="warn">${problem}</p>`}<p>${queue.map((one) => html`<span class="chip">oldest of ${one.waiting} waiting, ${one.slo}: ${duration(one.oldest_ms)}</span> `)}</p>
-      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns("arrival:Arrived:at|state:State|chunks:Queue, prefill, decode|ttft_ms:First token:ms|e2e_ms:End:ms|slo:Expected|kind:Kind|tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|cost:Cost:$", more)} />
-      <p class="muted spans"><i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
-  }}<//></section><section class="card"><h2>Expectations</h2><${Loaded} of=${slo}>${({ items, target }) => html`<${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(SLO)} />
-    <p class="muted">${percent(1 - target)} of the requests may miss: the error budget. Counted while somebody looks. Requests say what they expect, or <code>catp serve --slo-e2e</code> does.</p>`}<//></section>`;
+    return html`${problem && html`<p class="warn">${problem}</p>`}
+      <p>${queue.map((one) =>
+        html`<span class="chip">oldest of ${one.waiting} waiting, ${one.slo}: ${duration(one.oldest_ms)}</span> `)}</p>
+      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns(REQUEST, more)} />
+      <p class="muted spans">
+        <i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
+  }}<//></section><section class="card"><h2>Expectations</h2>
+    <${Loaded} of=${slo}>${({ items, target }) => html`
+    <${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(`slo:of${SLO}`)} />
+    <p class="muted">${percent(1 - target)} of the requests may miss: the error budget. Counted while somebody looks.
+      Requests say what they expect, or <code>catp serve --slo-e2e</code> does.</p>`}<//></section>`;
 }
 
 function Bar({ row, whole }) {
-  const end = row.e2e_ms ?? row.age_ms, queued = row.queued_ms ?? end, share = (ms) => (200 * Math.min(ms, whole)) / whole, { chunks, ttft_ms: first } = row;
-  const rect = (kind, from, took, high) => html`<rect class=${kind} x=${share(from)} y=${7 - high / 2} height=${high} width=${Math.max(1, share(took))} />`;
-  const text = `queued ${duration(queued)}, prefill ${duration(chunks.reduce((sum, one) => sum + one[1], 0))} in ${chunks.length} steps, decode ${duration(first && end - first)}`;
-  return html`<svg class="spans" width="200" height="14" role="img" aria-label=${text}>${rect("queue", 0, queued, 2)}${first !== null && rect("decode", first, end - first, 6)}${chunks.map(([begin, took]) => rect("prefill", begin, took, 12))}</svg>`;
+  const end = row.e2e_ms ?? row.age_ms, queued = row.queued_ms ?? end, { chunks, ttft_ms: first } = row;
+  const share = (ms) => (200 * Math.min(ms, whole)) / whole, prefill = chunks.reduce((sum, one) => sum + one[1], 0);
+  const rect = (kind, from, took, high) => 
+    html`<rect class=${kind} x=${share(from)} y=${7 - high / 2} height=${high} width=${Math.max(1, share(took))} />`;
+  const text = `queued ${duration(queued)}, prefill ${duration(prefill)} in ${chunks.length} steps, decode ${duration(first && end - first)}`;
+  return html`<svg class="spans" width="200" height="14" role="img" aria-label=${text}>${rect("queue", 0, queued, 2)}
+    ${first !== null && rect("decode", first, end - first, 6)}${chunks.map(([begin, took]) => rect("prefill", begin, took, 12))}</svg>`;
 }

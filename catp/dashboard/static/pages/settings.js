@@ -3,36 +3,56 @@ import { html, useState } from "../vendor/vendor.js";
 import { send, url } from "../api.js";
 import { may, setQuery, theme, useData } from "../store.js";
 import { Act, Choice, Dialog, Link, Loaded, When, number } from "../parts/basics.js";
-import { columns } from "../parts/columns.js";
+import { columns, toolLink } from "../parts/columns.js";
 import { Table } from "../parts/table.js";
 
-const said = (value) => (/^\d{4}-\d\d-\d\dT/.test(value) ? html`<${When} at=${value} />` : value === null || value === "" ? "–" : typeof value === "number" ? number(value) : Array.isArray(value) ? value.join(", ") || "none"
+const said = (value) => (/^\d{4}-\d\d-\d\dT/.test(value) ? html`<${When} at=${value} />` : value === null || value === "" ? "–"
+  : typeof value === "number" ? number(value) : Array.isArray(value) ? value.join(", ") || "none"
   : typeof value === "object" ? Object.entries(value).map(([key, one]) => `${key} ${said(one)}`).join(", ") || "none" : String(value));
-const Facts = ({ title, of, children }) => html`<section class="card"><h2>${title}</h2><dl class="facts">${Object.entries(of).map(([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd>${said(value)}</dd>`)}</dl>${children}</section>`;
+const Facts = ({ title, of, children }) => html`<section class="card"><h2>${title}</h2>
+  <dl class="facts">${Object.entries(of).map(([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt>
+  <dd>${said(value)}</dd>`)}</dl>${children}</section>`;
 
 export default function Page({ query }) {
   const found = useData("settings"), [pruning, setPruning] = useState(false);
   const help = () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true }));
-  return html`<h1>Settings</h1><div class="grid"><section class="card"><h2>This browser</h2><p class="row"><${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} /><button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
-    <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}><p>Runs stay until somebody removes them; sums and budgets keep counting those.</p>
-      <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
-      ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}<${Facts} title="Versions" of=${versions} />`}<//></div><${Prices} />
-    ${may("admin") && html`<${Audit} page=${query.get("audit")} />`}${pruning && html`<${Prune} close=${() => (setPruning(false), found.reload())} />`}`;
+  return html`<h1>Settings</h1><div class="grid"><section class="card"><h2>This browser</h2><p class="row">
+    <${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
+    <button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
+    <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}>
+      <p>Runs stay until somebody removes them; sums and budgets keep counting those.</p>
+      <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
+        ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
+      ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}
+      <${Facts} title="Versions" of=${versions} />`}<//></div><${Prices} />
+    ${may("admin") && html`<${Audit} page=${query.get("audit")} />`}
+    ${pruning && html`<${Prune} close=${() => (setPruning(false), found.reload())} />`}`;
 }
 
 function Prune({ close }) {
   const [days, setDays] = useState(90), [counted, setCounted] = useState(null), { dry_run: dry, runs, events, files } = counted ?? {};
   const ask = async (dry_run) => setCounted(await send("POST", "prune", { days, dry_run }));
-  return html`<${Dialog} title="Remove old runs" close=${close}><label>Runs that ended, older than (days) <input type="number" min="1" value=${days} onInput=${(event) => (setDays(Number(event.target.value)), setCounted(null))} /></label>
-    <p role="status">${counted && (dry ? `${number(runs)} runs with ${number(events)} events would go, and files that nothing else needs.` : `Removed ${number(runs)} runs, ${number(events)} events, ${number(files)} files.`)}</p>
-    ${dry && runs > 0 ? html`<${Act} class="danger" key="go" run=${() => ask(false)}>Remove ${number(runs)} runs for good<//>` : html`<${Act} key="count" run=${() => ask(true)}>Count them<//>`}<//>`;
+  return html`<${Dialog} title="Remove old runs" close=${close}>
+    <label>Runs that ended, older than (days)
+      <input type="number" min="1" value=${days} onInput=${(event) => (setDays(Number(event.target.value)), setCounted(null))} /></label>
+    <p role="status">${counted && (dry ? `${number(runs)} runs with ${number(events)} events would go, and files that nothing else needs.`
+      : `Removed ${number(runs)} runs, ${number(events)} events, ${number(files)} files.`)}</p>
+    ${dry && runs > 0 ? html`<${Act} class="danger" key="go" run=${() => ask(false)}>Remove ${number(runs)} runs for good<//>`
+      : html`<${Act} key="count" run=${() => ask(true)}>Count them<//>`}<//>`;
 }
 
-const Prices = () => html`<section class="card"><h2>Prices</h2><p class="muted">As this server's catalogue declares them, where a tool is made: <code>@tool(price=…)</code>.</p><${Loaded} of=${useData("settings/prices")}>${({ items }) =>
-  html`<${Table} caption="Declared prices" rows=${items.map((one) => ({ id: one.name, ...one }))} columns=${columns("name:tool:tool|price:price|version:version")} />`}<//></section>`;
+const Prices = () => html`<section class="card"><h2>Prices</h2>
+  <p class="muted">As this server's catalogue declares them, where a tool is made: <code>@tool(price=…)</code>.</p>
+  <${Loaded} of=${useData("settings/prices")}>${({ items }) =>
+  html`<${Table} caption="Declared prices" rows=${items.map((one) => ({ id: one.name, ...one }))}
+    columns=${columns("name:tool|price:price|version:version", { name: (name) => toolLink(name) })} />`}<//></section>`;
 
 function Audit({ page }) {
   const more = (text, audit) => html`<button type="button" onClick=${() => setQuery({ audit })}>${text}</button>`;
-  return html`<section class="card"><h2>Changes</h2><${Loaded} of=${useData("audit", { cursor: page, limit: 20 })}>${({ items, next }) => html`<${Table} caption="Changes, the newest first" rows=${items} columns=${columns("at:when:at|actor:who|action:what|target:of|detail:detail", { detail: said })} />
-    ${items.length === 0 && html`<p class="muted">Nothing was changed.</p>`}<p class="row">${page && more("Newest", null)}${next && more("Older", next)}</p>`}<//></section>`;
+  return html`<section class="card"><h2>Changes</h2>
+    <${Loaded} of=${useData("audit", { cursor: page, limit: 20 })}>${({ items, next }) => html`
+      <${Table} caption="Changes, the newest first" rows=${items}
+        columns=${columns("at:when:at|actor:who|action:what|target:of|detail:detail", { detail: said })} />
+    ${items.length === 0 && html`<p class="muted">Nothing was changed.</p>`}
+      <p class="row">${page && more("Newest", null)}${next && more("Older", next)}</p>`}<//></section>`;
 }
