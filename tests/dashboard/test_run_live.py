@@ -10,6 +10,7 @@ import httpx
 
 from catp.agent import Agent
 from catp.planlang.parser import parse
+from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
 from catp.store.store import RunStore
 from catp.tools import PerCall, tool
@@ -182,3 +183,25 @@ async def test_json_is_shown_a_member_a_line(path: Path, client_of: Make) -> Non
         result = await bot.run(parse("in t: text\na = records(t)\nout a\n"), {"t": "x"})
     (out,) = (await get(client_of(path), f"/runs/{result.run_id}/nodes/a/io"))["out"]
     assert '\n  "n": 41' in out["text"]
+
+
+async def test_a_repaired_run_has_all_its_plans(path: Path, client_of: Make) -> None:
+    run, store, client = new_run(plan="in t: text\na = up(t)\nb = up(a)\nout b\n"), RunStore(path), client_of(path)
+    later = "in t: text\na = up(t)\nc = up(a)\nd = up(c)\nout d\n"
+    journal = store.begin(run)
+    events = [created(run), *call_events(run.run_id, 2, [1_000_000], step="a")]
+    events += call_events(run.run_id, 6, [2_000_000], step="b", first_row=2)
+    events += [RunEvent(10, run.run_id, 4 * 10**9, "run.replanned", data={"plan": "f" * 64, "source": later})]
+    for event in [*events, *call_events(run.run_id, 11, [4_000_000], step="c", first_row=3)]:
+        journal.event(event)
+    await journal.close()
+    store.close()
+    page = await get(client, f"/runs/{run.run_id}")
+    assert [plan["hash"] for plan in page["plans"]] == [run.plan_hash, "f" * 64]
+    assert page["plan_hash"] == "f" * 64
+    assert [(node["id"], node["in_plan"]) for node in page["nodes"]] == [
+        ("a", True), ("c", True), ("d", True), ("b", False)
+    ]  # fmt: skip
+    assert sum(Decimal(node["actual"]["cost"] or 0) for node in page["nodes"]) == Decimal(page["cost"]["amount"])
+    for plan in page["plans"]:
+        assert (await get(client, f"/plans/{plan['hash']}"))["nodes"]

@@ -13,12 +13,13 @@ from playwright.sync_api import Dialog, Page, expect
 from catp.agent import Agent
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
+from catp.runtime.events import RunEvent
 from catp.runtime.ids import new_run_id
 from catp.store.store import RunStore
 from catp.tools import PerCall, Tool, tool
 from tests.dashboard.browser.conftest import Server, work
 from tests.dashboard.conftest import ASKS, hostile, pay, short
-from tests.store.recording import drive, plan_of
+from tests.store.recording import call_events, created, drive, new_run, plan_of
 
 Serve = Callable[..., Server]
 
@@ -295,31 +296,31 @@ def test_a_viewer_sees_a_run_and_no_button_that_changes_it(
     running.join()
 
 
-def test_an_interrupted_run_says_what_is_lost(path: Path, serve: Serve, page: Page) -> None:
+def test_an_interrupted_run_says_what_is_lost_and_shows_all_its_plans(path: Path, serve: Serve, page: Page) -> None:
     async def die() -> str:
         store = RunStore(path)
-        run_id = new_run_id()
-        journal = store.begin(plan_of(run_id))
-        for event in recorded(run_id):
+        run = new_run(plan="in t: text\na = up(t)\nold = up(a)\nout old\n")
+        journal = store.begin(run)
+        later = {"plan": "f" * 64, "source": "in t: text\na = up(t)\nc = up(a)\nout c\n"}
+        events = [created(run), *call_events(run.run_id, 2, [1_000_000], step="old")]
+        events += [RunEvent(6, run.run_id, 4 * 10**9, "run.replanned", data=later)]
+        for event in [*events, *call_events(run.run_id, 7, [1_000_000], step="a")[:2]]:
             journal.event(event)
+        await journal.close()
+        store.database.write(lambda c: c.exec_driver_sql("UPDATE runs SET owner = NULL"))
         store.close()
-        return run_id
-
-    def recorded(run_id: str) -> list[Any]:
-        from tests.store.recording import call_events, created
-
-        plan = plan_of(run_id)
-        return [created(plan), *call_events(run_id, 2, [1_000_000], step="a")[:2]]
+        return run.run_id
 
     run_id = work(die())
-    store = RunStore(path)
-    store.database.write(lambda c: c.exec_driver_sql("UPDATE runs SET owner = NULL"))
-    store.close()
     site = serve(path)
     page.goto(f"{site.url}/runs/{run_id}")
     expect(page.get_by_text(f"catp runs resume {run_id}")).to_be_visible()
     expect(row(page, "a")).to_contain_text("lost")
+    expect(row(page, "old")).to_contain_text("(earlier plan)")
     expect(page.get_by_role("button", name="Replay …")).to_be_visible()
+    expect(page.locator('.graph [data-id="old"]')).to_have_count(0)
+    page.get_by_role("combobox", name="plan", exact=True).select_option("the first")
+    expect(page.locator('.graph [data-id="old"]')).to_be_visible()
 
 
 def test_nothing_overflows_a_narrow_page(path: Path, serve: Serve, page: Page) -> None:

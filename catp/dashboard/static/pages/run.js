@@ -32,7 +32,7 @@ function Run({ id }) {
   return html`<div class="run" onKeyDown=${escape}><div class="row apart"><h1><bdi dir="auto">${run.task || "Run"}</bdi></h1><${Actions} state=${state} /></div>
     <p class="muted">run <code>${run.id}</code> · started <${When} at=${run.created} /> · ${run.policy} · project ${run.project}${run.agent && ` · agent ${run.agent}`}
       ${run.parent && html` · from <${Link} to="runs/${run.parent}">another run<//>${run.fork_step && `, anew from ${run.fork_step}`}`}</p>
-    ${run.status === "interrupted" && html`<p class="failure">No process drives this run any more; steps that were at work are lost. Go on with <code>catp runs resume ${run.id}</code>, or replay it.</p>`}
+    ${run.status === "interrupted" && html`<p class="failure">No process drives this run any more; steps at work are lost. Go on with <code>catp runs resume ${run.id}</code>, or replay it.</p>`}
     <${Questions} state=${state} /><${Head} state=${state} /><${Plan} ...${{ state, selected, open }} />
     <div class="run-steps ${selected && "with-detail"}"><section class="card"><${Gantt} ...${{ state, axis, open }} /><${SpendCurve} ...${{ state, axis }} /></section>
       ${selected && html`<${Detail} key=${selected} ...${{ state, close }} id=${selected} />`}</div>
@@ -40,13 +40,13 @@ function Run({ id }) {
 }
 
 const HOW = {
-  Spent: ({ ledger, planning, cost }) => `The sum of the ${ledger.rows} rows of the ledger: those of all steps, and ${usd(planning.cost)} for planning. The cache saved ${usd(cost.saved)} more.`,
-  Estimated: "What the plan was quoted at before it ran, and how far the run was off.",
-  Forecast: "Spent, and what each unfinished step is still expected to cost: its estimate when it was called, before that what its tool used to cost; at least the quote of the plan if nothing is known. p90 adds high estimates: an upper bound.",
-  "Budget left": "Budget less what was spent. Money held for calls that run now is not taken off.",
-  "Critical path": "The longest chain of steps that wait for each other: what has ended counts with the time it took, the rest with its estimate.",
-  Time: "From the start of the run to its end, with all waiting.",
-  Quality: ({ quality }) => (quality === null ? "Predicted by the planner when the run was planned, 0 to 1. Nobody has measured it." : "Measured: the score that was given to this run, 0 to 1."),
+  Spent: ({ ledger, planning, cost }) => `Sum of its ${ledger.rows} ledger rows: all steps, and ${usd(planning.cost)} for planning. The cache saved ${usd(cost.saved)}.`,
+  Estimated: "What the plan was quoted at, and how far off that was.",
+  Forecast: "Spent, and what unfinished steps are expected to cost: as estimated when they were called, before that what their tools used to cost, at least the plan's quote if nothing is known. p90 adds high estimates: an upper bound.",
+  "Budget left": "Budget less what was spent; what is held for running calls is not taken off.",
+  "Critical path": "The longest chain of steps that wait for each other: with the time they took, or are estimated to take.",
+  Time: "From start to end, with all waiting.",
+  Quality: ({ quality }) => (quality === null ? "What the planner predicted, 0 to 1; nobody has measured it." : "The score that was given to this run, 0 to 1."),
 };
 const warning = (text) => html` <span class="chip warn"><span aria-hidden="true">▲ </span>${text}</span>`;
 
@@ -79,12 +79,12 @@ function Plan({ state, selected, open }) {
 }
 
 function PlanTable({ state, plan, open }) {
-  const nodes = state.nodes.value, known = columns("id:step|tool:tool|after:after|lines:call|slack_ms:slack:ms", { lines: (lines) => html`<code>${lines.join("\n")}</code>`, after: (ids) => ids.join(", ") || "–" });
-  const rows = plan.nodes.filter((one) => one.kind === "step").map((one) => ({ ...one, ...nodes[one.id], after: plan.edges.filter((edge) => edge.to === one.id).map((edge) => edge.from) }));
+  const nodes = state.nodes.value, known = columns("id:step|tool:tool|after:after|lines:call|slack_ms:slack:ms");
+  const rows = plan.nodes.filter((one) => one.kind === "step").map((one) => ({ ...one, ...nodes[one.id], after: plan.edges.filter((edge) => edge.to === one.id).map((edge) => edge.from).join(", "), lines: one.lines.join("; ") }));
   return html`<${Table} caption="Steps of the plan" columns=${known} rows=${rows} open=${({ id }) => nodes[id] && open(id)} />`;
 }
 
-/** What else could have been planned; fetched apart, since it needs more than the page. */
+/** What else could have been planned. */
 function Why({ run, selected }) {
   const [Part, setPart] = useState(null);
   useEffect(() => void import("../parts/candidates.js").then((found) => setPart(() => found.Candidates)), []);

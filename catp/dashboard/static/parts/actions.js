@@ -10,9 +10,9 @@ export function Actions({ state }) {
   const close = () => setShown(null);
   const Part = { cancel: Cancel, replay: Replay, score: Score }[shown];
   return html`<div class="row actions">${may() && html`
-      ${["running", "waiting", "interrupted"].includes(run.status) && html`<button type="button" class="danger" onClick=${() => setShown("cancel")}>Cancel …</button>`}
+      ${["running", "waiting", "interrupted"].includes(run.status) && html`<button class="danger" onClick=${() => setShown("cancel")}>Cancel …</button>`}
       ${run.status === "interrupted" && html`<${Act} run=${() => send("POST", `runs/${run.id}/resume`).then(state.reload)}>Resume<//>`}
-      <button type="button" onClick=${() => setShown("replay")}>Replay …</button>${run.ended && html`<button type="button" onClick=${() => setShown("score")}>Score …</button>`}`}
+      <button onClick=${() => setShown("replay")}>Replay …</button>${run.ended && html`<button onClick=${() => setShown("score")}>Score …</button>`}`}
     <${Link} to="compare" query=${{ ids: [run.id, run.parent].filter(Boolean).join(",") }}>Compare<//>
     <details class="menu"><summary>Export</summary><ul>${[["json", "JSON"], ["csv", "CSV of the ledger"], ["otlp", "OTLP traces"], ["html", "one HTML file"]].map(
       ([format, text]) => html`<li><a href=${url(`runs/${run.id}/export`, { format })} download>${text}</a></li>`)}</ul></details>

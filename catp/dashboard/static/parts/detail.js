@@ -1,4 +1,4 @@
-// One step: what it cost and why, its attempts, what went in and came out. Values are hostile text: shown, never interpreted.
+// One step: its cost, attempts and values. Values are hostile: shown as text, never interpreted.
 import { html, useEffect, useRef, useState } from "../vendor/vendor.js";
 import { url } from "../api.js";
 import { setQuery, useData } from "../store.js";
@@ -14,8 +14,8 @@ export function Detail({ state, id, close }) {
   const found = useData(path, { now: node && `${node.status} ${node.calls} ${node.actual.rows}` }); // asked again when something happened
   useEffect(() => void (document.activeElement !== document.body && heading.current?.focus()), []);
   return html`<aside class="card detail" aria-labelledby="detail"><div class="row apart"><h2 id="detail" tabindex="-1" ref=${heading}><bdi>${id}</bdi></h2>
-      ${node && html`<${Status} status=${node.cached && node.status === "ok" ? "cached" : node.status} />`}<button type="button" class="quiet" onClick=${close}>Close</button></div>
-    <div class="row" role="group" aria-label="Detail">${Object.entries(TABS).map(([key, text]) => html`<button type="button" aria-pressed=${tab === key} onClick=${() => setQuery({ tab: key === "step" ? null : key })}>${text}</button>`)}</div>
+      ${node && html`<${Status} status=${node.cached && node.status === "ok" ? "cached" : node.status} />`}<button class="quiet" onClick=${close}>Close</button></div>
+    <div class="row" role="group" aria-label="Detail">${Object.entries(TABS).map(([key, text]) => html`<button aria-pressed=${tab === key} onClick=${() => setQuery({ tab: key === "step" ? null : key })}>${text}</button>`)}</div>
     ${tab === "values" ? html`<${Values} path=${path} key=${node?.status} />` : html`<${Loaded} of=${found} what="the step">${(found) => node && html`<${tab === "money" ? Bill : Facts} ...${{ ...node, ...found }} />`}<//>`}</aside>`;
 }
 
@@ -24,17 +24,16 @@ const CALLS = columns("attempt:attempt:n|tool:tool|outcome:end|cost:cost:$|ms:ti
   attempt: (n, { element }) => `${n}${element === null ? "" : ` [${element}]`}`, tool: (tool, { version }) => `${tool} ${version}`,
   outcome: (end, { cached, error }) => html`${cached ? "from the cache" : (end ?? "runs")}${error && html`: <bdi class="bad">${error.reason ?? error.type}</bdi>`}`,
 });
-const OTHERS = columns("tool:tool|cost:usual cost:$|ms:usual time:ms", { tool: (tool, { planned }) => `${tool}${planned ? " (planned)" : ""}`, cost: (cost, { n, price }) => (n ? usd(cost) : price) });
 
 function Facts({ est, actual, critical, slack_ms, error, reason, attempts, alternatives }) {
   const source = { call: "what was said when it was called", history: `what ${est.n} steps with this tool took before` }[est.source] ?? "not known";
   const figure = (label, how, text, expected) => html`<${Figure} label=${label} how=${how}>${text}${expected && html` <small>est. ${expected}</small>`}<//>`;
   return html`<dl class="figures">${figure("Cost", `Sum of its ledger rows; the estimate is ${source}.`, actual.cost !== null ? usd(actual.cost) : actual.unpriced ? "unpriced" : "–", est.cost.p50 && usd(est.cost.p50))}
-      ${figure("Time", `From its first call to its end; the estimate is ${source}.`, duration(actual.ms), duration(est.ms.p50))}${figure("Waited", "From when it was ready until its first call.", duration(actual.queue_ms))}
-      ${figure("Slack", "How much longer it could take without the run taking longer.", critical ? "none: critical" : duration(slack_ms))}</dl>
+      ${figure("Time", `From its first call to its end; the estimate is ${source}.`, duration(actual.ms), duration(est.ms.p50))}${figure("Waited", "From ready to its first call.", duration(actual.queue_ms))}
+      ${figure("Slack", "How much longer it may take before the run does.", critical ? "none: critical" : duration(slack_ms))}</dl>
     ${(error || reason) && html`<p class="failure" dir="auto">${error ? `${error.type}: ${error.reason ?? ""}` : reason}</p>`}
     <h3>Attempts</h3>${attempts.length ? html`<${Table} caption="Attempts" columns=${CALLS} rows=${attempts.map((one, id) => ({ ...one, id }))} />` : none("It was not called.")}
-    ${alternatives[0] && html`<h3>Other tools for it</h3><${Table} caption="Other tools" columns=${OTHERS} rows=${alternatives.map((one) => ({ ...one, id: one.tool }))} />`}`;
+    ${alternatives[0] && html`<h3>Other tools for it</h3><ul>${alternatives.map(({ tool, planned, n, cost, ms, price }) => html`<li><b>${tool}</b>${planned && ", planned"}: ${n ? `usually ${usd(cost)}, ${duration(ms)}` : price}</li>`)}</ul>`}`;
 }
 
 const ROWS = columns("kind:for|quantity:quantity:n|unit_price:unit price:n|amount:amount:$|source:source|saved:saved:$", {
@@ -45,7 +44,7 @@ const ROWS = columns("kind:for|quantity:quantity:n|unit_price:unit price:n|amoun
 function Bill({ ledger, attempts, prices, total, unpriced }) {
   const attempt = shown("attempt"), rows = ledger.filter((row) => !attempt || row.attempt === Number(attempt)), tries = [...new Set(ledger.map((row) => String(row.attempt)))];
   const sum = attempt ? rows.reduce((so, row) => so + Number(row.amount), 0).toFixed(9) : total, keys = [...new Set(attempts.map((one) => one.key).filter(Boolean))];
-  return html`${Object.entries(prices).map(([tool, rule]) => html`<p><b>${tool}</b>: ${rule ?? "this server does not know how it is priced"}</p>`)}
+  return html`${Object.entries(prices).map(([tool, rule]) => html`<p><b>${tool}</b>: ${rule ?? "this server does not know its price"}</p>`)}
     ${tries[1] && html`<${Pick} of="attempt" label="attempt" options=${[["", "all"], ...tries]} />`}${rows[0] ? html`<${Table} caption="Ledger rows" columns=${ROWS} rows=${rows.map((row) => ({ ...row, id: row.seq }))} />` : none("Nothing was paid.")}
     <p>Sum <strong>${sum === null ? "–" : usd(sum)}</strong>${unpriced > 0 && html` <span class="chip warn">+ ${unpriced} unpriced</span>`}</p>${keys[0] && html`<p class="muted">Cache key <code>${keys[0]}</code>${keys[1] && ` and ${keys.length - 1} more`}</p>`}`;
 }
@@ -67,11 +66,11 @@ function Value({ port, from, element, mime, bytes, text, truncated, artifact, er
   if (more) return html`<li class="muted">and ${more} more elements</li>`;
   return html`<li><div class="muted"><bdi>${port}${port !== "result" && ` ← ${from}`}</bdi>${element !== null && ` [${element}]`} · ${mime}${bytes !== null && ` · ${number(bytes)} bytes`}${file && html` · <a href=${file} download>Download</a>`}</div>
     ${error ? html`<p class="failure">${error}</p>` : text !== null ? html`<pre dir="auto" tabindex="0">${visible(whole ? text : text.slice(0, FIRST))}</pre>${text.length > FIRST &&
-      html`<button type="button" class="quiet" aria-expanded=${whole} onClick=${() => setWhole(!whole)}>${whole ? "Show less" : `Show more (${number(text.length)} characters${truncated ? " of a longer text" : ""})`}</button>`}`
-      : PICTURE.test(mime) && file ? html`<a href=${file}><img src="${file}?thumb=256" alt="${port} of the step" loading="lazy" /></a>` : none("Too large, or nothing to read: it is not shown here.")}</li>`;
+      html`<button class="quiet" aria-expanded=${whole} onClick=${() => setWhole(!whole)}>${whole ? "Show less" : `Show more (${number(text.length)} characters${truncated ? " of a longer text" : ""})`}</button>`}`
+      : PICTURE.test(mime) && file ? html`<a href=${file}><img src="${file}?thumb=256" alt="${port} of the step" loading="lazy" /></a>` : none("Too large or no text: not shown here.")}</li>`;
 }
 
-// What nobody would see, or what would change the order in which a text is read: controls, zero width, direction marks, tags.
+// What nobody would see, or what changes the order of reading: controls, zero width, direction marks, tags.
 const HIDDEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}])/u;
 const visible = (text) => text.split(HIDDEN).map((part, i) => (i % 2 ? html`<mark>U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}</mark>` : part));
 

@@ -11,7 +11,7 @@ export function EventLog({ state }) {
 
 function Log({ id, last_seq }) {
   const [upto, setUpto] = useState(null), step = shown("step"), own = step && shown("own");
-  const page = (text, to) => html`<button type="button" onClick=${() => setUpto(to)}>${text}</button>`;
+  const page = (text, to) => html`<button onClick=${() => setUpto(to)}>${text}</button>`;
   return html`<${Loaded} of=${useData(`runs/${id}/events`, { before: upto ?? last_seq + 1, limit: 500 })} what="the events">${({ items }) => {
     const some = items.filter((one) => (one.type === shown("type", one.type)) && (!own || one.step === step) && JSON.stringify(one).includes(shown("event")));
     return html`<div class="row"><${Find} of="event" /><${Pick} of="type" label="type" options=${[["", "all"], ...new Set(items.map((one) => one.type))]} />

@@ -8,14 +8,14 @@ import { OVER } from "./runstate.js";
 
 const PAGE = 200;
 
-/** Share of the time axis under the pointer, in all charts that have it; null while there is none. */
+/** Share of the time axis under the pointer, in all charts; null while there is none. */
 export const cursor = signal(null);
 
 const tickOf = (span) => {
   const size = 10 ** Math.floor(Math.log10(span / 5));
   return size * [1, 2, 5, 10].find((by) => span / (size * by) <= 5);
 };
-/** "from|to" in ms of what is shown: of the whole run, or of the attempts chosen. In whole ticks, so that it rarely changes. */
+/** "from|to" in ms: of the whole run, or of the attempts chosen; in whole ticks, so that it rarely changes. */
 export const axisOf = ({ run, nodes, now }, tries) => computed(() => {
   const all = tries === "all";
   let from = all ? 0 : Infinity, to = all ? Math.max(now.value, run.value.latency_ms) : 0;
@@ -44,7 +44,7 @@ const COLUMNS = { // title, what is sorted by
   delta: ["Δ", off], time: ["Time, est → actual", (node) => node.actual.ms ?? node.est.ms.p50], start: ["Start", (node) => node.actual.start_ms ?? node.starts_ms],
 };
 const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : (a ?? -1) - (b ?? -1));
-const LEGEND = [["est", "estimate"], ["wait", "waiting"], ["did", "at work"], ["did cached", "from the cache"], ["did bad", "failed attempt"], ["slack", "slack"]];
+const LEGEND = "est,estimate|wait,waiting|did,at work|did cached,from the cache|did bad,failed attempt|slack,slack".split("|");
 
 /** axis: what axisOf gave; open(id) shows a step. */
 export function Gantt({ state, axis, open }) {
@@ -70,15 +70,15 @@ export function Gantt({ state, axis, open }) {
     cursor.value = cell && (clientX - cell.getBoundingClientRect().left) / cell.clientWidth;
   };
   const { from, to, x } = readAxis(axis), tick = tickOf(to - from), ticks = Array.from({ length: Math.round((to - from) / tick) }, (_, i) => from + i * tick);
-  const turn = (to, text) => html`<button type="button" disabled=${to < 0 || to > last} onClick=${() => setQuery({ rows: to })}>${text}</button>`;
+  const turn = (to, text) => html`<button disabled=${to < 0 || to > last} onClick=${() => setQuery({ rows: to })}>${text}</button>`;
   return html`<div class="row apart"><h2>Timeline</h2><div class="row">${most > 1 && html`<${Pick} of="tries" label="attempts" options=${["all", "last", ..."123456789".slice(0, most)]} />`}
       ${(last > 0 || find) && html`<${Find} of="find" />${turn(page - 1, "Previous rows")}<span role="status">${page * PAGE + 1}–${page * PAGE + rows.length} of ${ids.length}</span>${turn(page + 1, "Next rows")}`}</div></div>
     <div class="scroll" tabindex="0" role="region" aria-label="Steps over time"><table class="gantt" style="--cursor:${cursor.value ?? -1}" onMouseMove=${point} onMouseLeave=${point}><caption class="sr">Steps: status, cost, time</caption>
       <thead><tr>${Object.entries(COLUMNS).map(([name, [title]]) => html`<th scope="col" class=${name} aria-sort=${key === name ? (down ? "descending" : "ascending") : undefined}>
-        <button type="button" class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title}<span aria-hidden="true">${key === name && (down ? " ▾" : " ▴")}</span></button>
+        <button class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title}<span aria-hidden="true">${key === name && (down ? " ▾" : " ▴")}</span></button>
         ${name === "start" && ticks.map((ms) => html`<span class="tick" style="left:${x(ms)}%">${ms ? duration(ms) : 0}</span>`)}</th>`)}</tr></thead>
       <tbody onKeyDown=${keys} onMouseOver=${link} onMouseLeave=${link} onFocusIn=${link} onFocusOut=${link}>${rows.map((id) => html`<${Row} key=${id} id=${id} ...${{ state, axis, open }} on=${id === selected} />`)}</tbody></table></div>
-    <p class="muted legend">${LEGEND.map(([kind, text]) => html`<span><i class=${kind}></i> ${text}</span> `)}◆ on the critical path</p>`;
+    <p class="muted legend">${LEGEND.map((one) => one.split(",")).map(([kind, text]) => html`<span><i class=${kind}></i> ${text}</span> `)}◆ on the critical path</p>`;
 }
 
 function Row({ state, id, axis, open, on }) {

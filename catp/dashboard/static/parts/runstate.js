@@ -1,4 +1,4 @@
-// A run as it goes on: fetched once, moved by events; what only the server knows (money, slack, forecast) is asked now and then.
+// A run as it goes on: fetched once, moved by events; what only the server knows (money, slack) is asked now and then.
 import { computed, signal } from "../vendor/vendor.js";
 import { get } from "../api.js";
 import { listen } from "../store.js";

@@ -19,7 +19,7 @@ export function SpendCurve({ state, axis }) {
   const legend = [["s", "spent", at === null ? usd(data.total) : `${usd(rows.findLast(({ ms }) => ms <= at)?.so ?? "0")} after ${duration(at)}`],
     budget !== null && ["b", "budget", usd(budget)], ahead && ["f", "forecast", `${usd(p50)} – ${usd(p90)} after ${duration(end)}`]].filter(Boolean);
   const point = (event) => (cursor.value = event.type === "mouseleave" ? null : event.offsetX / event.currentTarget.clientWidth);
-  return html`<${Twin} title="Money spent" columns=${COLUMNS} rows=${rows} note="A price counts when its call has ended. The table adds up to the ledger.${data.unpriced ? ` ${data.unpriced} rows have no known price.` : ""}">
+  return html`<${Twin} title="Money spent" columns=${COLUMNS} rows=${rows} note="A price counts when its call has ended.${data.unpriced ? ` ${data.unpriced} rows have no known price.` : ""}">
     <div class="spendcurve"><dl>${legend.map(([kind, name, text]) => html`<div class=${kind}><dt>${name}</dt><dd class="num">${text}</dd></div>`)}</dl>
       <svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label=${legend.map(([, ...text]) => text.join(" ")).join(", ")} onMouseMove=${point} onMouseLeave=${point}>
         ${ahead && html`<path class="cone" d="M${x(now)} ${y(sum)}L${tip} ${y(p50)}V${y(p90)}Z" />`}${budget !== null && html`<path class="budget" d="M0 ${y(budget)}H100" />`}
