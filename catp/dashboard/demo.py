@@ -97,7 +97,7 @@ async def _watched(
     stage = Stage(clock, seed, played, chance=False, pace=1.45)
     agent = Agent(
         demo_catalogue(stage), "search", store=store, project=_WATCHED, name="demo", cache=False, clock=clock,
-        warn=(0.5, 0.8),
+        warn=(0.5, 0.8), reserve="expected",
     )  # fmt: skip
     inputs = {"photo": card(0, worn=0.16, colour=False), "scan": card(3, worn=0.10)}
     return await agent.run(LIVE, inputs, budget="0.092", on_event=on_event)
