@@ -12,7 +12,7 @@ from catp.dashboard.problems import Problem
 from catp.planlang.money import Money
 from catp.planlang.types import parse_type
 
-__all__ = ["Asked", "PreviewWish", "Replay", "Resume", "RunWish", "WhatIf", "Which", "Wish", "amount"]
+__all__ = ["Asked", "PreviewWish", "Replay", "Resume", "RunWish", "WhatIf", "Wish", "amount"]
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 86400)]
 Text = Annotated[str, Field(max_length=200_000)]
@@ -100,14 +100,6 @@ class WhatIf(_Form):
     drop: list[str] = Field(default_factory=list)
     budget: str | None = None
     deadline_s: Seconds | None = None
-
-
-class Which(_Form):
-    """A plan text, as it was previewed, and a step of it or all."""
-
-    plan: Text
-    preview: str | None = None
-    step: str | None = None
 
 
 class Replay(_Form):

@@ -74,6 +74,8 @@ async def test_a_preview_ranks_candidates_calls_nothing_and_leaves_no_run(client
     assert set(drawn.json()["nodes"]) == {node["id"] for node in (await client.get(
         f"{API}/previews/{found['preview']}/1")).json()["nodes"]}  # fmt: skip
     assert (await client.get(f"{API}/previews/{found['preview']}/9")).status_code == 404
+    others = (await client.get(f"{API}/previews/{found['preview']}/1/alternatives")).json()
+    assert [row["tool"] for row in others["sentiment"]] == ["mood_cheap"]
     assert (await client.get(f"{API}/previews/nothing/1")).status_code == 409
 
 

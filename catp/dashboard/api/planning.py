@@ -9,7 +9,7 @@ from catp.dashboard.problems import Problem
 from catp.dashboard.read.graph import plan_json, plan_layout
 from catp.dashboard.read.plan_diff import plan_diff
 from catp.dashboard.read.plans_of_runs import plan_in_force, previous_plan
-from catp.dashboard.wishes import PreviewWish, WhatIf, Which, amount
+from catp.dashboard.wishes import PreviewWish, WhatIf, amount
 from catp.planlang.nodes import Plan
 from catp.planlang.parser import parse
 from catp.planlang.printer import to_text
@@ -54,9 +54,11 @@ def add(api: "APIRouter", context: Context) -> None:
             budget=amount("budget", body.budget), deadline_s=body.deadline_s,
         )  # fmt: skip
 
-    @api.post("/plans:alternatives")
-    async def others(body: Which) -> dict[str, Any]:
-        return await (await _desk(context)).paper.alternatives(body.step, plan=body.plan, preview=body.preview)
+    @api.get("/previews/{id}/{rank}/alternatives")
+    async def others(id: str, rank: int, step: str | None = None) -> dict[str, Any]:
+        desk = await _desk(context)
+        plan = to_text(desk.previewed(id, rank).compiled.source)
+        return await desk.paper.alternatives(step, plan=plan, preview=id)
 
     @api.get("/runs/{id}/alternatives")
     async def others_of(id: str, step: str | None = None) -> dict[str, Any]:

@@ -24,24 +24,21 @@ export function Plans({ rows, more, ...rest }) {
 }
 
 /**
- * Other tools for steps, on paper. basis: {run} or {plan, preview}; others: {step: alternatives}; outputs: those that may be
+ * Another tool for a step, on paper. basis: {run} or {plan, preview}; others: {step: alternatives}; outputs: those that may be
  * dropped; seen(answer) hears of every estimate; children(answer) acts on one.
  */
 export function WhatIf({ basis, others, outputs = [], seen, children }) {
-  const [asked, ask] = useState(null), [{ found, error }, setFound] = useState({});
+  const [change, pick] = useState(""), [{ found, error }, setFound] = useState({});
   useEffect(() => {
-    if (!asked) return undefined;
-    const stop = new AbortController();
-    const show = (answer) => (setFound(answer), seen?.(answer.found));
-    send("POST", "plans:whatif", { ...basis, ...asked }, undefined, stop.signal).then((one) => show({ found: one }), (problem) => problem.name !== "AbortError" && show({ error: problem }));
+    const stop = new AbortController(), show = (answer) => (setFound(answer), seen?.(answer.found));
+    if (!change) show({});
+    else send("POST", "plans:whatif", { ...basis, ...JSON.parse(change) }, undefined, stop.signal).then((one) => show({ found: one }), (problem) => problem.name !== "AbortError" && show({ error: problem }));
     return () => stop.abort();
-  }, [asked]);
-  const { swap = {}, drop = [] } = asked ?? {}, steps = Object.entries(others).filter(([, all]) => all.length);
-  return html`<div class="whatif">${steps.map(([id, all]) => html`<${Choice} label=${id} value=${swap[id]} options=${[[all[0].instead_of, all[0].instead_of], ...all.map((one) => [one.tool, `${one.instead_of} → ${one.tool}: ${one.says}`])]}
-      pick=${(tool) => ask({ swap: { ...swap, [id]: tool }, drop })} />`)}
-    ${outputs.map((name) => html`<label><input type="checkbox" onChange=${() => ask({ swap, drop: drop.includes(name) ? drop.filter((one) => one !== name) : [...drop, name] })} /> without ${name}</label>`)}
-    ${!steps.length && !outputs.length && "No other tool of the catalogue fits."}</div>
-    <div role="status">${error && html`<${Failure} error=${error} />`}${found && html`<p><strong>${found.delta.says}</strong>: ${found.says} <${Verdict} of=${found.verdict} why /></p>`}</div>${found && children(found)}`;
+  }, [change]);
+  const options = [...Object.entries(others).flatMap(([id, all]) => all.map((one) => [JSON.stringify({ swap: { [id]: one.tool } }), `${id}: ${one.instead_of} → ${one.tool}: ${one.says}`])),
+    ...outputs.map((name) => [JSON.stringify({ drop: [name] }), `without ${name}`])];
+  return options.length ? html`<${Choice} label="change" value=${change} options=${[["", "nothing"], ...options]} pick=${pick} /><div role="status">${error && html`<${Failure} error=${error} />`}
+    ${found && html`<p><strong>${found.delta.says}</strong>: ${found.says} <${Verdict} of=${found.verdict} why /></p>`}</div>${found && children(found)}` : "No other tool of the catalogue fits.";
 }
 
 export function Candidates({ run, selected }) {
