@@ -57,7 +57,9 @@ def compare(connection: Connection, ids: Sequence[str], pair: tuple[int, int], s
                 {"from": source, "to": target, "in": [ids[at] for at in of]}
                 for (source, target), of in merged.edges.items()
             ],
-            "layout": place(merged),
+            "labels": {node.id: label for node in merged.nodes if (label := _label(node)) is not None},
+            "differ": sum(node.kind == "step" and node.change != "same" for node in merged.nodes),
+            "layout": {"hash": ",".join(ids), **place(merged)},
         },
         "waterfall": _waterfall(order, ids, spent, pair),
         "gantt": _gantt(order, ids, steps),
@@ -124,14 +126,23 @@ def _node(node: MergedNode, pages: Sequence[_Page], steps: Sequence[Mapping[str,
     return {
         "id": node.id, "step": node.name if node.kind == "step" else None, "title": node.name, "kind": node.kind,
         "in": list(of), "change": node.change,
-        "lines": [f"{LETTERS[at]}: {text}" for at, text in node.text.items()], "label": _label(node),
-        "text": {pages[at]["id"]: text for at, text in node.text.items()},
+        "lines": [f"{LETTERS[at]}: {text}" for at, text in node.text.items()],
+        "each": [_in_run(node, LETTERS[at], pages[at]["id"], seen.get(pages[at]["id"])) for at in node.of],
         "tools": {run: found["tool"] for run, found in seen.items()},
         "cost": {run: found["actual"]["cost"] for run, found in seen.items()},
         "unpriced": {run: found["actual"]["unpriced"] for run, found in seen.items()},
         "ms": {run: found["actual"]["ms"] for run, found in seen.items()},
         "status": {run: found["status"] for run, found in seen.items()},
     }  # fmt: skip
+
+
+def _in_run(node: MergedNode, letter: str, run: str, found: _Page | None) -> dict[str, Any]:
+    """A step in one of the runs, as a row of a table."""
+    row = {"id": run, "letter": letter, "step": node.name, "text": node.text[LETTERS.index(letter)]}
+    if found is None:
+        return row
+    actual = found["actual"]
+    return {**row, "status": found["status"], "tool": found["tool"], "cost": actual["cost"], "ms": actual["ms"]}
 
 
 def _label(node: MergedNode) -> dict[str, str] | None:
