@@ -32,8 +32,8 @@ def iso(ns: int | None) -> str | None:
 
 
 def ms_between(start_ns: int | None, end_ns: int | None) -> float | None:
-    """Return the milliseconds between two times, None if either is unknown."""
-    return None if start_ns is None or end_ns is None else round((end_ns - start_ns) / 1e6, 3)
+    """Return the milliseconds between two times, None if either is unknown; 0 if the clock went back meanwhile."""
+    return None if start_ns is None or end_ns is None else max(0.0, round((end_ns - start_ns) / 1e6, 3))
 
 
 def ns_of(name: str, text: str | None) -> int | None:

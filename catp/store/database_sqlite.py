@@ -107,7 +107,9 @@ class SqliteDatabase(Database):
         with self._opening:
             if self._readers is None:
                 refuse_network(self.path, self._mounts())
-                readers = create_engine("sqlite://", creator=self._reader, poolclass=QueuePool, pool_size=_READERS)
+                readers = create_engine(
+                    "sqlite://", creator=self._reader, poolclass=QueuePool, pool_size=_READERS, pool_use_lifo=True
+                )
                 event.listen(readers, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
                 try:
                     self._ensure_current(readers)
@@ -134,7 +136,7 @@ class SqliteDatabase(Database):
             f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=self._busy_s, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
-        raw.execute("PRAGMA cache_size=-16000")  # kB
+        raw.execute("PRAGMA cache_size=-4000")  # kB, of each of up to eight
         return raw
 
     # --- writing ----------------------------------------------------------------------------------------------------

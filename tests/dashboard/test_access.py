@@ -21,7 +21,7 @@ ADMIN, VIEWER = "admin-token", "viewer-token"
 def test_nothing_heavy_is_loaded() -> None:
     code = (
         "import sys, catp.dashboard.app as a; assert 'fastapi' not in sys.modules; a.create_app('x.db');"
-        "print([m for m in ('torch','transformers','catp.training','catp.serving') if m in sys.modules])"
+        "print([m for m in ('torch','transformers','d3rlpy','catp.training','catp.serving') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

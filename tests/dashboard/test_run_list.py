@@ -14,6 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
+from catp.dashboard.read.period import period
 from catp.dashboard.read.runs import Cursor, RunFilter, Sort, facets, page, selected
 from catp.dashboard.read.runs_csv import COLUMNS, csv_lines
 from catp.store import scores
@@ -140,6 +141,19 @@ def test_a_page_stays_where_it_was_when_runs_are_added(full: RunStore) -> None:
     after = Cursor(first[-1].cost, first[-1].id)
     rest = full.database.read(partial(selected, wanted=RunFilter(), sort="-cost", after=after, limit=100))
     assert [run.id for run in (*first, *rest)] == in_order(ALL, "-cost")
+
+
+def test_a_period_counts_the_runs_created_in_it(full: RunStore) -> None:
+    full.database.write(partial(scores.put, run_id=ALL[0]["id"], value=0.5, by="me", now_ns=1))
+    for first, last in ((20, 70), (0, 100), (200, 300)):
+        rows = [r for r in ALL if first <= r["created"] < last]
+        found = full.database.read(partial(period, from_ns=first, until_ns=last))
+        ended = [r for r in rows if r["status"] in ("complete", "failed")]
+        assert found.statuses == Counter(r["status"] for r in rows)
+        assert found.times == sorted(r["latency"] for r in ended)
+        assert found.cost == (pytest.approx(sum(r["cost"] for r in ended) / len(ended)) if ended else None)
+        assert found.scored == (ALL[0] in rows)
+        assert (found.priced, found.with_deadline, found.attained) == (len(ended), 0, None)
 
 
 def test_a_row_has_its_score_and_how_far_it_is(full: RunStore) -> None:

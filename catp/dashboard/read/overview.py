@@ -48,7 +48,7 @@ def overview(connection: Connection, window_s: float, now_ns: int | None = None)
             "days": [{"day": day, "amount": usd(amount)} for day, amount in days],
         },
         "compared": compared(this, last),
-        "deadlines": {"with": len(this.met), "met": sum(this.met), **_share(this, last)},
+        "deadlines": {"with": this.with_deadline, "met": this.met, **_share(this, last)},
         "failures": _failures(connection, now - span),
         "budgets": sorted(standing, key=lambda one: -one["share"])[:_CAUSES],
         "needs_you": [*_approvals(connection, now), *_budget_warnings(standing), *_unpriced(connection, now - span),

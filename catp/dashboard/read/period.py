@@ -3,13 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
 from catp.dashboard.forms import usd
-from catp.store.ownership import alive
+from catp.store.queries import driven
 from catp.store.statements import query
 
 __all__ = ["Period", "compared", "period"]
@@ -18,65 +18,92 @@ _COUNT = ("complete", "degraded", "failed")
 """Ends of runs that say something about the work; a run that somebody cancelled does not."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Period:
     """Runs that were created in a period: how many in which state, and the figures of those that have ended.
 
-    `costs` (nano-USD) leaves out runs with a call of unknown price; times are in ms; `met` says of every run that had a
-    deadline and has ended whether it was complete in time.
+    `cost` is the mean over the `priced` runs, those without a call of unknown price, in nano-USD; `times` are in ms, in
+    order. `met` of the runs `with_deadline` that have ended were complete in time. None is a mean of nothing.
     """
 
-    statuses: Counter[str] = field(default_factory=Counter)
-    costs: list[int] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    measured: list[float] = field(default_factory=list)
-    predicted: list[float] = field(default_factory=list)
-    met: list[bool] = field(default_factory=list)
+    statuses: Counter[str]
+    cost: float | None
+    priced: int
+    times: Sequence[float]
+    measured: float | None
+    scored: int
+    predicted: float | None
+    foreseen: int
+    with_deadline: int
+    met: int
 
     @property
     def success(self) -> float | None:
         """The share of complete runs among those that ended by themselves."""
-        ended = sum(self.statuses[status] for status in _COUNT)
-        return self.statuses["complete"] / ended if ended else None
+        return self.statuses["complete"] / self.ended if self.ended else None
+
+    @property
+    def ended(self) -> int:
+        """How many runs ended by themselves."""
+        return sum(self.statuses[status] for status in _COUNT)
 
     @property
     def attained(self) -> float | None:
         """The share of deadlines that were met."""
-        return _mean(self.met)
+        return self.met / self.with_deadline if self.with_deadline else None
+
+
+_WHEN = "r.created_ns >= ? AND r.created_ns < ?"
+# as an expression, so that no index over the states is taken: the runs of a period lie beside each other
+_ENDED = f"(r.status || '') IN ({', '.join(repr(status) for status in _COUNT)})"
+_FIGURES = f"""
+SELECT AVG(CASE WHEN r.unpriced = 0 THEN r.cost_nano END) AS cost, COUNT(CASE WHEN r.unpriced = 0 THEN 1 END) AS priced,
+    AVG(r.predicted_quality) AS predicted, COUNT(r.predicted_quality) AS foreseen, COUNT(r.deadline_ms) AS deadlines,
+    COUNT(CASE WHEN r.status = 'complete' AND r.latency_ms <= r.deadline_ms THEN 1 END) AS met
+FROM runs r WHERE {_WHEN} AND {_ENDED}
+"""
+_SCORES = f"""
+SELECT AVG(s.value) AS mean, COUNT(*) AS n FROM scores s JOIN runs r ON r.id = s.run_id WHERE {_WHEN}
+"""
+_TIMES = f"""
+SELECT r.latency_ms FROM runs r WHERE {_WHEN} AND {_ENDED} AND r.latency_ms IS NOT NULL
+"""
 
 
 def period(connection: Connection, from_ns: int, until_ns: int) -> Period:
     """Return the runs that were created from one time until before another, Unix nanoseconds."""
-    found = Period()
-    for row in query(
-        connection, "SELECT r.status, r.owner, r.heartbeat_ns, r.cost_nano, r.unpriced, r.latency_ms, r.deadline_ms, "
-        "r.predicted_quality, s.value AS quality FROM runs r LEFT JOIN scores s ON s.run_id = r.id "
-        "WHERE r.created_ns >= ? AND r.created_ns < ?", from_ns, until_ns,
-    ):  # fmt: skip
-        lost = row.status == "running" and not alive(row.owner, row.heartbeat_ns)
-        found.statuses["interrupted" if lost else row.status] += 1
-        if row.quality is not None:
-            found.measured.append(row.quality)
-        if row.status not in _COUNT:
-            continue
-        if not row.unpriced:
-            found.costs.append(int(row.cost_nano))
-        if row.latency_ms is not None:
-            found.times.append(row.latency_ms)
-        if row.predicted_quality is not None:
-            found.predicted.append(row.predicted_quality)
-        if row.deadline_ms is not None:
-            found.met.append(row.status == "complete" and (row.latency_ms or math.inf) <= row.deadline_ms)
+    when = (from_ns, until_ns)
+    figures, scored = query(connection, _FIGURES, *when)[0], query(connection, _SCORES, *when)[0]
+    times = sorted(row[0] for row in query(connection, _TIMES, *when))
+    return Period(
+        _statuses(connection, when), _float(figures.cost), int(figures.priced), times, _float(scored.mean),
+        int(scored.n), _float(figures.predicted), int(figures.foreseen), int(figures.deadlines), int(figures.met),
+    )  # fmt: skip
+
+
+def _statuses(connection: Connection, when: tuple[int, int]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    alive = set(driven(connection))
+    for status, n in query(connection, f"SELECT r.status, COUNT(*) FROM runs r WHERE {_WHEN} GROUP BY r.status", *when):
+        if status != "running":
+            found[status] = int(n)
+    sql = f"SELECT r.owner, COUNT(*) FROM runs r WHERE r.status = 'running' AND {_WHEN} GROUP BY r.owner"
+    for owner, n in query(connection, sql, *when):
+        found["running" if owner in alive else "interrupted"] += int(n)
     return found
+
+
+def _float(mean: Any) -> float | None:
+    return None if mean is None else float(mean)  # PostgreSQL has exact ones
 
 
 def compared(this: Period, last: Period) -> dict[str, dict[str, Any]]:
     """Return each figure as `{"now", "before", "n"}`: `n` runs of this period are behind it, null is unknown."""
     return {
-        "success": _figure(this.success, last.success, sum(this.statuses[status] for status in _COUNT)),
-        "quality": _figure(_mean(this.measured), _mean(last.measured), len(this.measured)),
-        "predicted_quality": _figure(_mean(this.predicted), _mean(last.predicted), len(this.predicted)),
-        "mean_cost": _figure(_dollars(this.costs), _dollars(last.costs), len(this.costs)),
+        "success": _figure(this.success, last.success, this.ended),
+        "quality": _figure(this.measured, last.measured, this.scored),
+        "predicted_quality": _figure(this.predicted, last.predicted, this.foreseen),
+        "mean_cost": _figure(_dollars(this.cost), _dollars(last.cost), this.priced),
         "p50_ms": _figure(_at(this.times, 0.5), _at(last.times, 0.5), len(this.times)),
         "p95_ms": _figure(_at(this.times, 0.95), _at(last.times, 0.95), len(this.times)),
     }
@@ -86,14 +113,10 @@ def _figure(now: Any, before: Any, n: int) -> dict[str, Any]:
     return {"now": now, "before": before, "n": n}
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _dollars(cost: float | None) -> str | None:
+    return None if cost is None else usd(round(cost))
 
 
-def _dollars(costs: Sequence[int]) -> str | None:
-    return usd(round(sum(costs) / len(costs))) if costs else None
-
-
-def _at(values: Sequence[float], share: float) -> float | None:
+def _at(ordered: Sequence[float], share: float) -> float | None:
     """The smallest value that `share` of all do not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else None
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None

@@ -126,7 +126,7 @@ def _ahead(run: RunSummary, before: Mapping[str, list[str]], nodes: Sequence[dic
         node["starts_ms"] = None
     if run.status != "running":
         return {"now_ms": None, "ends_ms": None}
-    now = (time.time_ns() - run.created_ns) / 1e6
+    now = max(0.0, (time.time_ns() - run.created_ns) / 1e6)  # 0 for a run that another clock dates into the future
     left = {node["id"]: max(0.0, _duration(node, False) - _elapsed(node)) for node in nodes if node["in_plan"]}
     times = schedule(before, left)
     for node in nodes:
