@@ -67,6 +67,7 @@ async def test_a_preview_ranks_candidates_calls_nothing_and_leaves_no_run(client
     assert best["verdict"] == {"fits": True, "fit": "fits", "budget": None, "deadline_ms": None, "reasons": []}
     assert best["nodes"][0]["critical"] is True
     assert found["planning"]["planner"] == "search"
+    assert found["says"].startswith("Search took ")
     assert float(found["planning"]["cost"]) > 0
     assert CALLED == []
     assert await listed(client) == []

@@ -27,9 +27,18 @@ def preview_json(planned: Planned, before: tuple[str, str, str] | None) -> dict[
             quote_json(quote, rank) | {"diff": None if old is None else plan_diff(quote.compiled.source, old)}
             for rank, quote in enumerate(planned.candidates, 1)
         ],
-        "exact": planned.exact, "notes": list(planned.notes), "planning": made,
+        "exact": planned.exact, "notes": list(planned.notes), "planning": made, "says": _in_words(planned),
         "previous": None if before is None else {"run": before[0], "plan_hash": before[1]},
     }  # fmt: skip
+
+
+def _in_words(planned: Planned) -> str:
+    planning = planned.planning
+    if planning is None:
+        return "This plan was given."
+    cost = "an unknown amount" if planning.price is None else f"${usd(planning.price)}"
+    by = f"{planning.planner} took {planning.ms:.0f} ms and cost {cost}, which the first run pays"
+    return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (by, *planned.notes))
 
 
 def quote_json(quote: Quote, rank: int) -> dict[str, Any]:

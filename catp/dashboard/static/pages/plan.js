@@ -10,7 +10,7 @@ import { Table } from "../parts/table.js";
 
 export default function Page({ query }) {
   if (query.get("approve")) return html`<${Approve} id=${query.get("approve")} query=${query} />`;
-  return html`<h1>Plan</h1>${may() ? html`<${Planner} query=${query} />` : html`<p>Planning needs the role of an operator. Plans that ran are with <${Link} to="runs">their runs<//>.</p>`}`;
+  return html`<h1>Plan</h1>${may() ? html`<${Planner} query=${query} />` : html`<p>Planning needs the role of an operator.</p>`}`;
 }
 
 const Field = ({ label, note, ...rest }) => html`<label class="field">${label} <input ...${rest} />${note && html`<small>${note}</small>`}</label>`;
@@ -53,17 +53,17 @@ function Planner({ query }) {
     <p><button type="button" onClick=${() => setRows([...rows, (rows.at(-1) ?? 0) + 1])}>Add input</button></p>
     <${Field} label="Quality against price: alpha ${alpha}" type="range" min="0" max="1" step="0.05" value=${alpha} onInput=${({ target }) => setAlpha(target.value)} note="0 is as cheap as possible, 1 as good as possible." />
     <div class="row"><${Field} label="Budget, $" name="budget" inputmode="decimal" defaultValue=${query.get("budget")} /><${Field} label="Deadline, s" name="deadline" inputmode="decimal" defaultValue=${query.get("deadline")} /></div>
-    <div class="row" role="status"><button class="first" disabled=${busy}>Plan</button>${busy && html`Planning … <button type="button" onClick=${() => stop.current.abort()}>Stop</button>`}</div></form>
-    <div>${error && html`<${Failure} error=${error} />`}${found ? html`<${Found} key=${found.preview} ...${{ found, body, query, plan }} />` : !error && html`<p class="empty">Plans for the task will be here, with what they would cost. Planning calls no tool.</p>`}</div></div>`;
+    <div class="row" role="status"><button class="first">Plan</button>${busy && "Planning …"}</div></form>
+    <div>${error && html`<${Failure} error=${error} />`}${found ? html`<${Found} key=${found.preview} ...${{ found, body, query, plan }} />` : !error && html`<p class="empty">What could be done, and for how much, will be here. Planning calls no tool.</p>`}</div></div>`;
 }
 
 function Found({ found, body, query, plan }) {
   const [asking, setAsking] = useState(false), [what, setWhat] = useState(null), text = useRef(null);
-  const { candidates, preview, planning, previous, notes } = found, chosen = candidates[(query.get("c") ?? 1) - 1] ?? candidates[0], { rank, source, verdict } = chosen;
+  const { candidates, preview, previous } = found, chosen = candidates[(query.get("c") ?? 1) - 1] ?? candidates[0], { rank, source, verdict } = chosen;
   const at = `previews/${preview}/${rank}`, drawn = useData(at), others = useData(`${at}/alternatives`), take = (changed) => plan({ plan: changed, task: body.task });
   return html`<section class="card"><div class="row apart"><h2>Candidates</h2><button type="button" class="first" disabled=${!verdict.fits} onClick=${() => setAsking(true)}>Run plan ${rank} …</button></div>
       <${Plans} rows=${candidates} open=${(row) => setQuery({ c: row.rank })} rowClass=${(row) => (row.rank === rank ? "on" : "")} more=${[{ key: "verdict", title: "verdict", sort: (row) => row.verdict.fit, cell: (row) => html`<${Verdict} of=${row.verdict} />` }]} />
-      <p class="muted">${planning && `${planning.planner} took ${duration(planning.ms)} and cost ${usd(planning.cost)}, which the first run pays. `}${notes.join(". ")}</p></section>
+      <p class="muted">${found.says}</p></section>
     <section class="card"><h2>Plan ${rank}</h2><p><${Verdict} of=${verdict} why /></p><${Drawn} ...${{ at, query, drawn, what }} steps=${chosen.nodes} /></section>
     <section class="card"><h2>What if …</h2><${Loaded} of=${others} what="alternatives">${(tools) => html`<${WhatIf} key=${at} basis=${{ plan: source, preview }} outputs=${chosen.optional} others=${tools} seen=${setWhat}>${(answer) => html`<button type="button" onClick=${() => take(answer.source)}>Take this plan</button>`}<//>`}<//></section>
     <${Before} ...${previous} diff=${chosen.diff} />
