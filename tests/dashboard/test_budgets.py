@@ -134,6 +134,7 @@ def test_a_steady_project_is_foreseen_exactly(path: Path) -> None:
         assert (seen["days"][0]["day"], seen["days"][-1]["day"], len(seen["days"])) == ("2026-01-11", "2026-01-31", 21)
         assert seen["p50"] == seen["p90"] == usd(1000 + 25 + 20 * 100)
         assert row["runs_out"] == {"p50": "2026-01-13", "p90": "2026-01-13"}  # 1025, 1125, 1225
+        assert (row["passes"], row["says"]) == ("likely 2026-01-13", "50 % reached")
         assert [day["day"] for day in row["days"]] == [f"2026-01-{day:02d}" for day in range(1, 12)]
         assert sum(Decimal(day["amount"]) for day in row["days"]) == Decimal(row["spent"])
         assert [row["days"][0]["spent"], row["days"][-1]["left"]] == [usd(100), row["left"]]
@@ -153,8 +154,8 @@ def test_without_three_days_nothing_is_foreseen(path: Path) -> None:
 
 def test_what_is_held_and_what_was_pruned_count(path: Path) -> None:
     store = spending(path, [100] * 4, "month", 500)
-    ids = store.database.read(lambda c: query(c, "SELECT id FROM runs ORDER BY id LIMIT 2"))
-    store.database.write(lambda c: prune(c, [row.id for row in ids]))
+    oldest = store.database.read(lambda c: query(c, "SELECT id FROM runs ORDER BY created_ns LIMIT 2"))
+    store.database.write(lambda c: prune(c, [row.id for row in oldest]))
     now = NOON + 4 * DAY
     budget = row_of(store, now, "agent")["id"]
     held = (budget, "r", "s", -1, 1, "2026-01-01", 100, now + SECOND)

@@ -85,7 +85,7 @@ def test_any_history_adds_up(tmp_path_factory: pytest.TempPathFactory, deeds: li
             if deed == "rebuild":
                 store.database.write(rebuild)
             elif deed == "prune":
-                oldest = store.database.read(lambda c: query(c, "SELECT id FROM runs ORDER BY id LIMIT 1"))
+                oldest = store.database.read(lambda c: query(c, "SELECT id FROM runs ORDER BY created_ns, id LIMIT 1"))
                 store.database.write(lambda c, old=oldest: prune(c, [row.id for row in old]))  # type: ignore[misc]
             else:
                 calls, project, agent = deed
@@ -142,7 +142,7 @@ async def test_real_runs_add_up_after_retries_caching_replays_forks_and_pruning(
 async def test_hours_days_the_period_before_and_the_sheet(path: Path, client_of: Make) -> None:
     store = RunStore(path)
     hour = 3600 * SECOND
-    record(store, [Call("a", cost=100), Call("b", cost=None), Call("a", cost=300, at_ns=NOON + 2 * hour)])
+    first = record(store, [Call("a", cost=100), Call("b", cost=None), Call("a", cost=300, at_ns=NOON + 2 * hour)])
     record(store, [Call("a", cost=200, at_ns=NOON + 2 * DAY)])
     planned = {"planning": {"number": 1, "planner": "x", "rows": [
         {"seq": 1, "kind": "planning", "quantity": 1.0, "unit": "plan", "amount": usd(40), "source": "declared",
@@ -187,7 +187,7 @@ async def test_hours_days_the_period_before_and_the_sheet(path: Path, client_of:
     for bad in ({"bucket": "minute"}, {"group": "step"}):
         assert (await client.get("/api/v1/spend", params=bad)).status_code == 422
     store = RunStore(path)
-    store.database.write(lambda c: prune(c, [row.id for row in query(c, "SELECT id FROM runs ORDER BY id LIMIT 1")]))
+    store.database.write(lambda c: prune(c, [first]))
     store.close()
     assert (await ask(**short))["note"] == "by day: runs that are no longer kept left only daily sums"
 

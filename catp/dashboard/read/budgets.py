@@ -58,7 +58,7 @@ def _row(connection: Connection, standing: Standing, daily: Mapping[str, int], n
         "limit": usd(budget.cap), "spent": usd(standing.spent), "held": usd(standing.reserved),
         "left": usd(standing.available), "over": usd(max(0, standing.spent - budget.cap)),
         "share": standing.spent / budget.cap, "warn": list(budget.warn), "reached": reached,
-        "state": "over" if standing.spent > budget.cap else "warn" if reached or standing.available <= 0 else "ok",
+        **_state(standing, reached),
         "start": standing.start or None, "end": iso(end_ns),
         "fired": [
             {"level": told.level, "period": told.start or None, "at": iso(told.at_ns), "run": told.run_id}
@@ -72,6 +72,17 @@ def _row(connection: Connection, standing: Standing, daily: Mapping[str, int], n
         "overruns": {"calls": report.overruns.calls, "amount": usd(report.overruns.amount)},
         "days": days, **_outlook(standing, daily, now, end_ns),
     }  # fmt: skip
+
+
+def _state(standing: Standing, reached: Sequence[float]) -> dict[str, str]:
+    """How it stands, as a word for programs and in words for people."""
+    if standing.spent > standing.budget.cap:
+        return {"state": "over", "says": f"over by ${usd(standing.spent - standing.budget.cap)}"}
+    if reached:
+        return {"state": "warn", "says": f"{100 * max(reached):g} % reached"}
+    if standing.available <= 0:
+        return {"state": "warn", "says": "all of it held"}
+    return {"state": "ok", "says": "within the limit"}
 
 
 def _days(standing: Standing, daily: Mapping[str, int], now: _Now) -> list[dict[str, Any]]:
@@ -100,8 +111,10 @@ def _outlook(standing: Standing, daily: Mapping[str, int], now: _Now, end_ns: in
     cone = forecast(int(standing.spent), past, now.day_left, len(ahead))
     told = {"burn": usd(round(sum(past) / len(past))) if past else None, "history_days": len(past)}
     if cone is None:
-        return told | {"forecast": None, "runs_out": None}
+        return told | {"forecast": None, "runs_out": None, "passes": None}
     cap = standing.budget.cap
+    likely, perhaps = _first_over(ahead, cone.p50, cap), _first_over(ahead, cone.p90, cap)
+    passes = f"likely {likely}" if likely else f"perhaps {perhaps}" if perhaps else "not in sight"
     return told | {
         "forecast": {
             "at": iso(ends), "p50": usd(cone.p50[-1]), "p90": usd(cone.p90[-1]),
@@ -110,7 +123,7 @@ def _outlook(standing: Standing, daily: Mapping[str, int], now: _Now, end_ns: in
                 for day, p50, p90 in zip(ahead, cone.p50, cone.p90, strict=True)
             ],
         },
-        "runs_out": {"p50": _first_over(ahead, cone.p50, cap), "p90": _first_over(ahead, cone.p90, cap)},
+        "runs_out": {"p50": likely, "p90": perhaps}, "passes": "already" if standing.spent > cap else passes,
     }  # fmt: skip
 
 

@@ -57,25 +57,19 @@ function Bars({ data: { bucket, buckets, series, totals, total, group, note } })
 
 // --- budgets --------------------------------------------------------------------------------------------------------
 
-const STATES = {
-  ok: () => ["✓ within the limit", "good"], over: ({ over }) => [`✕ over by ${usd(over)}`, "bad"],
-  warn: ({ reached }) => [reached.length ? `▲ ${percent(Math.max(...reached))} reached` : "▲ all of it held", "warn"],
-};
-const passes = (when, row) =>
-  row.state === "over" ? "already" : !when ? "–" : when.p50 ? `likely ${when.p50}` : when.p90 ? `perhaps ${when.p90}` : "not in sight";
+const LOOKS = { ok: ["✓", "good"], warn: ["▲", "warn"], over: ["✕", "bad"] };
 
 function Budgets({ items, how, query, reload }) {
   const [open, setOpen] = useState(null); // [what to do, budget]
   const chosen = items.find((one) => one.id === query.get("budget")) ?? items[0];
   const close = () => setOpen(null), done = () => (close(), reload());
   const shown = columns("title:budget|share:spent:%|left:left:$|held:held:$|state:state|burn:a day:$?|forecast.p50:p50 at the end:$?|forecast.p90:p90:$?|" +
-    `runs_out:passes the limit${may("admin") ? "|id:change" : ""}`, {
+    `passes:passes the limit${may("admin") ? "|id:change" : ""}`, {
     title: (title, row) => html`<button type="button" class="quiet" aria-pressed=${row === chosen} onClick=${() => setQuery({ budget: row.id })}>
       <bdi>${title}</bdi></button>`,
     share: (share, row) => html`<meter aria-hidden="true" value=${share} low=${row.warn[0] ?? 1} high="1" optimum="0"></meter>
       ${" "}${percent(share)}<br /><small class="muted">${usd(row.spent)} of ${usd(row.limit)}</small>`,
-    state: (state, row) => html`<span class=${STATES[state](row)[1]}>${STATES[state](row)[0]}</span>`,
-    runs_out: passes,
+    state: (state, row) => html`<span class=${LOOKS[state][1]}>${LOOKS[state][0]} ${row.says}</span>`,
     id: (_, row) => html`<span class="row">${["Change", "Remove"].map((what) =>
       html`<button type="button" onClick=${() => setOpen([what, row])}>${what}<span class="sr"> ${row.title}</span></button>`)}</span>`,
   });
