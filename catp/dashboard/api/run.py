@@ -1,8 +1,9 @@
 """One run: `/runs/{id}`, its figures while it goes on, its spending, events, nodes and values."""
 
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from catp.dashboard.actions import agent_of
 from catp.dashboard.context import Context
 from catp.dashboard.read.node_page import node_io, node_page
 from catp.dashboard.read.run_page import run_figures, run_page
@@ -22,9 +23,15 @@ def add(api: "APIRouter", context: Context) -> None:
 
     store = context.store
 
-    @cache
-    def catalogue() -> "Catalogue":
-        return context.agent_for(store).catalogue
+    known: dict[bool, Catalogue] = {}
+
+    def catalogue(id: str) -> "Catalogue":
+        """The tools that a run had, as far as this server knows them."""
+        run = store.find(id)
+        demo = run.project.startswith("demo-")
+        if demo not in known:
+            known[demo] = agent_of(store, context.agent_for, run).catalogue
+        return known[demo]
 
     @api.get("/runs/{id}")
     def run(id: str) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def add(api: "APIRouter", context: Context) -> None:
 
     @api.get("/runs/{id}/nodes/{n}")
     def node(id: str, n: str) -> dict[str, Any]:
-        return context.read(partial(node_page, run_id=id, step=n, store=store.name, catalogue=catalogue()))
+        return context.read(partial(node_page, run_id=id, step=n, store=store.name, catalogue=catalogue(id)))
 
     @api.get("/runs/{id}/nodes/{n}/io")
     def values(id: str, n: str) -> dict[str, Any]:

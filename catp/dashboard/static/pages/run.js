@@ -36,7 +36,7 @@ function Run({ id }) {
     <${Questions} state=${state} /><${Head} state=${state} /><${Plan} ...${{ state, selected, open }} />
     <div class="run-steps ${selected && "with-detail"}"><section class="card"><${Gantt} ...${{ state, axis, open }} /><${SpendCurve} ...${{ state, axis }} /></section>
       ${selected && html`<${Detail} key=${selected} ...${{ state, close }} id=${selected} />`}</div>
-    <${Why} run=${run} selected=${selected} /><${EventLog} state=${state} /></div>`;
+    <${Why} run=${run} selected=${state.nodes.peek()[selected] && selected} /><${EventLog} state=${state} /></div>`;
 }
 
 const HOW = {

@@ -40,8 +40,8 @@ function spans({ spans: many, actual: { start_ms, end_ms }, status, attempt }, t
 
 const off = ({ est, actual, status }) => (OVER.has(status) && actual.cost !== null && est.cost.p50 > 0 ? actual.cost / est.cost.p50 - 1 : null);
 const COLUMNS = { // title, what is sorted by
-  step: ["Step", (node) => node.id], status: ["Status", (node) => stateOf(node.status)[1]], cost: ["Cost, est → actual", (node) => Number(node.actual.cost ?? node.est.cost.p50)],
-  delta: ["Δ", off], time: ["Time, est → actual", (node) => node.actual.ms ?? node.est.ms.p50], start: ["Start", (node) => node.actual.start_ms ?? node.starts_ms],
+  step: ["Step", (node) => node.id], status: ["Status", (node) => stateOf(node.status)[1]], cost: ["Cost", (node) => Number(node.actual.cost ?? node.est.cost.p50)],
+  delta: ["Δ", off], time: ["Time", (node) => node.actual.ms ?? node.est.ms.p50], start: ["Start", (node) => node.actual.start_ms ?? node.starts_ms],
 };
 const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b) : (a ?? -1) - (b ?? -1));
 const LEGEND = "est,estimate|wait,waiting|did,at work|did cached,from the cache|did bad,failed attempt|slack,slack".split("|");
@@ -75,7 +75,7 @@ export function Gantt({ state, axis, open }) {
       ${(last > 0 || find) && html`<${Find} of="find" />${turn(page - 1, "Previous rows")}<span role="status">${page * PAGE + 1}–${page * PAGE + rows.length} of ${ids.length}</span>${turn(page + 1, "Next rows")}`}</div></div>
     <div class="scroll" tabindex="0" role="region" aria-label="Steps over time"><table class="gantt" style="--cursor:${cursor.value ?? -1}" onMouseMove=${point} onMouseLeave=${point}><caption class="sr">Steps: status, cost, time</caption>
       <thead><tr>${Object.entries(COLUMNS).map(([name, [title]]) => html`<th scope="col" class=${name} aria-sort=${key === name ? (down ? "descending" : "ascending") : undefined}>
-        <button class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title}<span aria-hidden="true">${key === name && (down ? " ▾" : " ▴")}</span></button>
+        <button class="quiet" onClick=${() => setQuery({ sort: sort === `-${name}` ? name : sort === name ? null : `-${name}` })}>${title}${/cost|time/.test(name) && html`<span class="muted">, est → actual</span>`}<span aria-hidden="true">${key === name && (down ? " ▾" : " ▴")}</span></button>
         ${name === "start" && ticks.map((ms) => html`<span class="tick" style="left:${x(ms)}%">${ms ? duration(ms) : 0}</span>`)}</th>`)}</tr></thead>
       <tbody onKeyDown=${keys} onMouseOver=${link} onMouseLeave=${link} onFocusIn=${link} onFocusOut=${link}>${rows.map((id) => html`<${Row} key=${id} id=${id} ...${{ state, axis, open }} on=${id === selected} />`)}</tbody></table></div>
     <p class="muted legend">${LEGEND.map((one) => one.split(",")).map(([kind, text]) => html`<span><i class=${kind}></i> ${text}</span> `)}◆ on the critical path</p>`;
