@@ -3,7 +3,8 @@ import { html, useEffect, useRef } from "../vendor/vendor.js";
 import { send } from "../api.js";
 import { go, may, setQuery, useData, useEvents } from "../store.js";
 import { Act, Choice, Command, Figure, Link, Loaded, Status, When, duration, number, percent, usd } from "../parts/basics.js";
-import { columns } from "../parts/columns.js";
+import { columns, dollars, maybe, toolLink } from "../parts/columns.js";
+import { Plot } from "../parts/plot.js";
 import { Table, Twin } from "../parts/table.js";
 
 export default function Overview({ query }) {
@@ -15,7 +16,7 @@ export default function Overview({ query }) {
   return html`<${Loaded} of=${found} what="the overview">${(seen) => (seen.empty ? html`<${Guide} />` : html`<${Seen} ...${{ seen, span }} />`)}<//>`;
 }
 
-const grade = (value) => number(value, 2), price = (amount) => (amount === null ? "–" : usd(amount));
+const grade = (value) => number(value, 2);
 
 function Seen({ seen, span }) {
   const { spend, compared: c, deadlines: due, runs, from, failures, budgets, needs_you: needs } = seen, { month } = spend;
@@ -36,7 +37,7 @@ function Seen({ seen, span }) {
         month.forecast ? `ends at ${usd(month.forecast.p50)}, p90 ${usd(month.forecast.p90)}` : month.at_least ? `ends at ${usd(month.at_least)} or more: ${month.unpriced} unpriced` : "no forecast yet")}
       ${figure("Success rate", "Complete runs among complete, degraded and failed ones.", c.success, percent, 1, `of ${number(c.success.n)} that ended`)}
       ${figure("Quality", "Mean of the scores of runs.", c.quality, grade, 1, `${number(c.quality.n)} scored; predicted ${grade(c.predicted_quality.now)}`)}
-      ${figure("Cost of a run", "Mean over ended runs whose calls all have a price.", c.mean_cost, price, -1, "mean")}
+      ${figure("Cost of a run", "Mean over ended runs whose calls all have a price.", c.mean_cost, maybe, -1, "mean")}
       ${figure("Time of a run", "Half of the ended runs took no longer.", c.p50_ms, duration, -1, `p50; p95 ${duration(c.p95_ms.now)}`)}
       ${figure("Deadlines met", "Complete in time, among ended runs with a deadline.", { now: due.share, before: due.before }, percent, 1, `${due.met} of ${due.with}`)}</dl>`)}
     <div class="grid">${card("Runs by state", html`<${Link} to="runs" query=${{ from }}>${number(Object.values(runs).reduce((a, b) => a + b, 0))} runs<//>`,
@@ -50,21 +51,21 @@ function Seen({ seen, span }) {
 }
 
 const toRun = (run, text) => html`<${Link} to="runs/${run}"><bdi>${text}</bdi><//>`;
-const toTool = (tool) => (tool ? html`<${Link} to="tools/${encodeURIComponent(tool)}"><bdi>${tool}</bdi><//>` : "–");
-const CAUSES = columns("type:cause|tool:tool|count:times:n|runs:runs:n|reason:for example", { tool: toTool, reason: (text, row) => toRun(row.sample_run, text ?? row.sample_run) });
+const CAUSES = columns("type:cause|tool:tool|count:times:n|runs:runs:n|reason:for example", {
+  tool: (tool) => (tool ? toolLink(tool) : "–"), reason: (text, row) => toRun(row.sample_run, text ?? row.sample_run),
+});
 const NEEDS = {
   approval: ({ run, node, cap, requested }) => html`${toRun(run, `${node ?? "A plan"} waits for approval`)}${cap !== null && ` of up to ${usd(cap)}`}, since <${When} at=${requested} />`,
   budget: ({ title, share, limit, runs_out: out }) => html`<${Link} to="spend"><bdi>${title}</bdi> is ${percent(share)} spent<//> of ${usd(limit)}${out?.p50 && `; it runs out on ${out.p50}`}`,
-  unpriced: ({ tool, rows }) => html`${toTool(tool)} has no price: ${number(rows)} calls are in no sum`,
+  unpriced: ({ tool, rows }) => html`${toolLink(tool)} has no price: calls in no sum: ${number(rows)}`,
   interrupted: ({ run, task, created }) => html`${toRun(run, task)} was interrupted; begun <${When} at=${created} />`,
 };
 
 function Bars({ days }) {
-  const most = Math.max(...days.map((one) => one.amount), 1e-9), wide = 100 / days.length;
+  const n = days.length;
   return html`<${Twin} title="Spent by day" columns=${columns("id:day (UTC)|amount:spent:$")} rows=${days.map((one) => ({ id: one.day, ...one }))}>
-    <svg class="bars" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="Spent on each of ${days.length} days">${days.map(({ day, amount }, i) =>
-      html`<rect x=${(i + 0.12) * wide} width=${wide * 0.76} y=${40 - (39 * amount) / most} height=${(39 * amount) / most}><title>${day}: ${usd(amount)}</title></rect>`)}</svg>
-    <div class="row apart muted"><small>${days[0].day}</small><small>most ${usd(most)}</small><small>today</small></div><//>`;
+    <${Plot} says="Spent on each of ${n} days" most=${Math.max(...days.map((one) => one.amount), 1e-6)} unit=${dollars} height=${170} names=${days.map(({ day }, i) => [(i + 0.5) / n, day.slice(8)])}>
+      ${({ x, y, width }) => days.map(({ day, amount }, i) => html`<rect class="day" x=${x((i + 0.15) / n)} width=${(0.7 * width) / n} y=${y(amount)} height=${y(0) - y(amount)}><title>${day}: ${usd(amount)}</title></rect>`)}<//><//>`;
 }
 
 /** A store without runs: how to make some, and two buttons that do it. */
