@@ -266,7 +266,9 @@ async def test_there_is_no_engine(client_of: ClientOf, filled: Path) -> None:
     assert series == {"step": 1, "t": [], **{name: [] for name in COLUMNS}}
     requests = (await client.get("/api/v1/engine/requests")).json()
     assert requests == {"items": [], "queue": [], "problem": "there is no engine"}
-    assert (await client.get("/api/v1/engine/slo")).json() == {"target": 0.99, "items": []}
+    slo = (await client.get("/api/v1/engine/slo")).json()
+    assert (slo["target"], slo["items"]) == (0.99, [])
+    assert slo["how"].startswith("1% of the requests may miss")
 
 
 async def test_every_figure_that_is_named_is_there(client_of: ClientOf, filled: Path) -> None:
@@ -275,6 +277,8 @@ async def test_every_figure_that_is_named_is_there(client_of: ClientOf, filled: 
     assert {one["key"] for one in found["figures"]} <= {*COLUMNS, *counted}
     assert {line["key"] for panel in found["panels"] for line in panel["lines"]} <= set(COLUMNS)
     assert {one["unit"] for one in [*found["figures"], *found["panels"]]} == {"n", "%", "r", "ms"}
+    assert found["requests"].split("|")[2] == "chunks:queue, prefill, decode"
+    assert "day.budget_left:error budget left:%" in found["slo"].split("|")
     assert found["panels"][4]["lines"][1] == {"key": "ttft_p95_ms", "label": "p95"}
 
 
@@ -375,6 +379,8 @@ async def test_the_real_server(
                 break
             await asyncio.sleep(0.1)
         assert (now["model"], now["policy"], now["device"]) == (MODEL, "fcfs", "cpu")
+        assert now["facts"] == ["cpu", "4,096 tokens of context", "policy fcfs"]
+        assert now["alerts"] == []
         assert now["figures"]["ttft_p50_ms"] > 0
         answer = await client.get("/api/v1/engine/requests")
         assert [(row["kind"], row["state"], row["met"]) for row in answer.json()["items"]] == [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_HOW = "Counted while somebody looks. Requests say what they expect (catp.slo), or `catp serve --slo-e2e` does."
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 
 
@@ -70,6 +71,7 @@ def add(api: "APIRouter", context: Context) -> None:
         spans = {"hour": follower.expectations.counts(at - _HOUR_S), "day": follower.expectations.counts(at - _DAY_S)}
         return {
             "target": target,
+            "how": f"{1 - target:.0%} of the requests may miss: the error budget. {_HOW}",
             "items": [
                 {"slo": name, **{span: _kept(*counts.get(name, (0, 0)), target) for span, counts in spans.items()}}
                 for name in sorted(spans["day"])

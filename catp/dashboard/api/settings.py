@@ -47,7 +47,8 @@ def add(api: "APIRouter", context: Context) -> None:
     @api.get("/settings/prices")
     def prices() -> dict[str, Any]:
         """Prices as the server's catalogue declares them."""
-        return {"items": sorted(declared.all(), key=lambda row: row["name"])}
+        how = "As this server's catalogue declares them; change them where a tool is made: @tool(price=…)."
+        return {"items": sorted(declared.all(), key=lambda row: row["name"]), "how": how}
 
     @api.get("/audit")
     def audit(
@@ -76,8 +77,10 @@ def add(api: "APIRouter", context: Context) -> None:
         ids = await asyncio.to_thread(old_runs, context.store, before_ns=before_ns)
         if dry_run:
             counted = await asyncio.to_thread(held, context.store, ids)
-            return {"days": days, "dry_run": True, "runs": counted.runs, "events": counted.events, "files": None}
+            says = f"{counted.runs:,} runs with {counted.events:,} events would go, and files that nothing else needs."
+            return {"days": days, "dry_run": True, **counted._asdict(), "files": None, "says": says}
         async with pruning:
             gone = await asyncio.to_thread(remove_runs, context.store, ids)
         await asyncio.to_thread(partial(context.audit, request, "prune", f"runs older than {days} d", **gone._asdict()))
-        return {"days": days, "dry_run": False, **gone._asdict()}
+        says = f"Removed {gone.runs:,} runs, {gone.events:,} events and {gone.files:,} files."
+        return {"days": days, "dry_run": False, **gone._asdict(), "says": says}

@@ -159,7 +159,9 @@ class Follower:
         at = self._clock()
         if engine is None:
             self._forget()
-            return Seen(at, "absent", "no engine was announced on this machine")
+            return Seen(
+                at, "absent", "none was announced on this machine; CATP_ENGINE=http://host:8100 names one elsewhere"
+            )
         device = engine.device if engine.model else None  # of an address that was given nobody knows
         known = partial(Seen, url=engine.url, device=device)
         try:

@@ -29,9 +29,29 @@ def seen_json(seen: Seen) -> dict[str, Any]:
         "at": iso(round(seen.at * 1e9)), "t": round(seen.at, 3), "state": seen.state, "reason": seen.reason,
         "problem": seen.problem, "url": seen.url, "device": seen.device, "model": seen.card.get("id"),
         "context": seen.card.get("context"), "plans": seen.card.get("plans"), "adapters": seen.card.get("adapters", []),
-        "policy": seen.policy, "stalled": seen.stalled, "restarts_seen": seen.restarts_seen,
-        "figures": dict(seen.figures), "totals": dict(seen.totals),
+        "policy": seen.policy, "stalled": seen.stalled, "restarts_seen": seen.restarts_seen, "facts": _facts(seen),
+        "alerts": [text for true, text in _alerts(seen) if true], "figures": dict(seen.figures),
+        "totals": dict(seen.totals),
     }  # fmt: skip
+
+
+def _facts(seen: Seen) -> list[str]:
+    context = seen.card.get("context")
+    known = [
+        seen.device, context and f"{context:,} tokens of context", seen.policy and f"policy {seen.policy}",
+        *seen.card.get("adapters", []),
+    ]  # fmt: skip
+    return [fact for fact in known if fact]
+
+
+def _alerts(seen: Seen) -> list[tuple[bool, str]]:
+    preempted = seen.figures.get("preempted") or 0
+    return [
+        (seen.stalled, "stalled: requests run and no step ends"),
+        (preempted > 0, f"{preempted:,.0f} preempted in 30 s: memory is short"),
+        (bool(seen.figures.get("drift")), "lengths have drifted from what is predicted"),
+        (seen.restarts_seen > 0, f"restarted {seen.restarts_seen}×"),
+    ]
 
 
 def request_json(row: Any, now: float) -> dict[str, Any] | None:

@@ -39,9 +39,21 @@ _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
+_REQUESTS = (
+    "arrival:arrived:at|state:state|chunks:queue, prefill, decode|ttft_ms:first token:ms|e2e_ms:end:ms|slo:expected|"
+    "kind:kind|tenant:tenant|prompt_tokens:prompt:n|cached_tokens:cached:n|output_tokens:output:n|"
+    "preemptions:preempted:n|cost:cost:$"
+)
+_KEPT = (
+    ("met", "met:n"), ("missed", "missed:n"), ("attainment", "share:%"), ("budget_left", "error budget left:%"),
+)  # fmt: skip
+
+
 def described() -> dict[str, Any]:
-    """Return figures and panels in the order in which they are shown."""
+    """Return figures, panels and columns of tables (key:title:unit) in the order in which they are shown."""
     return {
+        "requests": _REQUESTS,
+        "slo": "|".join(["slo:of", *(f"{of}.{key}:{title}" for of in ("hour", "day") for key, title in _KEPT)]),
         "figures": [{"title": title, "unit": unit, "key": key, "how": how} for title, unit, key, how in _NOW],
         "panels": [
             {"title": title, "unit": unit, "lines": [{"key": key, "label": _label(key)} for key in keys]}

@@ -119,8 +119,11 @@ def _curve(group: str, rows: Mapping[int, Mapping[str, float | None]]) -> dict[s
     values = {name: [rows[step].get(name) for step in steps] for name in names}
     kept = _kept(len(steps), list(values.values()))
     nan = {name: [step for step in steps if name in rows[step] and rows[step][name] is None][:100] for name in names}
+    notes = [f"▲ {name} was no number at step {', '.join(map(str, at[:5]))}." for name, at in nan.items() if at]
+    if len(kept) < len(steps):
+        notes.append(f"{len(kept):,} of {len(steps):,} points, extremes among them.")
     return {
-        "group": group, "step": [steps[k] for k in kept], "points": len(steps),
+        "group": group, "step": [steps[k] for k in kept], "points": len(steps), "note": " ".join(notes),
         "series": [{"name": name, "values": [values[name][k] for k in kept]} for name in names],
         "nan": {name: where for name, where in nan.items() if where},
     }  # fmt: skip

@@ -23,6 +23,9 @@ __all__ = ["Folder", "find_run", "list_runs", "run_details", "training_dir"]
 _SILENT_S = 120.0
 """A run that has told nothing for so long does not run any more (or as long as five of its evaluations took)."""
 
+_HOW = (
+    "Utility lost against the best measured plan, by the spread of utilities, on the validation side; less is better."
+)
 _MOST_TEXT = 200_000
 _SUMMARY = (
     ("method", "method", "name"), ("data", "data", "paths"), ("base", "model", "base"), ("hidden", "model", "hidden"),
@@ -80,7 +83,7 @@ def run_details(folder: Folder) -> dict[str, Any]:
         **_row(folder, told), "curves": curves(told.events), "points": _points(told),
         "checkpoints": [_checkpoint(place, path, manifests[place]) for place, path in _checkpoints(folder)],
         "data": _data(told, manifest), "config": _config(folder.config), "card": _card(manifest),
-        "folder": str(folder.path),
+        "folder": str(folder.path), "how": _HOW,
     }  # fmt: skip
 
 

@@ -10,10 +10,6 @@ import { Table } from "../parts/table.js";
 const SPANS = { 900: [1, "15 minutes"], 3600: [10, "hour"], 21600: [60, "6 hours"], 86400: [60, "24 hours"] };
 const STATES = { ready: "✓ good", starting: "◔ busy", draining: "■ warn", unreachable: "✕ bad" };
 const UNITS = { n: (value) => number(value, 1), "%": percent, r: (value) => `${number(value, 1)}/s`, ms: duration };
-const REQUEST = "arrival:Arrived:at|state:State|chunks:Queue, prefill, decode|ttft_ms:First token:ms|e2e_ms:End:ms|slo:Expected|kind:Kind|" +
-  "tenant:Tenant|prompt_tokens:Prompt:n|cached_tokens:Cached:n|output_tokens:Output:n|preemptions:Preempted:n|cost:Cost:$";
-const SLO = ["hour", "day"].map((of) =>
-  `|${of}.met:met (${of}):n|${of}.missed:missed:n|${of}.attainment:share:%|${of}.budget_left:error budget left:%`).join("");
 
 export default function Page({ query }) {
   const span = SPANS[query.get("span")] ? query.get("span") : "900";
@@ -23,23 +19,17 @@ export default function Page({ query }) {
     <${Choice} label="Last" value=${span} options=${Object.entries(SPANS).map(([key, [, text]]) => [key, text])}
       pick=${(value) => setQuery({ span: value })} /></div>
     <${Loaded} of=${heard ? { data: heard } : first} what="the engine">${(now) => now.state === "absent"
-      ? html`<${Empty} title="No engine runs" command="catp serve --model catp-tiny">
-        <p>It is found by itself; <code>CATP_ENGINE=http://host:8100</code> names one elsewhere.</p><//>`
+      ? html`<${Empty} title="No engine runs" command="catp serve --model catp-tiny"><p>${now.reason}</p><//>`
       : names.data && html`<${Now} now=${now} names=${names.data.figures} />
-        <${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} /><${Requests} tick=${Math.floor(now.t / 3)} />`}<//>
-        </div>`;
+        <${Panels} key=${span} span=${Number(span)} now=${now} names=${names.data.panels} />
+        <${Requests} names=${names.data} tick=${Math.floor(now.t / 3)} />`}<//></div>`;
 }
 
 function Now({ now: { figures, totals, ...now }, names }) {
   const [shape, colour] = STATES[now.state].split(" "), all = { ...totals, ...figures };
-  const chip = (is, text) => is > 0 && html` <b class="chip bad">▲ ${text}</b>`;
-  const facts = [now.device, now.context && `${number(now.context)} tokens of context`, now.policy && `policy ${now.policy}`, ...now.adapters];
-  return html`<section class="card" aria-label="State"><p class="row"><b class="status ${colour}">
-    <span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code>
-    <span class="muted">${facts.filter(Boolean).join(" · ")}</span>
-    ${chip(now.stalled, "stalled: no step ends")}
-    ${chip(all.preempted, `${all.preempted} preempted in 30 s: memory is short`)}
-    ${chip(all.drift, "lengths have drifted")}${chip(now.restarts_seen, "restarted")}</p>
+  return html`<section class="card" aria-label="State"><p class="row">
+      <b class="status ${colour}"><span aria-hidden="true">${shape}</span> ${now.state}</b> ${now.model} <code>${now.url}</code>
+      <span class="muted">${now.facts.join(" · ")}</span>${now.alerts.map((text) => html`<b class="chip bad">▲ ${text}</b>`)}</p>
     ${(now.problem || now.reason) && html`<p class="warn" role="alert">${now.problem || now.reason}</p>`}
     ${all.running !== undefined && html`<dl class="figures">${names.map(({ title, unit, key, how }) =>
       html`<${Figure} label=${title} how=${how}>${UNITS[unit](all[key])}<//>`)}</dl>`}</section>`;
@@ -64,7 +54,7 @@ function Panels({ span, now, names }) {
     lines=${lines.map(({ key, label }) => ({ label, values: shown[key] }))} /></section>`)}</div>`;
 }
 
-function Requests({ tick }) {
+function Requests({ names, tick }) {
   const found = useData("engine/requests", { limit: 50 }), slo = useData("engine/slo");
   useEffect(() => (found.reload(), slo.reload()), [tick]);
   return html`<section class="card"><h2>Requests</h2><${Loaded} of=${found}>${({ items, queue, problem }) => {
@@ -81,14 +71,13 @@ function Requests({ tick }) {
     return html`${problem && html`<p class="warn">${problem}</p>`}
       <p>${queue.map((one) =>
         html`<span class="chip">oldest of ${one.waiting} waiting, ${one.slo}: ${duration(one.oldest_ms)}</span> `)}</p>
-      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns(REQUEST, more)} />
+      <${Table} caption="Requests, the newest first" rows=${items} columns=${columns(names.requests, more)} />
       <p class="muted spans">
         <i class="queue"></i> queue <i class="prefill"></i> prefill <i class="decode"></i> decode; a whole bar is ${duration(whole)}</p>`;
   }}<//></section><section class="card"><h2>Expectations</h2>
-    <${Loaded} of=${slo}>${({ items, target }) => html`
-    <${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(`slo:of${SLO}`)} />
-    <p class="muted">${percent(1 - target)} of the requests may miss: the error budget. Counted while somebody looks.
-      Requests say what they expect, or <code>catp serve --slo-e2e</code> does.</p>`}<//></section>`;
+    <${Loaded} of=${slo}>${({ items, how }) => html`
+    <${Table} caption="Expectations met" rows=${items.map((one) => ({ id: one.slo, ...one }))} columns=${columns(names.slo)} />
+    <p class="muted">${how}</p>`}<//></section>`;
 }
 
 function Bar({ row, whole }) {

@@ -20,7 +20,7 @@ export default function Page({ query }) {
     <${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
     <button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
     <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}>
-      <p>Runs stay until somebody removes them; sums and budgets keep counting those.</p>
+      
       <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
         ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
       ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}
@@ -30,21 +30,19 @@ export default function Page({ query }) {
 }
 
 function Prune({ close }) {
-  const [days, setDays] = useState(90), [counted, setCounted] = useState(null), { dry_run: dry, runs, events, files } = counted ?? {};
+  const [days, setDays] = useState(90), [counted, setCounted] = useState(null), { dry_run: dry, runs, says } = counted ?? {};
   const ask = async (dry_run) => setCounted(await send("POST", "prune", { days, dry_run }));
   return html`<${Dialog} title="Remove old runs" close=${close}>
     <label>Runs that ended, older than (days)
       <input type="number" min="1" value=${days} onInput=${(event) => (setDays(Number(event.target.value)), setCounted(null))} /></label>
-    <p role="status">${counted && (dry ? `${number(runs)} runs with ${number(events)} events would go, and files that nothing else needs.`
-      : `Removed ${number(runs)} runs, ${number(events)} events, ${number(files)} files.`)}</p>
+    <p role="status">${says}</p>
     ${dry && runs > 0 ? html`<${Act} class="danger" key="go" run=${() => ask(false)}>Remove ${number(runs)} runs for good<//>`
       : html`<${Act} key="count" run=${() => ask(true)}>Count them<//>`}<//>`;
 }
 
-const Prices = () => html`<section class="card"><h2>Prices</h2>
-  <p class="muted">As this server's catalogue declares them, where a tool is made: <code>@tool(price=…)</code>.</p>
-  <${Loaded} of=${useData("settings/prices")}>${({ items }) =>
-  html`<${Table} caption="Declared prices" rows=${items.map((one) => ({ id: one.name, ...one }))}
+const Prices = () => html`<section class="card prices"><h2>Prices</h2>
+  <${Loaded} of=${useData("settings/prices")}>${({ items, how }) => html`<p class="muted">${how}</p>
+  <${Table} caption="Declared prices" rows=${items.map((one) => ({ id: one.name, ...one }))}
     columns=${columns("name:tool|price:price|version:version", { name: (name) => toolLink(name) })} />`}<//></section>`;
 
 function Audit({ page }) {

@@ -39,18 +39,15 @@ const List = ({ items, folder }) => html`${items.every((one) => one.shipped) && 
 function Run({ run }) {
   return html`<section class="card"><dl class="figures"><${Figure} label="State">${state(run.state)}<//>
     <${Figure} label="Step">${number(run.step)} of ${number(run.steps)}<//>
-      <${Figure} label="Best regret"
-        how="Utility lost against the best measured plan, by the spread of utilities, on the validation side; less is better.">
+      <${Figure} label="Best regret" how=${run.how}>
         ${figure(run.best?.figures.regret)} at step ${number(run.best?.step)}<//>
       <${Figure} label="Examples">${number(run.examples)}<//><${Figure} label="Parameters">${number(run.parameters)}<//>
         <${Figure} label="Device">${run.device ?? "–"}<//></dl>
       ${run.skipped > 0 && html`<p class="chip warn">${run.skipped} lines that cannot be read are left out</p>`}</section><h2 class="sr">Curves</h2>
-    <div class="grid">${run.curves.map(({ group, step, points, series, nan }) => html`<section class="card" key=${group}>
+    <div class="grid">${run.curves.map(({ group, step, series, note }) => html`<section class="card" key=${group}>
       <${Series} title=${group} t=${step} time=${false} unit=${figure} cursor="training" height=${150}
         lines=${series.map(({ name, values }) => ({ label: name.slice(group.indexOf("/") + 1), values }))}
-      note=${[...Object.entries(nan).map(([name, at]) => `▲ ${name} was no number at step ${at.slice(0, 5).join(", ")}.`),
-          points > step.length && `${number(step.length)} of ${number(points)} points, extremes among them.`]
-          .filter(Boolean).join(" ")} /></section>`)}
+      note=${note} /></section>`)}
       <${Plane} of=${run.plane} /></div>
     <${Card} title="Checkpoints" by="place" rows=${run.checkpoints}
       text="place:kept as|step:step:n|figures.regret:regret:n|bytes:bytes:n|written:written:at" />
