@@ -14,7 +14,7 @@ from tests.dashboard.browser.conftest import Server, work
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo") / "runs.db"
-    work(fill(path))
+    work(fill(path, runs=30))
     return path
 
 
