@@ -97,6 +97,7 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
     unpriced = {} if group == "run" else {row.grp: int(row.n) for row in query(connection, base + _UNPRICED, *values)}
     labels = _labels(connection, group, [row.grp for row in shown])
     missing = query(connection, plain + _MISSING, *values)[0]
+    left_out = len(rows) - len(shown)
     return {
         "group": group, "quality": quality,
         "points": [
@@ -115,8 +116,18 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
             "runs": int(missing.runs), "no_quality": int(missing.no_quality or 0),
             "unpriced": int(missing.unpriced or 0),
         },
-        "left_out": len(rows) - len(shown),
+        "left_out": left_out, "note": _note(missing, left_out),
     }  # fmt: skip
+
+
+def _note(missing: Any, left_out: int) -> str:
+    """What a reader of the chart must know."""
+    less = f" {left_out:,} dominated points are left out." if left_out else ""
+    return (
+        f"Of {missing.runs:,} ended runs {missing.no_quality or 0:,} have no known quality and "
+        f"{missing.unpriced or 0:,} a row without a price; they are in no point.{less} Whiskers: 95 % confidence "
+        "(Student), none for one run. Larger is slower."
+    )
 
 
 def _scale(rows: Sequence[Any]) -> int | None:

@@ -1,5 +1,5 @@
 // Two to five runs beside each other: columns A to E, in the order of the address; A is what others are held against.
-import { html, useEffect, useRef, useState } from "../vendor/vendor.js";
+import { html, useState } from "../vendor/vendor.js";
 import { setQuery, useData, useEvents } from "../store.js";
 import { Choice, Empty, Link, Loaded, Status, duration, number, usd } from "../parts/basics.js";
 import { columns, maybe } from "../parts/columns.js";
@@ -10,11 +10,9 @@ import { Table, Twin } from "../parts/table.js";
 const LETTERS = "ABCDE", MOST = 40;
 
 export default function Compare({ query }) {
-  const ids = (query.get("ids") ?? "").split(",").filter(Boolean), due = useRef(0);
+  const ids = (query.get("ids") ?? "").split(",").filter(Boolean);
   const found = useData(ids.length > 1 ? "compare" : null, { ids: ids.join(), pair: query.get("pair") });
-  const later = () => (due.current ||= setTimeout(() => ((due.current = 0), found.reload()), 1000));
-  useEvents(found.data?.runs.some((run) => !run.ended) ? "runs" : null, { event: ({ run }) => ids.includes(run) && later(), resync: later }, [ids.join()]);
-  useEffect(() => () => clearTimeout(due.current), []);
+  useEvents(found.data?.runs.some((run) => !run.ended) ? "runs" : null, { event: ({ run }) => ids.includes(run) && found.reload(), resync: found.reload }, [ids.join()]); // a few events a run
   return html`<h1>Compare</h1><${Picker} ids=${ids} runs=${found.data?.runs ?? []} />${ids.length < 2 ? html`<${Empty} title="Pick ${ids.length ? "one more run" : "two to five runs"}">
       <p>Search for them above, or select them in <${Link} to="runs">the list of runs<//>.</p><//>` : html`<${Loaded} of=${found} what="the comparison">${(data) => html`<${Compared} ...${{ data, query }} />`}<//>`}`;
 }
