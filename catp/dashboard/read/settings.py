@@ -25,7 +25,8 @@ def sizes(store: RunStore) -> dict[str, Any]:
     found: StoreStats = store.database.read(store_stats)
     return {
         "rows": dict(sorted(found.rows.items())), "runs": dict(sorted(found.runs.items())),
-        "spent_usd": usd(found.spent), "unpriced_rows": found.unpriced, "files": found.files, "file_bytes": found.file_bytes,
+        "spent_usd": usd(found.spent), "unpriced_rows": found.unpriced, "files": found.files,
+        "file_bytes": found.file_bytes,
         "retention": "runs stay until somebody removes them; sums and budgets keep counting those",
         "first": iso(found.first_ns), "last": iso(found.last_ns),
     }  # fmt: skip
