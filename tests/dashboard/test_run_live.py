@@ -145,6 +145,12 @@ async def test_a_node_has_its_prices_and_tools_that_fit(filled: Path, client_of:
     assert strange["prices"] == {"short": None}
     assert strange["alternatives"] == []
 
+    def broken(store: RunStore) -> Agent:
+        raise RuntimeError("no such model")
+
+    shown = await get(client_of(filled, agent_for=broken), f"/runs/{run}/nodes/b")
+    assert (shown["prices"], shown["alternatives"], shown["ledger"]) == ({}, [], node["ledger"])
+
 
 async def test_attempts_are_spans_of_a_node(path: Path, client_of: Make) -> None:
     store = RunStore(path)

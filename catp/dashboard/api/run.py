@@ -1,5 +1,6 @@
 """One run: `/runs/{id}`, its figures while it goes on, its spending, events, nodes and values."""
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_log = logging.getLogger("catp.dashboard")
+
 
 def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
@@ -23,14 +26,18 @@ def add(api: "APIRouter", context: Context) -> None:
 
     store = context.store
 
-    known: dict[bool, Catalogue] = {}
+    known: dict[bool, Catalogue | None] = {}
 
-    def catalogue(id: str) -> "Catalogue":
-        """The tools that a run had, as far as this server knows them."""
+    def catalogue(id: str) -> "Catalogue | None":
+        """The tools that a run had, as far as this server knows them; None if it cannot make its agent."""
         run = store.find(id)
         demo = run.project.startswith("demo-")
         if demo not in known:
-            known[demo] = agent_of(store, context.agent_for, run).catalogue
+            try:
+                known[demo] = agent_of(store, context.agent_for, run).catalogue
+            except Exception:  # whatever the user's own code raises: what was recorded is shown all the same
+                _log.exception("no agent for the tools of run %s", run.id)
+                known[demo] = None
         return known[demo]
 
     @api.get("/runs/{id}")

@@ -184,6 +184,10 @@ def test_what_tools_gave_is_shown_and_does_nothing(path: Path, serve: Serve, pag
     expect(detail).to_contain_text("<script>alert(1)</script>")
     detail.get_by_role("button", name="Show more (20,000 characters of a longer text)").click()
     expect(detail.get_by_role("button", name="Show less")).to_be_visible()
+    events = page.get_by_role("list", name="Events").get_by_role("listitem")
+    expect(events.first).to_contain_text("run.created")
+    page.get_by_role("combobox", name="type").select_option("run.finished")
+    expect(events).to_have_count(1)
     with page.expect_download() as caught:
         detail.get_by_role("link", name="Download").click()
     assert caught.value.path().stat().st_size > 50_000
@@ -352,3 +356,13 @@ def test_a_failed_run_is_read_in_every_colour(path: Path, serve: Serve, page: Pa
     expect(row(page, "d")).to_contain_text("unpriced")
     first = page.locator("tr[data-step]").first
     expect(first).to_have_attribute("data-step", "c")  # both of its alternatives were paid
+    expect(row(page, "c").locator("i.did")).to_have_count(1)
+    page.get_by_role("combobox", name="attempts").select_option("all")
+    expect(row(page, "c").locator("i.did")).to_have_count(2)
+    page.get_by_role("combobox", name="colour by").select_option("cost")
+    expect(page.locator(".graph [data-id]")).to_have_count(6)
+    page.get_by_role("checkbox", name="critical only").check()
+    expect(page.locator(".graph [data-id]")).not_to_have_count(6)
+    assert "sort=-cost" in page.url
+    assert "colour=cost" in page.url
+    assert "tries" not in page.url
