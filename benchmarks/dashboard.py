@@ -1,6 +1,6 @@
 """The dashboard's server: pages over a large store, many listeners on one live run, its size.
 
-    .venv/bin/python benchmarks/dashboard.py [--runs 100000] [--clients 100] [--steps 80]
+    .venv/bin/python -m benchmarks.dashboard [--runs 100000] [--clients 100] [--steps 80]
 
 1. 100,000 runs of eight calls (`dashboard_fill.py`), `catp dashboard` over them in a process of its own. Time from its
    start to its first answer; each list 30 times over a real connection: p50 and p95. Bar: first page 300 ms.
@@ -19,7 +19,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,14 +32,12 @@ from typing import Any
 import httpx
 
 import catp.dashboard
+from benchmarks.dashboard_fill import fill
 from catp.agent import Agent
 from catp.planlang.parser import parse
 from catp.runtime.events import RunEvent
 from catp.tools import PerCall, tool
 from catp.tools.bench.report import machine
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dashboard_fill import fill  # beside this file
 
 RESULTS = Path(__file__).parent / "results" / "dashboard.json"
 BAR_PAGE_MS, BAR_EVENT_MS, BAR_RSS_MIB, BAR_JS_KB = 300.0, 150.0, 120.0, 200.0
@@ -53,6 +50,8 @@ LISTS = {
     "facets, one policy": "/runs/facets?policy=policy%202",
     "overview, a day": "/overview?window=24h",
     "overview, 30 days": "/overview?window=30d",
+    "one run": f"/runs/01M{77:023d}",
+    "tools": "/tools",
 }
 
 
@@ -138,17 +137,16 @@ async def write(store: str, steps: int) -> None:
     print(len(result.trace), flush=True)
 
 
-async def serve(store: str) -> None:
-    """The process that serves: says where, and at its end how often it read the store."""
-    import uvicorn
-
-    from catp.dashboard.app import create_app
-
-    app = create_app(store)
-    sock = socket.create_server(("127.0.0.1", 0))
-    print(sock.getsockname()[1], flush=True)
-    await uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).serve([sock])
-    print(app.state.feed.reads, flush=True)
+SERVE = """
+import asyncio, socket, sys, uvicorn
+from catp.dashboard.app import create_app
+app = create_app(sys.argv[1])
+sock = socket.create_server(("127.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+asyncio.run(uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).serve([sock]))
+print(app.state.feed.reads, flush=True)
+"""
+"""The process that serves: says where, and at its end how often it read the store."""
 
 
 async def listen(port: int, run: str, waits: list[float]) -> int:
@@ -173,9 +171,9 @@ async def listen(port: int, run: str, waits: list[float]) -> int:
 
 async def listeners(store: Path, clients: int, steps: int) -> dict[str, Any]:
     waits: list[float] = []
-    with running(__file__, "--serve", str(store)) as server:
+    with running("-c", SERVE, str(store)) as server:
         port = int(line_of(server))
-        with running(__file__, "--write", str(store), "--steps", str(steps)) as writer:
+        with running("-m", "benchmarks.dashboard", "--write", str(store), "--steps", str(steps)) as writer:
             run = line_of(writer).strip()
             counts = await asyncio.gather(*(listen(port, run, waits) for _ in range(clients)))
             events = int(line_of(writer))
@@ -222,11 +220,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--serve", metavar="STORE", help=argparse.SUPPRESS)
     parser.add_argument("--write", metavar="STORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve or options.write:
-        asyncio.run(serve(options.serve) if options.serve else write(options.write, options.steps))
+    if options.write:
+        asyncio.run(write(options.write, options.steps))
         return
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

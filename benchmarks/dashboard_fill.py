@@ -1,4 +1,4 @@
-"""A large run store for benchmarks of the dashboard, written straight into the tables.
+"""A large run store for benchmarks of the dashboard, written straight into the tables of a SQLite file.
 
 100,000 runs of eight calls over 40 tools, 4 projects, 5 policies, 60 days: as the projections of such runs would be,
 with one event each. Through the store's own path it would take a quarter of an hour.
@@ -62,7 +62,7 @@ def fill(path: Path, runs: int, seed: int = 7) -> None:
     with raw:
         raw.executemany(
             "INSERT INTO plans (hash, source, ast_json, n_nodes, created_ns) VALUES (?, ?, '{}', ?, 0)",
-            [(f"{number:064x}", f"plan {number}", CALLS) for number in range(_PLANS)],
+            [(f"{number:064x}", _plan(number), CALLS) for number in range(_PLANS)],
         )
         rows: dict[str, list[tuple[Any, ...]]] = {sql: [] for sql in (_RUN, _STEP, _CALL, _COST, _EVENT)}
         for count, (sql, row) in enumerate(_rows(runs, Random(seed), time.time_ns()), 1):
@@ -72,6 +72,12 @@ def fill(path: Path, runs: int, seed: int = 7) -> None:
         _flush(raw, rows)
         raw.execute(_ROLLUPS, (_NOTHING, _NOTHING))
     raw.close()
+
+
+def _plan(number: int) -> str:
+    steps = [f"s{place} = tool_{(number + place) % TOOLS:02d}({'t' if not place else f's{place - 1}'})"
+             for place in range(CALLS)]  # fmt: skip
+    return "\n".join(["in t: text", *steps, f"out s{CALLS - 1}", ""])
 
 
 def _flush(raw: sqlite3.Connection, rows: dict[str, list[tuple[Any, ...]]]) -> None:
@@ -87,13 +93,14 @@ def _rows(runs: int, rng: Random, now_ns: int) -> Iterator[tuple[str, tuple[Any,
         status = rng.choice(STATUSES)
         times = [rng.lognormvariate(5.0, 1.0) for _ in range(CALLS)]
         amounts = [rng.randint(1_000, 500_000) for _ in range(CALLS)]
+        plan = f"{rng.randrange(_PLANS):064x}"
         ended = None if status == "running" else at + round(sum(times) * 1e6)
         yield _RUN, (
             run_id, f"p{rng.randrange(PROJECTS)}", f"read page {number} and tell me its language",
-            f"{rng.randrange(_PLANS):064x}", f"policy {rng.randrange(POLICIES)}", status, at, ended, sum(amounts),
+            plan, f"policy {rng.randrange(POLICIES)}", status, at, ended, sum(amounts),
             sum(amounts), rng.choice([None, 5_000_000]), None if ended is None else sum(times),
         )  # fmt: skip
-        yield _EVENT, (run_id, at, json.dumps({"plan": "", "task": "a task"}))
+        yield _EVENT, (run_id, at, json.dumps({"plan": plan, "task": "a task"}))
         for place, (ms, amount) in enumerate(zip(times, amounts, strict=True)):
             step, tool = f"s{place}", f"tool_{rng.randrange(TOOLS):02d}"
             failed = status == "failed" and place == CALLS - 1
