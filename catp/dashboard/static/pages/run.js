@@ -1,9 +1,10 @@
 // One run: what it does, what it spends against the forecast, where the time goes; live while it goes on.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/vendor.js";
+import { html, useEffect, useMemo, useRef } from "../vendor/vendor.js";
 import { setQuery, useData } from "../store.js";
 import { Failure, Figure, Link, Loading, Status, When, duration, number, usd } from "../parts/basics.js";
 import { Actions, Questions } from "../parts/actions.js";
 import { Pick, Tick, shown } from "../parts/bound.js";
+import { Candidates } from "../parts/candidates.js";
 import { columns, signed } from "../parts/columns.js";
 import { Detail } from "../parts/detail.js";
 import { EventLog } from "../parts/eventlog.js";
@@ -36,7 +37,7 @@ function Run({ id }) {
     <${Questions} state=${state} /><${Head} state=${state} /><${Plan} ...${{ state, selected, open }} />
     <div class="run-steps ${selected && "with-detail"}"><section class="card"><${Gantt} ...${{ state, axis, open }} /><${SpendCurve} ...${{ state, axis }} /></section>
       ${selected && html`<${Detail} key=${selected} ...${{ state, close }} id=${selected} />`}</div>
-    <${Why} run=${run} selected=${state.nodes.peek()[selected] && selected} /><${EventLog} state=${state} /></div>`;
+    <section class="card" aria-labelledby="why"><h2 id="why">Why this plan</h2><${Candidates} run=${run} selected=${state.nodes.peek()[selected] && selected} /></section><${EventLog} state=${state} /></div>`;
 }
 
 const HOW = {
@@ -82,11 +83,4 @@ function PlanTable({ state, plan, open }) {
   const nodes = state.nodes.value, known = columns("id:step|tool:tool|after:after|lines:call|slack_ms:slack:ms");
   const rows = plan.nodes.filter((one) => one.kind === "step").map((one) => ({ ...one, ...nodes[one.id], after: plan.edges.filter((edge) => edge.to === one.id).map((edge) => edge.from).join(", "), lines: one.lines.join("; ") }));
   return html`<${Table} caption="Steps of the plan" columns=${known} rows=${rows} open=${({ id }) => nodes[id] && open(id)} />`;
-}
-
-/** What else could have been planned. */
-function Why({ run, selected }) {
-  const [Part, setPart] = useState(null);
-  useEffect(() => void import("../parts/candidates.js").then((found) => setPart(() => found.Candidates)), []);
-  return Part && html`<section class="card" aria-labelledby="why"><h2 id="why">Why this plan</h2><${Part} run=${run} selected=${selected} /></section>`;
 }

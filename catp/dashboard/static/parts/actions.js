@@ -1,21 +1,18 @@
-// What an operator can do with a run: answer its questions, cancel it, replay it with other tools, score it; and take it away.
+// What can be done with a run: answer its questions, cancel, resume, replay and score it; compare, export, share it.
 import { html, useState } from "../vendor/vendor.js";
 import { send, url } from "../api.js";
 import { go, may, useData } from "../store.js";
 import { Act, Copy, Dialog, Link, When, usd } from "./basics.js";
 
 export function Actions({ state }) {
-  const run = state.run.value;
-  const [shown, setShown] = useState(null);
-  const close = () => setShown(null);
-  const Part = { cancel: Cancel, replay: Replay, score: Score }[shown];
+  const run = state.run.value, [Part, show] = useState(null), close = () => show(null);
+  const button = (text, part, kind = "") => html`<button class=${kind} onClick=${() => show(() => part)}>${text} …</button>`;
   return html`<div class="row actions">${may() && html`
-      ${["running", "waiting", "interrupted"].includes(run.status) && html`<button class="danger" onClick=${() => setShown("cancel")}>Cancel …</button>`}
+      ${["running", "waiting", "interrupted"].includes(run.status) && button("Cancel", Cancel, "danger")}
       ${run.status === "interrupted" && html`<${Act} run=${() => send("POST", `runs/${run.id}/resume`).then(state.reload)}>Resume<//>`}
-      <button onClick=${() => setShown("replay")}>Replay …</button>${run.ended && html`<button onClick=${() => setShown("score")}>Score …</button>`}`}
+      ${button("Replay", Replay)}${run.ended && button("Score", Score)}`}
     <${Link} to="compare" query=${{ ids: [run.id, run.parent].filter(Boolean).join(",") }}>Compare<//>
-    <details class="menu"><summary>Export</summary><ul>${[["json", "JSON"], ["csv", "CSV of the ledger"], ["otlp", "OTLP traces"], ["html", "one HTML file"]].map(
-      ([format, text]) => html`<li><a href=${url(`runs/${run.id}/export`, { format })} download>${text}</a></li>`)}</ul></details>
+    <details class="menu"><summary>Export</summary><ul>${["json", "csv", "otlp", "html"].map((format) => html`<li><a href=${url(`runs/${run.id}/export`, { format })} download>${format.toUpperCase()}</a></li>`)}</ul></details>
     <${Copy} label="Share" text=${location.href} />${Part && html`<${Part} ...${{ state, run, close }} />`}</div>`;
 }
 

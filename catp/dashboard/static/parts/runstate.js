@@ -10,8 +10,8 @@ const ANEW = /^run\.(created|resumed|replanned|waiting|finished)/;
 export const OVER = new Set(["ok", "failed", "skipped", "refused", "poisoned", "cancelled"]);
 
 /**
- * Signals {run, nodes, ids, now, error} and the functions reload, close. `nodes` {id: NODE} is a new map with new objects
- * for those that changed; `now` is in ms from the start while the run goes on, else null.
+ * Signals {run, nodes, ids, now, error}, functions {reload, close}. `nodes` {id: NODE} is a new map with new objects for those
+ * that changed; `now` is in ms from the start, null unless it runs.
  */
 export function followRun(id) {
   const run = signal(null), nodes = signal({}), ids = signal([]), error = signal(null), now = signal(null);
