@@ -51,7 +51,8 @@ async def test_figures_are_those_of_the_runs(runs: list[str], path: Path, client
     assert [Decimal(delta) for delta in row(found, "cost")["delta"]] == [cost - costs[0] for cost in costs]
     assert row(found, "ledger rows without a price")["values"] == [0, 1, 0]
     assert row(found, "steps failed") == {
-        "name": "steps failed", "unit": "", "values": [0, 0, 1], "delta": [0, 0, 1], "better": "low",
+        "id": "steps failed", "name": "steps failed",
+        "unit": "", "values": [0, 0, 1], "delta": [0, 0, 1], "better": "low",
     }  # fmt: skip
     assert row(found, "quality, measured")["delta"] == [None] * 3
     for page in pages:

@@ -5,7 +5,7 @@
 in nano-USD, so the waterfall always closes; rows without a price are in neither side and are counted beside it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -78,9 +78,6 @@ def _spent(connection: Connection, run_id: str) -> dict[str, _Spent]:
 
 
 def _kpi(pages: Sequence[_Page], steps: Sequence[Mapping[str, _Page]]) -> list[dict[str, Any]]:
-    def calls(test: Callable[[_Page], bool] = lambda node: True) -> list[int]:
-        return [sum(int(node["calls"]) for node in of.values() if test(node)) for of in steps]
-
     money = [
         ("cost", [page["cost"]["amount"] for page in pages], "low"),
         ("estimated cost", [page["cost"]["est"] for page in pages], "low"),
@@ -93,15 +90,15 @@ def _kpi(pages: Sequence[_Page], steps: Sequence[Mapping[str, _Page]]) -> list[d
         ("quality, measured", "", [page.get("quality") for page in pages], "high"),
         ("quality, predicted", "", [page["predicted_quality"] for page in pages], "high"),
         ("steps", "", [page["progress"]["total"] for page in pages], None),
-        ("calls", "", calls(), None),
+        ("calls", "", [sum(int(node["calls"]) for node in of.values()) for of in steps], None),
         ("steps failed", "", [sum(n["status"] == "failed" for n in of.values()) for of in steps], "low"),
         ("ledger rows without a price", "", [page["cost"]["unpriced"] for page in pages], "low"),
     ]  # fmt: skip
     return [
-        {"name": name, "unit": "USD", "values": values, "delta": _money_deltas(values), "better": better}
+        {"id": name, "name": name, "unit": "USD", "values": values, "delta": _money_deltas(values), "better": better}
         for name, values, better in money
     ] + [
-        {"name": name, "unit": unit, "values": values, "delta": _deltas(values), "better": better}
+        {"id": name, "name": name, "unit": unit, "values": values, "delta": _deltas(values), "better": better}
         for name, unit, values, better in plain
     ]
 
@@ -184,7 +181,7 @@ def _waterfall(
         "from": ids[pair[0]], "to": ids[pair[1]], "start": usd(start), "end": usd(end), "delta": usd(end - start),
         "bars": [
             {
-                "step": "planning" if step == PLANNING_STEP else step,
+                "id": step, "step": "planning" if step == PLANNING_STEP else step,
                 "kind": "planning" if step == PLANNING_STEP else "step",
                 "from": usd(total - delta), "delta": usd(delta), "total": usd(total), "unpriced": unpriced,
             }
@@ -208,5 +205,5 @@ def _gantt(order: Sequence[str], ids: Sequence[str], steps: Sequence[Mapping[str
                 "start_ms": actual["start_ms"], "end_ms": actual["end_ms"], "ms": actual["ms"],
                 "status": of[step]["status"], "cached": of[step]["cached"], "critical": of[step]["critical"],
             }  # fmt: skip
-        rows.append({"step": step, "runs": times})
+        rows.append({"id": step, "step": step, "runs": times})
     return {"ms": round(last, 3), "rows": rows}

@@ -102,10 +102,12 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
         "group": group, "quality": quality,
         "points": [
             {
-                "key": row.grp or "", "label": labels.get(row.grp, row.grp or "no tool"), "n": int(row.n),
+                "key": row.grp or "", "id": row.grp or "",
+                "label": labels.get(row.grp, row.grp or "no tool"), "n": int(row.n),
                 "cost": _cost(row), "quality": _quality(row),
                 "latency_p50": None if row.ms is None else round(float(row.ms), 3),
                 "unpriced_runs": unpriced.get(row.grp, 0), "frontier": row.grp in on_front,
+                "front": "on the front" if row.grp in on_front else "dominated",
                 "filter": _filter(group, row.grp),
             }
             for row in shown

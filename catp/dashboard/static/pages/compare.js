@@ -12,9 +12,9 @@ const LETTERS = "ABCDE", MOST = 40;
 export default function Compare({ query }) {
   const ids = (query.get("ids") ?? "").split(",").filter(Boolean);
   const found = useData(ids.length > 1 ? "compare" : null, { ids: ids.join(), pair: query.get("pair") });
-  useEvents(found.data?.runs.some((run) => !run.ended) ? "runs" : null, { event: ({ run }) => ids.includes(run) && found.reload(), resync: found.reload }, [ids.join()]); // a few events a run
+  useEvents(found.data?.runs.some((run) => !run.ended) ? "runs" : null, { event: ({ run }) => ids.includes(run) && found.reload(), resync: found.reload }, [ids.join()]);
   return html`<h1>Compare</h1><${Picker} ids=${ids} runs=${found.data?.runs ?? []} />${ids.length < 2 ? html`<${Empty} title="Pick ${ids.length ? "one more run" : "two to five runs"}">
-      <p>Search for them above, or select them in <${Link} to="runs">the list of runs<//>.</p><//>` : html`<${Loaded} of=${found} what="the comparison">${(data) => html`<${Compared} ...${{ data, query }} />`}<//>`}`;
+      <p>Search above, or select them in <${Link} to="runs">the list of runs<//>.</p><//>` : html`<${Loaded} of=${found} what="the comparison">${(data) => html`<${Compared} ...${{ data, query }} />`}<//>`}`;
 }
 
 const about = (run) => html`<bdi>${run.task || run.id}</bdi> <span class="muted">${run.policy} · ${usd(run.cost.amount)} · ${run.id.slice(-6)}</span>`;
@@ -48,8 +48,8 @@ function Figures({ data: { kpi }, ids }) {
     const by = Number(delta[i]), size = unit === "USD" ? delta[i]?.replace("-", "") : Math.abs(by);
     return html`${SHOW[unit](values[i])}${by !== 0 && html` <span class="muted">${by > 0 ? "▲ +" : "▼ −"}${SHOW[unit](size)} ${better && (by > 0 === (better === "high") ? "better" : "worse")}</span>`}`;
   };
-  return html`<${Table} caption="Figures of the runs" columns=${each(ids, "figure", cell)} rows=${kpi.filter((one) => one.values.some((value) => value !== null)).map((one) => ({ id: one.name, ...one }))} />
-    <p class="muted">▲ more, ▼ less than A. Rows without a known price are in no amount; the last line counts them.</p>`;
+  return html`<${Table} caption="Figures of the runs" columns=${each(ids, "figure", cell)} rows=${kpi} />
+    <p class="muted">▲ more, ▼ less than A. Rows without a price are in no amount.</p>`;
 }
 
 const STEP = columns("letter:run|status:status|tool:tool|text:as planned|cost:cost:$?|ms:time:ms", {
@@ -58,7 +58,7 @@ const STEP = columns("letter:run|status:status|tool:tool|text:as planned|cost:co
 
 function Merged({ data: { graph }, b, step }) {
   const chosen = graph.nodes.find((one) => one.id === step);
-  return html`<p class="muted">${graph.differ ? `${graph.differ} steps differ: − missing in some run, ＋ not in A, ≠ another tool or arguments` : "All do the same steps with the same tools"}. Figures are those of ${b}.</p>
+  return html`<p class="muted">${graph.differ ? `${graph.differ} steps differ: − missing in some run, ＋ not in A, ≠ changed` : "All do the same"}. Figures are those of ${b}.</p>
     <${Graph} layout=${graph.layout} plan=${graph} nodes=${graph.boxes} labels=${graph.labels} selected=${step} select=${(id) => setQuery({ step: id === step ? null : id })} title="merged plan" />
     ${chosen && html`<${Table} caption="Step ${step} in each run" columns=${STEP} rows=${chosen.each} />`}`;
 }
@@ -72,15 +72,15 @@ const FALL = columns("step:step|delta:change:$?|total:running total:$?|unpriced:
 function Waterfall({ data: { waterfall: { bars, start, end, delta, unchanged } }, a, b }) {
   const whole = (name, amount) => [`all of ${name}`, [[0, Number(amount), "whole"]], usd(amount)];
   const rows = bars.slice(0, MOST).map((bar) => [bar.step, [[Number(bar.from), Number(bar.total), Number(bar.delta) > 0 ? "more" : "less"]], `${usd(bar.delta, { sign: true })}${bar.unpriced ? ` + ${bar.unpriced} unpriced` : ""}`]);
-  return html`<${Twin} title="What makes ${b} ${Number(delta) < 0 ? "cheaper" : "dearer"} than ${a}: ${usd(delta, { sign: true })}" columns=${FALL} rows=${bars.map((bar) => ({ id: bar.step, ...bar }))}
+  return html`<${Twin} title="What makes ${b} ${Number(delta) < 0 ? "cheaper" : "dearer"} than ${a}: ${usd(delta, { sign: true })}" columns=${FALL} rows=${bars}
     note="${usd(start)} and all changes make ${usd(end)}, exactly. ${unchanged} steps cost the same. Strong bars add, hollow ones save.${bars.length > MOST ? " The table has all changes." : ""}">
     <${Bars} says="Price from ${a} to ${b}, step by step" most=${Math.max(start, end, ...bars.map((bar) => bar.total), 1e-9)} rows=${[whole(a, start), ...rows, whole(b, end)]} /><//>`;
 }
 
 function Times({ data: { gantt: { ms, rows } }, ids }) {
   const bar = (one, i) => [one.start_ms, one.end_ms ?? ms, one.cached ? "less" : one.critical ? "more" : "whole", LETTERS[i]];
-  return html`<${Twin} title="When each step ran" rows=${rows.map((row) => ({ id: row.step, ...row }))} columns=${each(ids, "step", ({ runs }, id) => (runs[id] ? `${duration(runs[id].start_ms)} – ${duration(runs[id].end_ms)}` : "–"))}
-    note="From the start of each run, ${duration(ms)} in all. Strong bars are critical in their run, hollow ones came from the cache.${rows.length > MOST ? " The table has all steps." : ""}">
+  return html`<${Twin} title="When each step ran" rows=${rows} columns=${each(ids, "step", ({ runs }, id) => (runs[id] ? `${duration(runs[id].start_ms)} – ${duration(runs[id].end_ms)}` : "–"))}
+    note="From the start of each run, ${duration(ms)} in all. Strong bars are critical, hollow ones from the cache.${rows.length > MOST ? " The table has all steps." : ""}">
     <${Bars} says="Times of the steps in each run" most=${ms || 1} rows=${rows.slice(0, MOST).map(({ step, runs }) => [step, ids.flatMap((id, i) => (runs[id] ? [bar(runs[id], i)] : [])), ids.map((id) => duration(runs[id]?.ms)).join(" · ")])} /><//>`;
 }
 

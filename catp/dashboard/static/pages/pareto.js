@@ -25,7 +25,7 @@ export default function Pareto() {
   return html`<h1>Pareto</h1><section class="card row" aria-label="What is shown"><${Pick} of="group" label="One point per" options=${GROUPS} /><${Pick} of="quality" label="Quality" options=${QUALITY} />
       <${Entry} of="project" /><${Entry} of="policy" /><${Entry} of="from" type="date" /><${Entry} of="to" label="before" type="date" /></section>
     <${Loaded} of=${found} what="prices and qualities">${(data) => (data.points[0] ? html`<${Plane} ...${{ data, filter }} />`
-      : html`<${Empty} title="No run can be placed yet" command="catp runs score RUN 0.9"><p>A point needs runs whose price and quality are known. ${data.note}</p><//>`)}<//>`;
+      : html`<${Empty} title="No run can be placed yet" command="catp runs score RUN 0.9"><p>${data.note}</p><//>`)}<//>`;
 }
 
 function Plane({ data, filter }) {
@@ -33,7 +33,7 @@ function Plane({ data, filter }) {
   const [c0, c1, q0, q1] = frame.map((end, i) => (end === "" ? OPEN[i] : Number(end)));
   const points = data.points.map((one) => {
     const c = Number(one.cost.mean), q = one.quality.mean;
-    return { ...one, id: one.key, c, q, utility: alpha * q - ((1 - alpha) * c) / scale, front: one.frontier ? "on the front" : "dominated", out: c < c0 || c > c1 || q < q0 || q > q1 };
+    return { ...one, c, q, utility: alpha * q - ((1 - alpha) * c) / scale, out: c < c0 || c > c1 || q < q0 || q > q1 };
   });
   const least = (list, of) => list.reduce((a, b) => (a && of(a) <= of(b) ? a : b), null), best = least(points, (one) => -one.utility);
   const cheap = least(points.filter((one) => one.q >= Number(shown("q", 0.8))), (one) => one.c);
