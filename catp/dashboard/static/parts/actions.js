@@ -2,7 +2,7 @@
 import { html, useState } from "../vendor/vendor.js";
 import { send, url } from "../api.js";
 import { go, may, useData } from "../store.js";
-import { Act, Copy, Dialog, Link, When, usd } from "./basics.js";
+import { Act, Copy, Dialog, Link, When, stateOf, usd } from "./basics.js";
 
 export function Actions({ state }) {
   const run = state.run.value, [Part, show] = useState(null), close = () => show(null);
@@ -56,7 +56,7 @@ function Replay({ state, run, close }) {
   const { data } = useData(step === "" ? null : `runs/${run.id}/nodes/${encodeURIComponent(step)}`), others = data?.id === step ? data.alternatives : [];
   const start = () => send("POST", `runs/${run.id}/replay`, { from_node: step || null, set: tool[0] ? { [step]: tool[0] } : {}, budget: budget[0] || null }, crypto.randomUUID?.()).then((found) => go(`runs/${found.run}`));
   return html`<${Form} title="Replay this run" verb="Replay" close=${close} run=${start}>
-    <${Field} label="From step" of=${[step, (one) => (from[1](one), tool[1](""))]} options=${[["", "what is not done"], ...steps.map((id) => [id, `${id} · ${nodes[id].status}`])]} note="Results of steps before it are used again and cost nothing." />
+    <${Field} label="From step" of=${[step, (one) => (from[1](one), tool[1](""))]} options=${[["", "what is not done"], ...steps.map((id) => [id, `${id} · ${stateOf(nodes[id].status)[1]}`])]} note="Results of steps before it are used again and cost nothing." />
     ${step && html`<${Field} label="Its tool" of=${tool} options=${[["", `${nodes[step].tool} (as it was)`], ...others.map((one) => [one.tool, `${one.tool}${one.cost === null ? "" : `, usually ${usd(one.cost)}`}`])]} note="${others.length} others fit." />`}
     <${Field} label="Budget, $" of=${budget} inputmode="decimal" /><//>`;
 }

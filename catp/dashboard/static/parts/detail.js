@@ -29,7 +29,7 @@ function Facts({ est, actual, critical, slack_ms, error, reason, attempts, alter
   const source = { call: "what was said when it was called", history: `what ${est.n} steps with this tool took before` }[est.source] ?? "not known";
   const figure = (label, how, text, expected) => html`<${Figure} label=${label} how=${how}>${text}${expected && html` <small>est. ${expected}</small>`}<//>`;
   return html`<dl class="figures">${figure("Cost", `Sum of its ledger rows; the estimate is ${source}.`, actual.cost !== null ? usd(actual.cost) : actual.unpriced ? "unpriced" : "–", est.cost.p50 && usd(est.cost.p50))}
-      ${figure("Time", `From its first call to its end; the estimate is ${source}.`, duration(actual.ms), duration(est.ms.p50))}${figure("Waited", "From ready to its first call.", duration(actual.queue_ms))}
+      ${figure("Time", `From its first call to its end; the estimate is ${source}.`, duration(actual.ms), est.ms.p50 && duration(est.ms.p50))}${figure("Waited", "From ready to its first call.", duration(actual.queue_ms))}
       ${figure("Slack", "How much longer it may take before the run does.", critical ? "none: critical" : duration(slack_ms))}</dl>
     ${(error || reason) && html`<p class="failure" dir="auto">${error ? `${error.type}: ${error.reason ?? ""}` : reason}</p>`}
     <h3>Attempts</h3>${attempts.length ? html`<${Table} caption="Attempts" columns=${CALLS} rows=${attempts.map((one, id) => ({ ...one, id }))} />` : none("It was not called.")}
