@@ -36,6 +36,7 @@ MOST = 500
 
 _AIM = 150  # boxes of a plan that is not drawn whole, if its structure allows
 _INNER = 100  # parts of an open group
+_PORTS = ("input", "output")
 _CHAIN = 12  # steps of a chain that become one box at once
 
 T = TypeVar("T")
@@ -190,11 +191,9 @@ def _joined(kind: GroupKind, cells: Sequence[_Cell]) -> _Cell:
         return cells[0]
     parts = tuple(part for cell in cells for part in (cell.parts if cell.kind == kind else (cell,)))
     sign = f"{parts[0].sign}+" if kind == "parallel" else "(" + ">".join(cell.sign for cell in cells) + ")"
-    return _Cell(kind, tuple(sorted(m for part in parts for m in part.members)), parts, _short(sign))
-
-
-def _short(sign: str) -> str:
-    return sign if len(sign) < 200 else hashlib.sha256(sign.encode()).hexdigest()
+    return _Cell(
+        kind, tuple(sorted(m for part in parts for m in part.members)), parts, hashlib.sha256(sign.encode()).hexdigest()
+    )
 
 
 def _parallel(cells: Sequence[_Cell], after: Sequence[Sequence[int]]) -> list[_Cell]:
@@ -207,7 +206,7 @@ def _parallel(cells: Sequence[_Cell], after: Sequence[Sequence[int]]) -> list[_C
 
 def _chains(cells: Sequence[_Cell], after: Sequence[Sequence[int]]) -> list[_Cell]:
     before = _reversed(after)
-    step = [cell.sign not in ("input", "output") for cell in cells]
+    step = [cell.sign not in _PORTS for cell in cells]
 
     def follows(i: int) -> int | None:
         """The next link of the chain after cell i."""
@@ -229,6 +228,12 @@ def _chains(cells: Sequence[_Cell], after: Sequence[Sequence[int]]) -> list[_Cel
 
 def _bands(cells: Sequence[_Cell], after: Sequence[Sequence[int]], limit: int) -> list[_Cell]:
     """Cut into at most `limit` cells by rank: whole components of thin bands, or pieces of them if that leaves more."""
+    rest = [i for i, cell in enumerate(cells) if cell.sign not in _PORTS]
+    if len(cells) - limit // 4 <= len(rest) < len(cells):  # a few inputs and outputs stay: nothing passes through them
+        number = {i: new for new, i in enumerate(rest)}
+        inner = [[number[j] for j in after[i] if j in number] for i in rest]
+        ports = [cell for cell in cells if cell.sign in _PORTS]
+        return ports + _bands([cells[i] for i in rest], inner, limit - len(ports))
     level = _levels(after)
     depth = max(level) + 1
     best: list[_Cell] = []
@@ -242,12 +247,8 @@ def _bands(cells: Sequence[_Cell], after: Sequence[Sequence[int]], limit: int) -
     size = 1
     while sum(-(-len(band) // size) for band in bands) > limit:
         size += 1
-    cut = [
-        _joined("part", [cell for component in piece for cell in component])
-        for band in bands
-        for piece in _slices(band, size)
-    ]
-    return max(best, cut, key=len)
+    pieces = [piece for band in bands for piece in _slices(band, size)]
+    return max(best, [_joined("part", [cell for part in piece for cell in part]) for piece in pieces], key=len)
 
 
 def _components(

@@ -189,6 +189,7 @@ def _node(
         error = {"type": failed.error_type or failed.outcome, "reason": failed.reason}
     return {
         "id": name, "tool": tool, "status": status, "reason": step.reason if step is not None else "",
+        "elements": len({call.element for call in calls}) or None,
         "calls": len(calls), "attempt": max((call.attempt for call in calls), default=0),
         "est": _estimate(calls, past),
         "actual": {
