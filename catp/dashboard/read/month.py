@@ -47,7 +47,17 @@ def month(connection: Connection, now_ns: int) -> dict[str, Any]:
     ahead = len(days_between(period_start("day", now_ns), period_start("day", end_ns - 1)))
     cone = forecast(spent, history, 1 - now_ns % _DAY_NS / _DAY_NS, ahead)
     foretold = None if cone is None else {"p50": usd(cone.p50[-1]), "p90": usd(cone.p90[-1])}
+    says = "no forecast yet"
+    if cone is not None:
+        rest = f" or more: {unpriced} unpriced" if unpriced else f", p90 {_short(cone.p90[-1])}"
+        says = f"ends at {_short(cone.p50[-1])}{rest}"
     return {
-        "spent": usd(spent), "unpriced": unpriced, "end": iso(end_ns), "days_left": ahead,
+        "says": says, "spent": usd(spent), "unpriced": unpriced, "end": iso(end_ns), "days_left": ahead,
         "forecast": None if unpriced else foretold, "at_least": None if foretold is None else foretold["p50"],
     }  # fmt: skip
+
+
+def _short(nano: int) -> str:
+    """An amount in three digits, in cents from $1 on."""
+    dollars = nano / 1e9
+    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.3g}"

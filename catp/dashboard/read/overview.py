@@ -5,6 +5,7 @@ previous period │ this period │ now          each `window_s` long; figures o
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,16 @@ from catp.store.statements import query
 
 __all__ = ["overview"]
 
+_HOW = {
+    "spent": "Ledger rows of calls that started in the period; those without a price are in no sum.",
+    "month": "In UTC. The forecast draws each coming day from those of the last four weeks, 1,000 times; p50 is the "
+    "median. If a call has no price, nobody knows the end, only what it is at least.",
+    "success": "Complete runs among those that were complete, degraded or failed.",
+    "quality": "Mean of the scores that people or judges gave, of runs of the period.",
+    "mean_cost": "Mean over runs that ended by themselves and whose calls all have a price.",
+    "p50_ms": "Half of the runs that ended by themselves took no longer.",
+    "deadlines": "Complete in time, among runs that ended by themselves and had a deadline.",
+}
 _CAUSES = 5
 _NEEDS = 100
 _WAITING = 20
@@ -53,7 +64,7 @@ def overview(connection: Connection, window_s: float, now_ns: int | None = None)
         "budgets": sorted(standing, key=lambda one: -one["share"])[:_CAUSES],
         "needs_you": [*_approvals(connection, now), *_budget_warnings(standing), *_unpriced(connection, now - span),
                       *_interrupted(connection)],
-        "empty": not query(connection, "SELECT 1 FROM runs LIMIT 1"),
+        "how": _HOW, "empty": not query(connection, "SELECT 1 FROM runs LIMIT 1"),
     }  # fmt: skip
 
 
@@ -91,13 +102,31 @@ def _failures(connection: Connection, from_ns: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _need(kind: str, says: str, more: str, to: str, at: str | None = None, **rest: Any) -> dict[str, Any]:
+    """`says` and `more` are one sentence, of which the first half leads to a page; `at` is since when."""
+    return {"kind": kind, "says": says, "more": more, "to": to, "at": at, **rest}
+
+
 def _approvals(connection: Connection, now_ns: int) -> list[dict[str, Any]]:
-    return [{"kind": "approval", **approval_json(one)} for one in pending(connection, now_ns=now_ns)[:_NEEDS]]
+    found = []
+    for one in pending(connection, now_ns=now_ns)[:_NEEDS]:
+        told = approval_json(one)
+        most = "" if told["cap"] is None else f"of up to ${told['cap']}"
+        says = f"{one.step or 'A plan'} waits for approval"
+        found.append(_need("approval", says, most, f"runs/{one.run_id}", told["requested"], **told))
+    return found
 
 
 def _budget_warnings(standing: list[dict[str, Any]]) -> list[dict[str, Any]]:
     keys = ("id", "title", "spent", "limit", "share", "state", "runs_out")
-    return [{"kind": "budget", **{key: one[key] for key in keys}} for one in standing if one["state"] != "ok"]
+    found = []
+    for one in standing:
+        if one["state"] != "ok":
+            ends = (one["runs_out"] or {}).get("p50")
+            more = f"of ${one['limit']}" + (f"; it runs out on {ends}" if ends else "")
+            told = {key: one[key] for key in keys}
+            found.append(_need("budget", f"{one['title']} is {one['share']:.0%} spent", more, "spend", **told))
+    return found
 
 
 def _unpriced(connection: Connection, from_ns: int) -> list[dict[str, Any]]:
@@ -105,7 +134,13 @@ def _unpriced(connection: Connection, from_ns: int) -> list[dict[str, Any]]:
         connection, "SELECT tool, COUNT(*) AS n, MAX(run_id) AS sample FROM costs WHERE ts_ns >= ? "
         "AND amount_nano IS NULL GROUP BY tool ORDER BY COUNT(*) DESC, tool", from_ns,
     )  # fmt: skip
-    return [{"kind": "unpriced", "tool": row.tool, "rows": int(row.n), "sample_run": row.sample} for row in rows]
+    return [
+        _need(
+            "unpriced", f"{row.tool} has no price", f"({row.n} rows are in no sum)", f"tools/{quote(row.tool, '')}",
+            tool=row.tool, rows=int(row.n), sample_run=row.sample,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def _interrupted(connection: Connection) -> list[dict[str, Any]]:
@@ -115,4 +150,7 @@ def _interrupted(connection: Connection) -> list[dict[str, Any]]:
         "ORDER BY id DESC LIMIT ?", _NEEDS,
     )  # fmt: skip
     left = [row for row in rows if not alive(row.owner, row.heartbeat_ns)][:_WAITING]
-    return [{"kind": "interrupted", "run": row.id, "task": row.task, "created": iso(row.created_ns)} for row in left]
+    return [
+        _need("interrupted", row.task or row.id, "was interrupted", f"runs/{row.id}", iso(row.created_ns), run=row.id)
+        for row in left
+    ]

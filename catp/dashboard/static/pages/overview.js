@@ -10,7 +10,7 @@ import { Table, Twin } from "../parts/table.js";
 export default function Overview({ query }) {
   const span = query.get("window") ?? "24h";
   const found = useData("overview", { window: span }), due = useRef(0);
-  const event = () => (due.current ||= setTimeout(() => ((due.current = 0), found.reload()), 1000)); // once a second is enough
+  const event = () => (due.current ||= setTimeout(() => ((due.current = 0), found.reload()), 1000));
   useEvents("runs", { event, resync: event }, [span]);
   useEffect(() => () => clearTimeout(due.current), []);
   return html`<${Loaded} of=${found} what="the overview">${(seen) => (seen.empty ? html`<${Guide} />` : html`<${Seen} ...${{ seen, span }} />`)}<//>`;
@@ -22,24 +22,22 @@ function Seen({ seen, span }) {
   const { spend, compared: c, deadlines: due, runs, from, failures, budgets, needs_you: needs } = seen, { month } = spend;
   const card = (name, title, rest) => html`<section class="card" aria-label=${name}>${title && html`<h2>${title}</h2>`}${rest}</section>`;
   // up: 1 more is better, -1 less is, 0 neither
-  const figure = (label, how, { now, before }, show, up, small) => {
+  const figure = (label, key, { now, before }, show, up, small) => {
     const by = now === null || before === null ? 0 : now - before, good = Math.sign(by * up);
-    return html`<${Figure} ...${{ label, how }}>${show(now)} ${by !== 0 && html`<small class=${["bad", "muted", "good"][good + 1]}>${by > 0 ? "▲" : "▼"}<span class="sr">${
+    return html`<${Figure} label=${label} how=${seen.how[key]}>${show(now)} ${by !== 0 && html`<small class=${["bad", "muted", "good"][good + 1]}>${by > 0 ? "▲" : "▼"}<span class="sr">${
       ["worse", "changed", "better"][good + 1]},</span> from ${show(before)}</small>`}<br /><small class="muted">${small}</small><//>`;
   };
   return html`<div class="row apart"><h1>Overview</h1><${Choice} label="Period" value=${span} options=${[["24h", "24 hours"], ["7d", "7 days"], ["30d", "30 days"]]}
       pick=${(to) => setQuery({ window: to === "24h" ? null : to })} /></div>
-    ${needs.length > 0 && card("Needs you", "⚑ Needs you", html`<ul class="plain">${needs.map((one) => html`<li>${NEEDS[one.kind](one)}</li>`)}</ul>`)}
+    ${needs.length > 0 && card("Needs you", "⚑ Needs you", html`<ul class="plain">${needs.map((one) => html`<li><${Link} to=${one.to}><bdi>${one.says}</bdi><//> ${one.more}${one.at && html`, since <${When} at=${one.at} />`}</li>`)}</ul>`)}
     ${card("Figures", null, html`<dl class="figures">
-      ${figure("Spent", "Ledger rows of calls begun in the period; unpriced ones are in no sum.", { now: spend.amount, before: spend.before }, usd, 0,
-        html`${usd(spend.today)} today (UTC)${spend.unpriced > 0 && html` <span class="chip warn">+ ${spend.unpriced} unpriced</span>`}`)}
-      ${figure("This month", "UTC. The forecast draws each coming day from the last four weeks, 1,000 times.", { now: month.spent, before: null }, usd, 0,
-        month.forecast ? `ends at ${usd(month.forecast.p50)}, p90 ${usd(month.forecast.p90)}` : month.at_least ? `ends at ${usd(month.at_least)} or more: ${month.unpriced} unpriced` : "no forecast yet")}
-      ${figure("Success rate", "Complete runs among complete, degraded and failed ones.", c.success, percent, 1, `of ${number(c.success.n)} that ended`)}
-      ${figure("Quality", "Mean of the scores of runs.", c.quality, grade, 1, `${number(c.quality.n)} scored; predicted ${grade(c.predicted_quality.now)}`)}
-      ${figure("Cost of a run", "Mean over ended runs whose calls all have a price.", c.mean_cost, maybe, -1, "mean")}
-      ${figure("Time of a run", "Half of the ended runs took no longer.", c.p50_ms, duration, -1, `p50; p95 ${duration(c.p95_ms.now)}`)}
-      ${figure("Deadlines met", "Complete in time, among ended runs with a deadline.", { now: due.share, before: due.before }, percent, 1, `${due.met} of ${due.with}`)}</dl>`)}
+      ${figure("Spent", "spent", { now: spend.amount, before: spend.before }, usd, 0, html`${usd(spend.today)} today (UTC)${spend.unpriced > 0 && html` <span class="chip warn">+ ${spend.unpriced} unpriced</span>`}`)}
+      ${figure("This month", "month", { now: month.spent, before: null }, usd, 0, month.says)}
+      ${figure("Success rate", "success", c.success, percent, 1, `of ${number(c.success.n)} that ended`)}
+      ${figure("Quality", "quality", c.quality, grade, 1, `${number(c.quality.n)} scored; predicted ${grade(c.predicted_quality.now)}`)}
+      ${figure("Cost of a run", "mean_cost", c.mean_cost, maybe, -1, "mean")}
+      ${figure("Time of a run", "p50_ms", c.p50_ms, duration, -1, `p50; p95 ${duration(c.p95_ms.now)}`)}
+      ${figure("Deadlines met", "deadlines", { now: due.share, before: due.before }, percent, 1, `${due.met} of ${due.with}`)}</dl>`)}
     <div class="grid">${card("Runs by state", html`<${Link} to="runs" query=${{ from }}>${number(Object.values(runs).reduce((a, b) => a + b, 0))} runs<//>`,
       html`<ul class="plain">${Object.entries(runs).map(([status, n]) => html`<li class="row apart"><${Link} to="runs" query=${{ status, from }}><${Status} status=${status} /><//>${number(n)}</li>`)}</ul>`)}
       ${card("Spending", null, html`<${Bars} days=${spend.days} />`)}
@@ -47,20 +45,12 @@ function Seen({ seen, span }) {
         html`<li><div class="row apart"><bdi>${title}</bdi><span class=${state === "ok" ? "" : "warn"}>${state !== "ok" && "▲ "}${usd(spent)} of ${usd(limit)} · ${percent(share)}</span></div>
           <div class="level" aria-hidden="true"><i style="width:${Math.min(100, share * 100)}%"></i></div></li>`)}</ul>`)}</div>
     ${card("Failures", "What failed most", failures.length ? html`<${Table} caption="Most frequent failures" columns=${CAUSES} rows=${failures.map((one, id) => ({ id, ...one }))} />`
-      : html`<p class="good">✓ No call failed, no step was refused.</p>`)}`;
+      : html`<p class="good">✓ No call, no step.</p>`)}`;
 }
 
-const toRun = (run, text) => html`<${Link} to="runs/${run}"><bdi>${text}</bdi><//>`;
 const CAUSES = columns("type:cause|tool:tool|count:times:n|runs:runs:n|reason:for example", {
-  tool: (tool) => (tool ? toolLink(tool) : "–"), reason: (text, row) => toRun(row.sample_run, text ?? row.sample_run),
+  tool: (tool) => (tool ? toolLink(tool) : "–"), reason: (text, { sample_run: run }) => html`<${Link} to="runs/${run}"><bdi>${text ?? run}</bdi><//>`,
 });
-const NEEDS = {
-  approval: ({ run, node, cap, requested }) => html`${toRun(run, `${node ?? "A plan"} waits for approval`)}${cap !== null && ` of up to ${usd(cap)}`}, since <${When} at=${requested} />`,
-  budget: ({ title, share, limit, runs_out: out }) => html`<${Link} to="spend"><bdi>${title}</bdi> is ${percent(share)} spent<//> of ${usd(limit)}${out?.p50 && `; it runs out on ${out.p50}`}`,
-  unpriced: ({ tool, rows }) => html`${toolLink(tool)} has no price: calls in no sum: ${number(rows)}`,
-  interrupted: ({ run, task, created }) => html`${toRun(run, task)} was interrupted; begun <${When} at=${created} />`,
-};
-
 function Bars({ days }) {
   const n = days.length;
   return html`<${Twin} title="Spent by day" columns=${columns("id:day (UTC)|amount:spent:$")} rows=${days.map((one) => ({ id: one.day, ...one }))}>
@@ -70,10 +60,10 @@ function Bars({ days }) {
 
 /** A store without runs: how to make some, and two buttons that do it. */
 const STEPS = [
-  ["Install the tools", "pip install 'catp[tools]'"], ["Run a task", 'catp run "tell me the language of this text" -i text="Guten Tag, wie geht es dir heute?"'],
+  ["Install the tools", "pip install 'catp[tools]'"], ["Run a task", 'catp run "tell me the language" -i text="Guten Tag, wie geht es dir heute?"'],
   ["Or use your own agent", 'from catp import Agent\n\nagent = Agent(budget="0.01")\nresult = agent.run_sync("tell me the language", {"text": "Guten Tag"})'],
 ];
-const Guide = () => html`<h1>Welcome</h1><p>There are no runs in this store yet. They appear here as soon as there are some.</p>
+const Guide = () => html`<h1>Welcome</h1><p>There are no runs in this store yet; they appear here by themselves.</p>
   <ol class="guide">${STEPS.map(([title, text]) => html`<li class="card"><h2>${title}</h2><${Command} text=${text} /></li>`)}</ol>
-  ${may("admin") && html`<section class="card" aria-label="Demo"><h2>Or look around first</h2><p>Nothing is paid: the demo’s tools only play their prices.</p><div class="row">
+  ${may("admin") && html`<section class="card" aria-label="Demo"><h2>Or look around first</h2><p>Nothing is paid: its tools only play their prices.</p><div class="row">
     <${Act} class="first" run=${() => send("POST", "demo")}>Load demo data<//><${Act} run=${async () => go(`runs/${(await send("POST", "demo/live")).run}`)}>Watch a demo run<//></div></section>`}`;

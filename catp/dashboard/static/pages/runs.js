@@ -26,7 +26,7 @@ export default function Runs({ query }) {
     ${!rows ? !error && html`<${Loading} what="runs" />`
       : rows.length ? html`<${Table} caption="Runs" columns=${columns(filter.sort, picked)} rows=${rows.slice(first, first + SHOWN)} open=${(row) => go(`runs/${row.id}`)} />`
       : Object.keys(filter).some((key) => key !== "sort") ? html`<${Empty} title="No run matches"><button type="button" onClick=${() => go("runs")}>Clear the filters</button><//>`
-      : html`<${Empty} title="No runs yet" command='catp run "tell me the language of this text" -i text="Guten Tag"'><p>The <${Link} to="">overview<//> has demo data.</p><//>`}
+      : html`<${Empty} title="No runs yet" command='catp run "tell me the language" -i text="Guten Tag"'><p>The <${Link} to="">overview<//> has demo data.</p><//>`}
     <div class="row">${first > 0 && html`<button type="button" onClick=${list.earlier}>Show the ${SHOWN} before</button>`}${more && html`<button type="button" onClick=${list.next}>Load more</button>`}</div>`;
 }
 
@@ -48,8 +48,7 @@ function useRuns(filter, key) {
     if (of !== key) return;
     const { items } = await get("runs", filter), known = new Map(items.map((row) => [row.id, row]));
     // what has left the filter, or is further down, is looked up by itself
-    const others = rows.filter((row) => touched.current.has(row.id) && !known.has(row.id)).slice(0, 20);
-    touched.current.clear();
+    const others = rows.filter(({ id }) => touched.current.delete(id) && !known.has(id)).slice(0, 20);
     for (const { id } of others) known.set(id, (await get("runs", { q: id })).items[0]);
     if (now.current.key !== key) return;
     put({ rows: now.current.rows.map((row) => known.get(row.id) ?? row), newer: filter.sort ? [] : items.filter((row) => row.id > (rows[0]?.id ?? "")) });
@@ -73,33 +72,35 @@ function columns(sort = "-created", picked) {
     title: html`<button type="button" class="quiet" onClick=${() => setQuery({ sort: { [`-${key}`]: key }[sort] ?? (key === "created" ? null : `-${key}`) })}>${title}${
       sort.endsWith(key) && html`<span aria-hidden="true"> ${down ? "▾" : "▴"}</span><span class="sr">, sorted ${down ? "down" : "up"}</span>`}</button>`,
   });
-  const plain = (key, title, cell, num) => ({ key, title, cell, num, sort: false });
+  const plain = (key, cell, num, title = key) => ({ key, title, cell, num, sort: false });
   return [
-    plain("id", html`<span class="sr">select</span>`, ({ id, task }) => html`<input type="checkbox" checked=${picked.includes(id)} aria-label="select ${task} ${id.slice(-4)}"
-      onChange=${() => setQuery({ ids: toggled(picked, id) })} />`),
-    plain("status", "status", (row) => html`<${Status} status=${row.status} />`),
-    plain("task", "task", (row) => html`<${Link} to="runs/${row.id}"><bdi>${row.task || row.id}</bdi><//>${row.parent && html` <span class="chip">replay</span>`}`),
-    ...["project", "policy"].map((key) => plain(key, key, (row) => html`<bdi>${row[key]}</bdi>`)),
-    plain("steps", "steps", ({ progress: { done, total }, ended }) => (ended ? total : `${done}/${total}`), true),
+    plain("select", ({ id, task }) => html`<input type="checkbox" checked=${picked.includes(id)} aria-label="select ${task} ${id.slice(-4)}"
+      onChange=${() => setQuery({ ids: toggled(picked, id) })} />`, false, html`<span class="sr">select</span>`),
+    plain("status", (row) => html`<${Status} status=${row.status} />`),
+    plain("task", (row) => html`<${Link} to="runs/${row.id}"><bdi>${row.task || row.id}</bdi><//>${row.parent && html` <span class="chip">replay</span>`}`),
+    ...["project", "policy"].map((key) => plain(key, (row) => html`<bdi>${row[key]}</bdi>`)),
+    plain("steps", ({ progress: { done, total }, ended }) => (ended ? total : `${done}/${total}`), true),
     by("cost", "cost", ({ cost, budget }) => html`<${Money} amount=${cost.amount} unpriced=${cost.unpriced} />${
       budget && html` <progress max=${budget} value=${cost.amount} aria-label="of the budget"></progress> <small class="muted">of ${usd(budget)}</small>`}`),
-    plain("off", "vs estimate", ({ cost, ended }) => signed(ended && cost.est > 0 ? cost.amount / cost.est - 1 : null), true),
-    plain("quality", "quality", ({ quality: q, predicted_quality: p }) => (q !== null ? number(q, 2) : p !== null ? html`<span class="muted">~ ${number(p, 2)}</span>` : "–"), true),
+    plain("vs estimate", ({ cost, ended }) => signed(ended && cost.est > 0 ? cost.amount / cost.est - 1 : null), true),
+    plain("quality", ({ quality: q, predicted_quality: p }) => (q !== null ? number(q, 2) : p !== null ? html`<span class="muted">~ ${number(p, 2)}</span>` : "–"), true),
     by("latency", "time", (row) => duration(row.latency_ms)), by("created", "started", (row) => html`<${When} at=${row.created} />`),
   ];
 }
 
 function Filters({ filter, facets }) {
   const due = useRef(0), statuses = listed(filter.status);
-  const type = ({ target }) => (clearTimeout(due.current), (due.current = setTimeout(() => setQuery({ q: target.value || null }), 250)));
+  const [text, setText] = useState(filter.q); // what is being typed, while rows come and go
+  const type = ({ target: { value } }) => (setText(value), clearTimeout(due.current), (due.current = setTimeout(() => setQuery({ q: value || null }), 250)));
+  useEffect(() => setText(filter.q), [filter.q]);
   const of = (key) => html`<${Choice} label=${key} value=${filter[key] ?? ""} pick=${(value) => setQuery({ [key]: value || null })}
     options=${[["", "any"], ...(facets[key] ?? []).map(([name, n]) => [name, `${name} (${n})`])]} />`;
   const field = (key, label, type) => html`<label>${label} <input type=${type} step="any" min="0" value=${(filter[key] ?? "").slice(0, 10)} onChange=${({ target }) => setQuery({ [key]: target.value || null })} /></label>`;
-  return html`<section class="card filters" aria-label="Filters"><div class="row"><input type="search" aria-label="Search tasks and ids" placeholder="Search tasks and ids" value=${filter.q ?? ""} onInput=${type} />
+  return html`<section class="card filters" aria-label="Filters"><div class="row"><input type="search" aria-label="Search tasks and ids" placeholder="Search" value=${text ?? ""} onInput=${type} />
       ${["project", "policy", "tool"].map(of)}<${Views} /></div>
     <div class="row" role="group" aria-label="Status">${(facets.status ?? []).map(([one, n]) => html`<button type="button" aria-pressed=${statuses.includes(one)}
       onClick=${() => setQuery({ status: toggled(statuses, one) })}><span aria-hidden="true">${stateOf(one)[0]}</span> ${stateOf(one)[1]} ${number(n)}</button>`)}</div>
-    <details open=${["cost_min", "cost_max", "quality_min", "quality_max", "plan", "from", "to"].some((key) => filter[key])}><summary>Cost, quality and time</summary><div class="row">
+    <details open=${Object.keys(filter).some((key) => /_m|plan|from|to$/.test(key))}><summary>Cost, quality and time</summary><div class="row">
       ${field("cost_min", "from $", "number")}${field("cost_max", "to $", "number")}${field("quality_min", "quality from", "number")}${field("quality_max", "to", "number")}${filter.plan && html`<button type="button" onClick=${() => setQuery({ plan: null })}>plan ${filter.plan.slice(0, 8)} ✕</button>`}${field("from", "from day", "date")}${field("to", "before day", "date")}</div></details></section>`;
 }
 
