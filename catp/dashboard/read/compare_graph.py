@@ -114,7 +114,8 @@ def _to_split(found: Mapping[tuple[str, int], NodeView], pairs: Sequence[tuple[s
                 for id_, place_ in knot
                 if place_ < 0 and id_ in shared
             }
-            split.add(min(ways, key=lambda id_: (-ways[id_], id_)))
+            ranked = sorted(ways, key=lambda id_: (-ways[id_], id_))
+            split.update(ranked[: max(1, len(ranked) // 8)])  # several of a large one, or it takes a round for each
 
 
 def _node(id_: str, of: Mapping[int, NodeView], runs: int, tools: Sequence[Mapping[str, str | None]]) -> MergedNode:
