@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +21,17 @@ _COUNT = ("complete", "degraded", "failed")
 class Period:
     """Runs that were created in a period: how many in which state, and the figures of those that have ended.
 
-    `cost` is the mean over the `priced` runs, those without a call of unknown price, in nano-USD; `times` are in ms, in
-    order. `met` of the runs `with_deadline` that have ended were complete in time. None is a mean of nothing.
+    `cost` is the mean over the `priced` runs, those without a call of unknown price, in nano-USD; `p50_ms` is the
+    smallest time that half of the `timed` runs do not exceed. `met` of the runs `with_deadline` that have ended were
+    complete in time. None is a mean of nothing.
     """
 
     statuses: Counter[str]
     cost: float | None
     priced: int
-    times: Sequence[float]
+    timed: int
+    p50_ms: float | None
+    p95_ms: float | None
     measured: float | None
     scored: int
     predicted: float | None
@@ -59,6 +61,7 @@ _ENDED = f"(r.status || '') IN ({', '.join(repr(status) for status in _COUNT)})"
 _FIGURES = f"""
 SELECT AVG(CASE WHEN r.unpriced = 0 THEN r.cost_nano END) AS cost, COUNT(CASE WHEN r.unpriced = 0 THEN 1 END) AS priced,
     AVG(r.predicted_quality) AS predicted, COUNT(r.predicted_quality) AS foreseen, COUNT(r.deadline_ms) AS deadlines,
+    COUNT(r.latency_ms) AS timed,
     COUNT(CASE WHEN r.status = 'complete' AND r.latency_ms <= r.deadline_ms THEN 1 END) AS met
 FROM runs r WHERE {_WHEN} AND {_ENDED}
 """
@@ -66,17 +69,26 @@ _SCORES = f"""
 SELECT AVG(s.value) AS mean, COUNT(*) AS n FROM scores s JOIN runs r ON r.id = s.run_id WHERE {_WHEN}
 """
 _TIMES = f"""
-SELECT r.latency_ms FROM runs r WHERE {_WHEN} AND {_ENDED} AND r.latency_ms IS NOT NULL
+SELECT place, latency_ms FROM (
+    SELECT r.latency_ms, ROW_NUMBER() OVER (ORDER BY r.latency_ms) AS place FROM runs r
+    WHERE {_WHEN} AND {_ENDED} AND r.latency_ms IS NOT NULL) AS timed
+WHERE place IN (?, ?)
 """
 
 
 def period(connection: Connection, from_ns: int, until_ns: int) -> Period:
-    """Return the runs that were created from one time until before another, Unix nanoseconds."""
+    """Return the runs that were created from one time until before another, Unix nanoseconds.
+
+    The store sorts and counts: there may be a hundred thousand.
+    """
     when = (from_ns, until_ns)
     figures, scored = query(connection, _FIGURES, *when)[0], query(connection, _SCORES, *when)[0]
-    times = sorted(row[0] for row in query(connection, _TIMES, *when))
+    timed = int(figures.timed)
+    places = [max(1, math.ceil(share * timed)) for share in (0.5, 0.95)]
+    found = dict(query(connection, _TIMES, *when, *places)) if timed else {}
+    p50, p95 = (found.get(place) for place in places)
     return Period(
-        _statuses(connection, when), _float(figures.cost), int(figures.priced), times, _float(scored.mean),
+        _statuses(connection, when), _float(figures.cost), int(figures.priced), timed, p50, p95, _float(scored.mean),
         int(scored.n), _float(figures.predicted), int(figures.foreseen), int(figures.deadlines), int(figures.met),
     )  # fmt: skip
 
@@ -104,8 +116,8 @@ def compared(this: Period, last: Period) -> dict[str, dict[str, Any]]:
         "quality": _figure(this.measured, last.measured, this.scored),
         "predicted_quality": _figure(this.predicted, last.predicted, this.foreseen),
         "mean_cost": _figure(_dollars(this.cost), _dollars(last.cost), this.priced),
-        "p50_ms": _figure(_at(this.times, 0.5), _at(last.times, 0.5), len(this.times)),
-        "p95_ms": _figure(_at(this.times, 0.95), _at(last.times, 0.95), len(this.times)),
+        "p50_ms": _figure(this.p50_ms, last.p50_ms, this.timed),
+        "p95_ms": _figure(this.p95_ms, last.p95_ms, this.timed),
     }
 
 
@@ -115,8 +127,3 @@ def _figure(now: Any, before: Any, n: int) -> dict[str, Any]:
 
 def _dollars(cost: float | None) -> str | None:
     return None if cost is None else usd(round(cost))
-
-
-def _at(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest value that `share` of all do not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
