@@ -78,7 +78,7 @@ def test_runs_are_picked_with_the_keyboard(
     page.get_by_role("button", name="second").press("Enter")
     expect(page).to_have_url(f"{site.url}/compare?ids={runs[0]}%2C{runs[1]}")
     expect(page.get_by_role("heading", name="Figures")).to_be_visible()
-    page.get_by_role("button", name="Remove B").press("Enter")
+    page.get_by_role("button", name="Leave out B").press("Enter")
     expect(page.get_by_role("heading", name="Pick one more run")).to_be_visible()
 
 
