@@ -58,7 +58,7 @@ function Bars({ days }) {
       ${({ x, y, width }) => days.map(({ day, amount }, i) => html`<rect class="day" x=${x((i + 0.15) / n)} width=${(0.7 * width) / n} y=${y(amount)} height=${y(0) - y(amount)}><title>${day}: ${usd(amount)}</title></rect>`)}<//><//>`;
 }
 
-/** A store without runs: how to make some, and two buttons that do it. */
+/** A store without runs. */
 const STEPS = [
   ["Install the tools", "pip install 'catp[tools]'"], ["Run a task", 'catp run "tell me the language" -i text="Guten Tag, wie geht es dir heute?"'],
   ["Or use your own agent", 'from catp import Agent\n\nagent = Agent(budget="0.01")\nresult = agent.run_sync("tell me the language", {"text": "Guten Tag"})'],

@@ -7,7 +7,7 @@ import { signed } from "../parts/columns.js";
 import { Table } from "../parts/table.js";
 
 const FILTERS = ["q", "status", "project", "policy", "tool", "cost_min", "cost_max", "quality_min", "quality_max", "plan", "from", "to", "sort"];
-const SHOWN = 300; // rows in the document at a time, however many are loaded
+const SHOWN = 300; // rows in the document at a time
 const listed = (text) => (text ?? "").split(",").filter(Boolean);
 const toggled = (all, one) => (all.includes(one) ? all.filter((other) => other !== one) : [...all, one]).join(",") || null;
 
@@ -18,16 +18,16 @@ export default function Runs({ query }) {
   const picked = listed(query.get("ids"));
   return html`<h1>Runs</h1><${Filters} ...${{ filter, facets: facets.data ?? {} }} />
     <div class="row apart"><div class="row" role="status">${rows && html`<span class="muted">${number(rows.length)} of ${number(list.total)}${list.total >= 1e4 && " or more"} loaded</span>`}
-        ${newer?.length > 0 && html`<button type="button" class="first" onClick=${list.take}>${newer.length} new</button>`}</div>
+        ${newer?.length > 0 && html`<button class="first" onClick=${list.take}>${newer.length} new</button>`}</div>
       <div class="row">${picked.length > 0 && html`${picked.length} selected ${picked.length > 1 && picked.length < 6
         ? html`<${Link} to="compare" query=${{ ids: picked.join(",") }}>Compare<//>` : "(two to five can be compared)"}
-        <button type="button" onClick=${() => setQuery({ ids: null })}>Clear</button>`}<a href=${url("runs.csv", filter)} download="runs.csv">Export CSV</a></div></div>
+        <button onClick=${() => setQuery({ ids: null })}>Clear</button>`}<a href=${url("runs.csv", filter)} download="runs.csv">Export CSV</a></div></div>
     ${error && html`<${Failure} error=${error} retry=${list.reload} />`}
     ${!rows ? !error && html`<${Loading} what="runs" />`
       : rows.length ? html`<${Table} caption="Runs" columns=${columns(filter.sort, picked)} rows=${rows.slice(first, first + SHOWN)} open=${(row) => go(`runs/${row.id}`)} />`
-      : Object.keys(filter).some((key) => key !== "sort") ? html`<${Empty} title="No run matches"><button type="button" onClick=${() => go("runs")}>Clear the filters</button><//>`
+      : Object.keys(filter).some((key) => key !== "sort") ? html`<${Empty} title="No run matches"><button onClick=${() => go("runs")}>Clear the filters</button><//>`
       : html`<${Empty} title="No runs yet" command='catp run "tell me the language" -i text="Guten Tag"'><p>The <${Link} to="">overview<//> has demo data.</p><//>`}
-    <div class="row">${first > 0 && html`<button type="button" onClick=${list.earlier}>Show the ${SHOWN} before</button>`}${more && html`<button type="button" onClick=${list.next}>Load more</button>`}</div>`;
+    <div class="row">${first > 0 && html`<button onClick=${list.earlier}>Show the ${SHOWN} before</button>`}${more && html`<button onClick=${list.next}>Load more</button>`}</div>`;
 }
 
 /** Rows of a filter: pages as they are asked for, changes in place, new runs counted until they are taken. */
@@ -47,7 +47,7 @@ function useRuns(filter, key) {
     due.current = 0;
     if (of !== key) return;
     const { items } = await get("runs", filter), known = new Map(items.map((row) => [row.id, row]));
-    // what has left the filter, or is further down, is looked up by itself
+    // what is no longer among them is looked up
     const others = rows.filter(({ id }) => touched.current.delete(id) && !known.has(id)).slice(0, 20);
     for (const { id } of others) known.set(id, (await get("runs", { q: id })).items[0]);
     if (now.current.key !== key) return;
@@ -69,7 +69,7 @@ function columns(sort = "-created", picked) {
   const down = sort[0] === "-";
   const by = (key, title, cell) => ({
     key, cell, num: true, sort: () => 0, // the server sorts
-    title: html`<button type="button" class="quiet" onClick=${() => setQuery({ sort: { [`-${key}`]: key }[sort] ?? (key === "created" ? null : `-${key}`) })}>${title}${
+    title: html`<button class="quiet" onClick=${() => setQuery({ sort: { [`-${key}`]: key }[sort] ?? (key === "created" ? null : `-${key}`) })}>${title}${
       sort.endsWith(key) && html`<span aria-hidden="true"> ${down ? "▾" : "▴"}</span><span class="sr">, sorted ${down ? "down" : "up"}</span>`}</button>`,
   });
   const plain = (key, cell, num, title = key) => ({ key, title, cell, num, sort: false });
@@ -90,21 +90,21 @@ function columns(sort = "-created", picked) {
 
 function Filters({ filter, facets }) {
   const due = useRef(0), statuses = listed(filter.status);
-  const [text, setText] = useState(filter.q); // what is being typed, while rows come and go
+  const [text, setText] = useState(filter.q); // while it is typed
   const type = ({ target: { value } }) => (setText(value), clearTimeout(due.current), (due.current = setTimeout(() => setQuery({ q: value || null }), 250)));
   useEffect(() => setText(filter.q), [filter.q]);
   const of = (key) => html`<${Choice} label=${key} value=${filter[key] ?? ""} pick=${(value) => setQuery({ [key]: value || null })}
     options=${[["", "any"], ...(facets[key] ?? []).map(([name, n]) => [name, `${name} (${n})`])]} />`;
-  const field = (key, label, type) => html`<label>${label} <input type=${type} step="any" min="0" value=${(filter[key] ?? "").slice(0, 10)} onChange=${({ target }) => setQuery({ [key]: target.value || null })} /></label>`;
+  const field = (key, label, type) => html`<label>${label} <input type=${type} step="any" value=${(filter[key] ?? "").slice(0, 10)} onChange=${({ target }) => setQuery({ [key]: target.value || null })} /></label>`;
   return html`<section class="card filters" aria-label="Filters"><div class="row"><input type="search" aria-label="Search tasks and ids" placeholder="Search" value=${text ?? ""} onInput=${type} />
       ${["project", "policy", "tool"].map(of)}<${Views} /></div>
-    <div class="row" role="group" aria-label="Status">${(facets.status ?? []).map(([one, n]) => html`<button type="button" aria-pressed=${statuses.includes(one)}
+    <div class="row" role="group" aria-label="Status">${(facets.status ?? []).map(([one, n]) => html`<button aria-pressed=${statuses.includes(one)}
       onClick=${() => setQuery({ status: toggled(statuses, one) })}><span aria-hidden="true">${stateOf(one)[0]}</span> ${stateOf(one)[1]} ${number(n)}</button>`)}</div>
     <details open=${Object.keys(filter).some((key) => /_m|plan|from|to$/.test(key))}><summary>Cost, quality and time</summary><div class="row">
-      ${field("cost_min", "from $", "number")}${field("cost_max", "to $", "number")}${field("quality_min", "quality from", "number")}${field("quality_max", "to", "number")}${filter.plan && html`<button type="button" onClick=${() => setQuery({ plan: null })}>plan ${filter.plan.slice(0, 8)} ✕</button>`}${field("from", "from day", "date")}${field("to", "before day", "date")}</div></details></section>`;
+      ${field("cost_min", "from $", "number")}${field("cost_max", "to $", "number")}${field("quality_min", "quality from", "number")}${field("quality_max", "to", "number")}${filter.plan && html`<button onClick=${() => setQuery({ plan: null })}>plan ${filter.plan.slice(0, 8)} ✕</button>`}${field("from", "from day", "date")}${field("to", "before day", "date")}</div></details></section>`;
 }
 
-/** Filters that somebody gave a name; they stay in this browser. */
+/** Named filters, kept in this browser. */
 function Views() {
   const [views, setViews] = useState(() => JSON.parse(remembered("views", "{}"))), names = Object.keys(views);
   const keep = () => {
@@ -112,5 +112,5 @@ function Views() {
     if (name) setViews(all), remember("views", JSON.stringify(all));
   };
   return html`${names.length > 0 && html`<${Choice} label="view" value="" options=${[["", "…"], ...names]} pick=${(name) => name && go("runs", Object.fromEntries(new URLSearchParams(views[name])))} />`}
-    <button type="button" class="quiet" onClick=${keep}>Save view</button>`;
+    <button class="quiet" onClick=${keep}>Save view</button>`;
 }
