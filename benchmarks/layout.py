@@ -1,6 +1,6 @@
 """The layered layout: time and quality on chains, trees and random plans, beside networkx's own layered layout.
 
-    .venv/bin/python benchmarks/layout.py [--quick]
+    .venv/bin/python -m benchmarks.layout [--quick]
 
 `networkx.multipartite_layout` places ranks and nothing else: no crossing reduction, no routing, no box sizes. It is
 the only peer without a native dependency; its crossings show what the sweeps are worth. CPU seconds, best of three.
@@ -19,7 +19,12 @@ from typing import Any
 
 import networkx as nx
 
+from catp.dashboard.read.graph import drawing
+from catp.planlang.parser import parse
+from catp.planlang.render.groups import Tree
 from catp.planlang.render.layout import layout, ranks
+from catp.planlang.render.view import view
+from tests.dashboard.plans import SHAPES, plan_text
 
 RESULTS = Path(__file__).parent / "results" / "layout.json"
 
@@ -71,6 +76,29 @@ def networkx_places(graph: "nx.DiGraph[str]") -> dict[str, tuple[float, float]]:
     return {name: (float(x), float(y)) for name, (x, y) in nx.multipartite_layout(marked, subset_key="layer").items()}
 
 
+def _plans(quick: bool) -> list[dict[str, Any]]:
+    """From the text of a stored plan to what a browser draws, with its groups: bar 0.3 s for 1,000 steps."""
+    rows: list[dict[str, Any]] = []
+    print(f"\n{'plan, drawn for a browser':28}{'boxes':>7}{'parse':>9}{'groups':>10}{'drawing':>11}")
+    for steps in (100,) if quick else (300, 1_000, 2_000):
+        for shape in SHAPES:
+            text = plan_text(steps, shape)
+            drawn = view(parse(text))
+            tree, kinds = Tree(drawn), {node.id: node.kind for node in drawn.nodes}
+            row = {
+                "plan": f"{shape}, {steps} steps", "boxes": len(tree.drawn().graph),
+                "parse_cpu_s": round(best_of(3, lambda text=text: view(parse(text))), 4),  # type: ignore[misc]
+                "groups_cpu_s": round(best_of(3, lambda drawn=drawn: Tree(drawn)), 4),  # type: ignore[misc]
+                "drawing_cpu_s": round(best_of(3, lambda t=tree, k=kinds: drawing(t, k, "LR")), 4),  # type: ignore[misc]
+            }  # fmt: skip
+            rows.append(row)
+            print(
+                f"{row['plan']:28}{row['boxes']:>7}{row['parse_cpu_s']:>9.3f}{row['groups_cpu_s']:>10.3f}"
+                f"{row['drawing_cpu_s']:>11.3f}"
+            )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="graphs of up to 100 nodes")
@@ -104,6 +132,7 @@ def main() -> None:
             f"{name:28}{row['edges']:>7}{row['cpu_s']:>9.3f}{row['networkx_cpu_s']:>10.3f}"
             f"{row['crossings']:>11}{row['networkx_crossings']:>10}"
         )
+    plans = _plans(quick)
     if quick:
         return  # the stored figures are those of the full run
     machine = {
@@ -113,7 +142,9 @@ def main() -> None:
         "load_1m": round(os.getloadavg()[0], 2),
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"benchmark": "layout", "machine": machine, "rows": rows}, indent=2) + "\n")
+    RESULTS.write_text(
+        json.dumps({"benchmark": "layout", "machine": machine, "rows": rows, "plans": plans}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

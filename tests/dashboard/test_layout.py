@@ -166,3 +166,10 @@ async def test_the_api_draws_what_was_asked(path: Path, client_of: Callable[...,
     assert (await client.get(f"{address}/layout", params={"dir": "XY"})).status_code == 422
     assert (await client.get(f"{address}/layout", params={"open": "x" * 5_000})).status_code == 422
     assert (await client.get("/api/v1/plans/none/layout")).status_code == 404
+
+
+async def test_a_mapped_step_says_for_how_many_elements_it_ran(filled: Path, client_of: Callable[..., Client]) -> None:
+    client = client_of(filled)
+    runs = (await client.get("/api/v1/runs")).json()["items"]
+    run = (await client.get(f"/api/v1/runs/{runs[-1]['id']}")).json()
+    assert {node["id"]: node["elements"] for node in run["nodes"] if node["mapped"]} == {"b": 3}

@@ -68,8 +68,9 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
   }, [zoom]);
   useEffect(() => {
     const group = layout.groups?.find((one) => one.id === opened.current && !one.closed);
-    if (group) element(map.holder.get(group.steps[0]))?.focus();
-    if (group) opened.current = null;
+    if (!group) return;
+    opened.current = null;
+    element(map.holder.get(group.steps[0]))?.focus();
   }, [layout]);
 
   const move = (id) => id && (setFocus(id), element(id).focus());
@@ -77,15 +78,15 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const box = map.byId.get(event.target.dataset.id);
     const act = {
-      "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: () => fit(LEAST),
+      "+": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: () => fit(LEAST),
       Home: () => move(walk[0]?.id), End: () => move(walk.at(-1)?.id),
     }[event.key] ?? (box && event.key.startsWith("Arrow") && (() => move(neighbour(map, box, event.key, layout.dir, walk))));
     if (!act) return;
     event.preventDefault();
     act();
   };
-  const click = (event) => {
-    const box = map.byId.get(event.target.closest("[data-id]")?.dataset.id);
+  const click = ({ target }) => {
+    const box = map.byId.get(target.closest("[data-id]")?.dataset.id);
     if (box?.group) toggle?.((opened.current = box.id));
     else if (box) select?.(box.id);
   };
@@ -119,13 +120,13 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
   });
   const count = plan.nodes.filter((one) => one.kind === "step").length;
   return html`<div class="graph"><div class="row graph-tools">
-      <button type="button" onClick=${() => zoomBy(0.8)} aria-label="Zoom out" title="Zoom out (−)">−</button>
+      <button type="button" onClick=${() => zoomBy(0.8)} aria-label="Zoom out" title="key −">−</button>
       <span class="num">${Math.round(zoom * 100)} %</span>
-      <button type="button" onClick=${() => zoomBy(1.25)} aria-label="Zoom in" title="Zoom in (+)">+</button>
-      <button type="button" onClick=${() => fit(LEAST)} title="Show all of it (0)">Fit</button>
+      <button type="button" onClick=${() => zoomBy(1.25)} aria-label="Zoom in" title="key +">+</button>
+      <button type="button" onClick=${() => fit(LEAST)} title="key 0">Fit</button>
       ${(layout.groups ?? []).filter((group) => !group.closed).map((group) => html`<button type="button" key=${group.id} class="quiet" aria-expanded="true"
         aria-label="${group.title}, close" onClick=${() => toggle?.(group.id)}>▾ ${group.title}</button>`)}
-      ${layout.capped && html`<span class="muted">${count} steps drawn as ${map.boxes.length} boxes; open a group to see into it</span>`}</div>
+      ${layout.capped && html`<span class="muted">${count} steps in ${map.boxes.length} boxes; open a group to see into it</span>`}</div>
     <div class="graph-view" ref=${view} role="group" aria-label="${title}, graph of ${count} steps; arrow keys move along its edges"
       onClick=${click} onKeyDown=${keys} onFocusIn=${(event) => setFocus(event.target.dataset.id ?? focus)}
       onPointerDown=${down} onPointerMove=${pull} onPointerUp=${drop} onPointerCancel=${drop}>
@@ -133,8 +134,6 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
         <div class="graph-sheet" style="width:${layout.w}px;height:${layout.h}px;transform:scale(${zoom})">
           <svg width=${layout.w} height=${layout.h} aria-hidden="true">${lines}</svg>${boxes}</div></div></div></div>`;
 }
-
-// --- what is where ----------------------------------------------------------------------------------------------------
 
 function index(layout, plan) {
   const axis = layout.dir === "TB" ? 0 : 1; // along which boxes of one rank lie
@@ -183,8 +182,6 @@ function reveal(view, [x, y, w, h], zoom) {
   const into = (from, size, now, room) => (from < now ? from - 16 : from + size > now + room ? from + size - room + 16 : now);
   view.scrollTo(into(x * zoom, w * zoom, view.scrollLeft, view.clientWidth), into(y * zoom, h * zoom, view.scrollTop, view.clientHeight));
 }
-
-// --- what a box says --------------------------------------------------------------------------------------------------
 
 /** A closed group as one node: the worst state, sums of money, the time from its first start to its last end. */
 function sum(box, known) {
