@@ -1,6 +1,7 @@
-"""What every request passes before the API sees it: Host, role, Origin, read-only; and what every answer carries.
+"""What every request passes before the API sees it: Host, role, Origin, read-only, size; and what every answer carries.
 
-Plain ASGI. The Host is checked on every request (DNS rebinding), the Origin on every state change (cross-site posts).
+Plain ASGI. The Host is checked on every request (DNS rebinding), the Origin on every state change (cross-site posts),
+and the body of one is counted as it comes in.
 """
 
 import ipaddress
@@ -8,18 +9,22 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from catp.dashboard.access import COOKIE, Access, Role, allows
 from catp.dashboard.problems import MEDIA_TYPE, Problem
 
-__all__ = ["LOCAL_HOSTS", "Guard"]
+__all__ = ["LOCAL_HOSTS", "MOST_BODY", "Guard"]
 
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_App: TypeAlias = Callable[[_Scope, Callable[[], Awaitable[Any]], _Send], Awaitable[None]]
+_Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_App: TypeAlias = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+MOST_BODY = 32 * 1024 * 1024
+"""Bytes of a body: the inputs of one run (`catp.dashboard.given.MOST_BYTES`) in base64, and what goes with them."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/healthz"})
@@ -36,6 +41,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 """Set where the answer does not set them itself."""
+_TOO_LARGE = f"a request may have {MOST_BODY // 2**20} MB; use `catp run` for more"
 
 
 class Guard:
@@ -58,7 +64,7 @@ class Guard:
         self._read_only = read_only
         self._root = root_path
 
-    async def __call__(self, scope: _Scope, receive: Callable[[], Awaitable[Any]], send: _Send) -> None:
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -77,7 +83,7 @@ class Guard:
             await _answer(send, problem.status, body, {"content-type": MEDIA_TYPE, **problem.headers()})
             return
         scope["catp_role"] = role
-        await self._app(scope, receive, _with_headers(send))
+        await self._app(scope, _counted(receive), _with_headers(send))
 
     def _check_host(self, headers: MutableMapping[str, str]) -> None:
         host = headers.get("host", "")
@@ -88,11 +94,14 @@ class Guard:
         if self._read_only:
             raise Problem(403, "read-only", "the dashboard was started read-only; nothing can be changed through it")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-        own = origin is None or urlsplit(origin).netloc.lower() == headers["host"].lower()
+        own = origin is None or origin.lower().partition("://")[2] == headers["host"].lower()
         if not own or site not in ("same-origin", "none"):
             raise Problem(403, "origin", f"a page of {str(origin)[:100]!r} may not change anything here")
         if not allows(role, "operator"):
             raise Problem(403, "role", "a viewer changes nothing; use the token of an operator")
+        told = headers.get("content-length", "0")
+        if told.isascii() and told.isdigit() and (len(told) > 12 or int(told) > MOST_BODY):
+            raise Problem(413, "too-large", _TOO_LARGE)
 
     def _role(self, scope: _Scope, headers: MutableMapping[str, str]) -> Role:
         path = scope["path"].removeprefix(self._root)
@@ -103,7 +112,9 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and (found := self._access.of_token(given.strip())) is not None:
             return found[1]
-        if kind == "" and (role := self._access.of_session(_cookie(headers.get("cookie", "")))) is not None:
+        # a proxy with its own password sends `Basic` along: that is not for us
+        cookie = "" if kind.lower() == "bearer" else _cookie(headers.get("cookie", ""))
+        if (role := self._access.of_session(cookie)) is not None:
             return role
         if path in _OPEN:
             return "viewer"
@@ -122,7 +133,7 @@ class Guard:
             raise Problem(401, "token", "this is not a token of this server; it prints its own when it starts")
         rest = urlencode([(key, value) for key, value in query if key != "token"])
         # relative to the page, and only its last part: a path such as //elsewhere.org cannot lead away
-        last = scope["path"].rpartition("/")[2]
+        last = quote(scope["path"].rpartition("/")[2])  # decoded, it may hold line breaks
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         cookie = f"{COOKIE}={self._access.session(*found)}; HttpOnly; SameSite=Strict; Path={self._root or '/'}{secure}"
         return {"location": f"./{last}{'?' + rest if rest else ''}", "set-cookie": cookie}
@@ -149,6 +160,23 @@ def _cookie(header: str) -> str:
     except CookieError:
         return ""
     return "" if found is None else found.value
+
+
+def _counted(receive: _Receive) -> _Receive:
+    """The body, up to what is allowed; one that came in chunks has told no length before."""
+    room = MOST_BODY
+
+    async def receiving() -> MutableMapping[str, Any]:
+        nonlocal room
+        message = await receive()
+        room -= len(message.get("body", b""))
+        if room < 0:
+            from starlette.exceptions import HTTPException
+
+            raise HTTPException(413, _TOO_LARGE)
+        return message
+
+    return receiving
 
 
 def _with_headers(send: _Send) -> _Send:

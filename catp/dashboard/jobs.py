@@ -37,6 +37,7 @@ Work: TypeAlias = "Callable[[Agent, Callable[[RunEvent], None]], Awaitable[RunRe
 T = TypeVar("T")
 
 MOST_KEYS = 1_000
+_LONGEST_KEY = 200
 _SAVED_S = 5.0
 
 _log = logging.getLogger("catp.dashboard")
@@ -188,10 +189,12 @@ class Repeats:
         """Return the answer of `do`, or the one that the key had before.
 
         Raises:
-            Problem: 409, the key was used for another request.
+            Problem: 409, the key was used for another request; 422, it is too long.
         """
         if key is None:
             return await do()
+        if len(key) > _LONGEST_KEY:
+            raise Problem(422, "idempotency-key", f"a key may have {_LONGEST_KEY} characters, not {len(key)}")
         asked = hashlib.sha256(request).hexdigest()
         known = self._known.get(key)
         if known is not None and known[0] != asked:

@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 
 from catp.agent import Agent
 from catp.dashboard.access import Access
+from catp.dashboard.guard import MOST_BODY
 from catp.store.store import RunStore
 from tests.dashboard.conftest import ASKS, pay, short
 
@@ -146,3 +147,26 @@ async def test_a_locked_store_is_503_and_comes_back(filled: Path, client_of: Mak
     raw.execute("ROLLBACK")
     raw.close()
     assert (await client.get("/api/v1/runs")).status_code == 200
+
+
+async def test_bodies_are_counted_also_when_they_tell_no_length(filled: Path, client_of: Make) -> None:
+    client = client_of(filled)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1_000_000
+
+    for content in (b" " * (MOST_BODY + 1), endless()):
+        answer = await client.post("/api/v1/runs", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await client.post("/api/v1/runs", content=b"{}")).status_code == 422
+
+
+async def test_a_password_of_a_proxy_does_not_end_a_session(filled: Path, client_of: Make) -> None:
+    client = client_of(filled, token=ADMIN)
+    said = await client.get(f"/api/v1/runs%0d%0aset-cookie:%20x?token={ADMIN}")
+    assert said.headers["location"] == "./runs%0D%0Aset-cookie%3A%20x"
+    cookie = {"cookie": said.headers["set-cookie"].split(";")[0]}
+    for kind, status in (("Basic dTpw", 200), ("Bearer wrong", 401)):
+        assert (await client.get("/api/v1/meta", headers={**cookie, "authorization": kind})).status_code == status

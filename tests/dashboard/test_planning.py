@@ -268,6 +268,7 @@ async def test_the_same_key_does_nothing_twice(client: Client) -> None:
     assert both[0] == both[1] == await asked(client, "runs", body, 202, **{"idempotency-key": "k"})
     other = await asked(client, "runs", {**body, "alpha": 0.5}, 409, **{"idempotency-key": "k"})
     assert other["type"] == "urn:catp:problem:idempotency-key"
+    await asked(client, "runs", body, 422, **{"idempotency-key": "k" * 201})
     assert len(await listed(client)) == 1
 
 
