@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from catp.dashboard.app import create_app
 
 T = TypeVar("T")
+
+expect.set_options(timeout=15_000)  # two cores may be busy with other tests
 
 CHROMIUM = os.environ.get("CATP_CHROMIUM") or shutil.which("chromium")
 FLAGS = [

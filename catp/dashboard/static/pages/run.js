@@ -71,7 +71,7 @@ function Plan({ state, selected, open }) {
   const known = plans.map((one, i) => [one.hash, i ? `repair ${i}` : "the first"]), own = plans.some((one) => one.hash === hash);
   return html`<section class="card" aria-labelledby="plan"><div class="row apart"><h2 id="plan">Plan</h2><div class="row">
       ${(plans[1] || !own) && html`<${Pick} of="plan" label="plan" usual=${plan_hash} options=${own ? known : [...known, [hash, "considered, not run"]]} />`}<${Pick} of="view" label="show" options=${["graph", "source", "table"]} />
-      ${graph && html`<${Pick} of="colour" label="colour by" options=${["status", "cost", "latency", "slack", "quality"]} /><${Pick} of="dir" label="direction" options=${[["LR", "left to right"], ["TB", "top to bottom"]]} /><${Tick} of="critical">critical only<//>`}</div></div>
+      ${graph && html`<${Pick} of="colour" label="colour by" options=${["status", "cost", "latency", "slack"]} /><${Pick} of="dir" label="direction" options=${[["LR", "left to right"], ["TB", "top to bottom"]]} /><${Tick} of="critical">critical only<//>`}</div></div>
     ${error ? html`<${Failure} error=${error} retry=${() => (plan.reload(), layout.reload())} />`
       : !plan.data || (graph && !layout.data) ? html`<${Loading} what="the plan" />`
       : view === "source" ? html`<pre class="scroll" tabindex="0"><code>${plan.data.source}</code></pre>`

@@ -4,7 +4,7 @@
 //   nodes     {id: NODE} as of runs/ID, or null; parts may be missing. A new map with a new object for what changed and the
 //             same objects for the rest: only boxes of new objects are drawn anew
 //   selected, select(id)   the step shown in detail
-//   colour    "status" | "cost" | "latency" | "slack" | "quality" (NODE.quality, 0..1)
+//   colour    "status" | "cost" | "latency" | "slack"
 //   critical  the critical path only
 //   toggle(group)          setQuery({open: toggled(open, group)}), then the layout anew
 //   labels    {id: {text, kind: "good" | "bad" | "warn" | "busy" | ""}}: one more chip on a box
@@ -201,10 +201,15 @@ function sum(box, known) {
 
 /** How much of what the colour shows. */
 const heat = (colour, node) => ({
-  cost: Number(node?.actual?.cost ?? node?.est?.cost?.p50), latency: node?.actual?.ms ?? node?.est?.ms?.p50, slack: node?.slack_ms, quality: node?.quality,
+  cost: Number(node?.actual?.cost ?? node?.est?.cost?.p50), latency: node?.actual?.ms ?? node?.est?.ms?.p50, slack: node?.slack_ms,
 })[colour] || 0;
 
-const both = (est, actual, text) => (actual == null ? (est == null ? "" : `≈ ${text(est)}`) : est == null ? text(actual) : `${text(est)} → ${text(actual)}`);
+/** [what a box has room for, what is said]: "$0.015 +3 %", "$0.015, estimated $0.0146". */
+function both(est, actual, text) {
+  if (actual == null) return est == null ? ["", ""] : [`≈ ${text(est)}`, `about ${text(est)}`];
+  const off = Math.round((actual / est - 1) * 100);
+  return [text(actual) + (est > 0 && off ? ` ${off > 0 ? "+" : "−"}${Math.abs(off)} %` : ""), text(actual) + (est == null ? "" : `, estimated ${text(est)}`)];
+}
 const place = ({ at: [x, y, w, h] }) => `left:${x}px;top:${y}px;width:${w}px;height:${h}px`;
 const Chip = ({ label }) => label && html`<span class="chip ${label.kind}">${label.text}</span>`;
 
@@ -213,20 +218,19 @@ const Port = ({ box, label }) => html`<div class="graph-box port" style=${place(
 
 function Step({ box, node, colour, most, label, on, tab }) {
   const { of, group } = box;
-  const { status, est, actual, slack_ms, critical, quality } = node ?? {};
+  const { status, est, actual, slack_ms, critical } = node ?? {};
   const [shape, word, tone] = status ? stateOf(node.cached && status === "ok" ? "cached" : status) : ["", "", ""];
   const tool = group ? group.what ?? "" : node?.tool ?? of.tools?.[0] ?? "";
-  const cost = actual?.unpriced && actual.cost == null ? "unpriced" : both(est?.cost?.p50, actual?.cost, usd);
-  const ms = both(est?.ms?.p50, actual?.ms, duration);
+  const [cost, price] = actual?.unpriced && actual.cost == null ? ["unpriced", ""] : both(est?.cost?.p50, actual?.cost, usd);
+  const [ms, time] = both(est?.ms?.p50, actual?.ms, duration);
   const slack = critical ? "no slack" : slack_ms > 0 ? `slack ${duration(slack_ms)}` : "";
   const queue = actual?.queue_ms > Math.max(50, (actual?.ms ?? 0) / 10) && `queued ${duration(actual.queue_ms)}`;
   const others = (of.tools?.length ?? 1) - 1;
   const marks = [group ? `${group.members} steps` : of.mapped && `×${node?.elements ?? "n"}`, of.guard && "◇ when", others > 0 && `+${others} alt`, queue && "⧗"];
-  const figure = { slack, quality: quality == null ? "" : `quality ${quality.toFixed(2)}` }[colour] ?? ms;
-  const worded = (name, text) => text && `${name} ${text.replace(/(.+) → (.+)/, "$2, estimated $1").replace("≈", "about")}`;
+  const figure = colour === "slack" ? slack : ms;
   const says = [
     of.title, tool, group && `group of ${group.members} steps`, of.mapped && `once per element, ${marks[0]}`, group && status ? `${node.done} of ${node.size} done, ${word}` : word,
-    label?.text, cost === "unpriced" ? cost : worded("cost", cost), worded("time", ms), colour === "quality" && figure, !critical && slack, queue, of.guard,
+    label?.text, price ? `cost ${price}` : cost, time && `time ${time}`, !critical && slack, queue, of.guard,
     others > 0 && `${others} alternatives`, critical && "on the critical path",
   ].filter(Boolean).join(", ");
   return html`<button type="button" class="graph-box step ${tone && `t-${tone}`} ${critical ? "hot" : ""} ${group ? "group" : ""} ${of.mapped ? "many" : ""} ${of.guard ? "maybe" : ""}"
