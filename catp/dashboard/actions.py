@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from catp.approvals import answer
+from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.forms import iso, usd
 from catp.dashboard.problems import Problem
 from catp.planlang.money import Money
@@ -32,7 +33,7 @@ def default_agent(store: RunStore) -> "Agent":
 
 def agent_of(store: RunStore, agent_for: AgentFor, run: RunSummary) -> "Agent":
     """Return the agent that goes on with a run, replays and ends it: runs of the demo need the demo's own tools."""
-    if not run.project.startswith("demo-"):
+    if run.project not in DEMO_PROJECTS:
         return agent_for(store)
     from catp.dashboard.demo import demo_agent
 

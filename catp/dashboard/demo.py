@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from catp.agent import Agent
 from catp.cache.memory import MemoryCache
+from catp.dashboard.demo_names import DEMO_PROJECTS, WATCHED
 from catp.dashboard.demo_pictures import card
 from catp.dashboard.demo_plans import LIVE, Chooser
 from catp.dashboard.demo_runs import History
@@ -26,17 +27,15 @@ from catp.runtime.clock import Clock, VirtualClock, WallClock
 from catp.runtime.events import RunEvent
 from catp.store.budgets import remove_budget
 from catp.store.retention import prune
-from catp.store.statements import query
+from catp.store.statements import execute, query
 from catp.store.store import RunStore
 
-__all__ = ["PREFIX", "clear", "demo_agent", "exists", "fill", "live"]
+__all__ = ["clear", "demo_agent", "exists", "fill", "live"]
 
 T = TypeVar("T")
 
-PREFIX = "demo-"
-"""What the names of the demo's projects begin with."""
-
-_WATCHED = "demo-live"
+_NAMES = tuple(sorted(DEMO_PROJECTS))
+_MARKS = ", ".join("?" * len(_NAMES))
 _DAY_NS = 86_400 * 10**9
 _DAYS = 14
 _BATCH = 50
@@ -62,7 +61,7 @@ def demo_agent(store: RunStore, *, clock: Clock | None = None) -> Agent:
     """Return an agent with the demo's tools: it can go on with, replay and end the demo's runs."""
     stage = Stage(clock or WallClock(), seed=3, chance=False)
     return Agent(
-        demo_catalogue(stage), Chooser("balanced"), store=store, project=_WATCHED, name="demo", alpha=0.8,
+        demo_catalogue(stage), Chooser("balanced"), store=store, project=WATCHED, name="demo", alpha=0.8,
         cache=MemoryCache(now_ns=stage.clock.now_ns), approve="later", clock=clock,
     )  # fmt: skip
 
@@ -73,7 +72,7 @@ async def live(store: RunStore, *, on_event: Callable[[RunEvent], None] | None =
     One call fails and is made again; the last one is far dearer than usual and breaks the budget, which the forecast's
     p90 had said before. It needs a history for that: if there is none, some rehearsals are put into the store first.
     """
-    if not await store.database.aread(lambda c: query(c, "SELECT 1 FROM runs WHERE project = ? LIMIT 1", _WATCHED)):
+    if not await store.database.aread(lambda c: query(c, "SELECT 1 FROM runs WHERE project = ? LIMIT 1", WATCHED)):
         await asyncio.to_thread(_on_own_loop, partial(_rehearse, store))
     return await _watched(store, WallClock(), tricks=_TRICKS, on_event=on_event)
 
@@ -96,7 +95,7 @@ async def _watched(
     played = {name: list(one) for name, one in tricks.items()}
     stage = Stage(clock, seed, played, chance=False, pace=1.45)
     agent = Agent(
-        demo_catalogue(stage), "search", store=store, project=_WATCHED, name="demo", cache=False, clock=clock,
+        demo_catalogue(stage), "search", store=store, project=WATCHED, name="demo", cache=False, clock=clock,
         warn=(0.5, 0.8), reserve="expected",
     )  # fmt: skip
     inputs = {"photo": card(0, worn=0.16, colour=False), "scan": card(3, worn=0.10)}
@@ -105,13 +104,13 @@ async def _watched(
 
 def exists(connection: Connection) -> bool:
     """True if there are runs of the demo."""
-    return bool(query(connection, "SELECT 1 FROM runs WHERE project LIKE ? LIMIT 1", f"{PREFIX}%"))
+    return bool(query(connection, f"SELECT 1 FROM runs WHERE project IN ({_MARKS}) LIMIT 1", *_NAMES))
 
 
 def clear(store: RunStore) -> int:
     """Remove the demo's runs that nobody drives, their budgets and their daily sums; return how many runs went."""
     found = store.database.read(
-        lambda c: [row.id for row in query(c, "SELECT id FROM runs WHERE project LIKE ? ORDER BY id", f"{PREFIX}%")]
+        lambda c: [row.id for row in query(c, f"SELECT id FROM runs WHERE project IN ({_MARKS}) ORDER BY id", *_NAMES)]
     )
     driven = {run.id for run in map(store.find, found) if run.status == "running"}
     gone = [run_id for run_id in found if run_id not in driven]
@@ -125,10 +124,9 @@ def clear(store: RunStore) -> int:
 
 def _forget(connection: Connection) -> None:
     """Retention keeps the sums of what it removes; those of runs that never cost anybody anything must not stay."""
-    names = {row.name for row in query(connection, "SELECT DISTINCT name FROM budgets WHERE name LIKE ?", f"{PREFIX}%")}
-    for name in sorted(names):
+    for name in _NAMES:
         remove_budget(connection, "project", name, None)
-    connection.execute(text("DELETE FROM rollup_day WHERE pruned AND project LIKE :demo"), {"demo": f"{PREFIX}%"})
+    execute(connection, "DELETE FROM rollup_day WHERE pruned AND project = ?", [(name,) for name in _NAMES])
 
 
 def _on_own_loop(play: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from catp.dashboard.actions import AgentFor, agent_of
+from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.problems import Problem, of_error
 from catp.inputs import InputError
 from catp.planlang.errors import PlanError
@@ -100,7 +101,7 @@ class Jobs:
         """Return the agent that plans and runs here, or that has the tools of a saved run; it is made once."""
         of = None if run is None else await asyncio.to_thread(self._store.find, run)
         async with self._making:
-            if of is not None and of.project.startswith("demo-"):
+            if of is not None and of.project in DEMO_PROJECTS:
                 if self._demo is None:
                     self._demo = await asyncio.to_thread(agent_of, self._store, self._agent_for, of)
                 return self._demo

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from catp.dashboard.demo import clear, fill, live
+from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.demo_pictures import SUBJECTS, card, subject_of
 from catp.dashboard.demo_words import colourise, denoise_deep, denoise_fast, ocr
 from catp.runtime.events import RunEvent
 from catp.store.audit import audit
 from catp.store.statements import query
 from catp.store.store import RunStore
+from tests.dashboard.calls import Call
+from tests.dashboard.calls import fill as record_calls
 from tests.dashboard.conftest import Client
 
 NOW = 1_790_000_000_000_000_000  # 2026-09-21T12:53:20Z
@@ -40,7 +43,7 @@ async def test_all_sorts_of_runs_lie_in_the_last_two_weeks(full: Path) -> None:
     runs = store.list(limit=100)
     assert len(runs) >= 60
     assert {run.status for run in runs} == {"complete", "degraded", "failed", "cancelled", "interrupted", "waiting"}
-    assert all(run.project.startswith("demo-") for run in runs)
+    assert {run.project for run in runs} <= DEMO_PROJECTS
     assert len({run.policy for run in runs}) >= 4
     assert any(run.parent for run in runs), "none is a replay"
     assert any(run.saved for run in runs), "none used a kept result"
@@ -76,6 +79,7 @@ async def test_one_seed_makes_the_same_runs(tmp_path: Path) -> None:
 
 
 async def test_a_store_of_its_own_runs_keeps_them_when_the_demo_goes(filled: Path) -> None:
+    record_calls(filled, [Call()], about=[{"project": "demo-for-a-customer"}])
     store = RunStore(filled)
     mine = {run.id for run in store.list()}
     rolls = "SELECT day, project, kind, name, pruned, n, cost_nano FROM rollup_day ORDER BY 1, 2, 3, 4, 5"

@@ -36,8 +36,9 @@ def add(api: "APIRouter", context: Context) -> None:
     async def lifespan(_: Any) -> AsyncIterator[None]:
         yield
         await jobs.close()
-        for task in filling:
+        for task in (stopped := list(filling)):
             task.cancel()
+        await asyncio.gather(*stopped, return_exceptions=True)
 
     api.lifespan_context = lifespan
 
