@@ -122,13 +122,13 @@ def costs(connection: Connection, run_id: str) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(wanted)]
 
 
-def events(connection: Connection, run_id: str, after_seq: int = 0) -> list[RunEvent]:
-    """The events of a run after one of them, in order."""
+def events(connection: Connection, run_id: str, after_seq: int = 0, most: int | None = None) -> list[RunEvent]:
+    """The events of a run after one of them, in order; the first `most` of them."""
     rows = query(
         connection,
         "SELECT run_seq, run_id, ts_ns, type, step, attempt, element, data_json FROM events "
-        "WHERE run_id = ? AND run_seq > ? ORDER BY run_seq",
-        run_id, after_seq,
+        f"WHERE run_id = ? AND run_seq > ? ORDER BY run_seq{'' if most is None else ' LIMIT ?'}",
+        run_id, after_seq, *(() if most is None else (most,)),
     )  # fmt: skip
     return [
         RunEvent(r.run_seq, r.run_id, r.ts_ns, r.type, r.step, r.attempt, r.element, json.loads(r.data_json))

@@ -102,9 +102,9 @@ class RunStore:
         """Return the row of one run; like `get`, without its plan, steps, rows and events."""
         return self.database.read(partial(queries.find, run_id=run_id, store=self.name))
 
-    def events(self, run_id: str, after_seq: int = 0) -> list_[RunEvent]:
-        """Return the events of a run (full id) after one of them, in order."""
-        return self.database.read(partial(queries.events, run_id=run_id, after_seq=after_seq))
+    def events(self, run_id: str, after_seq: int = 0, most: int | None = None) -> list_[RunEvent]:
+        """Return the events of a run (full id) after one of them, in order; the first `most` of them."""
+        return self.database.read(partial(queries.events, run_id=run_id, after_seq=after_seq, most=most))
 
     def plan_source(self, plan_hash: str) -> str:
         """Return the text of a plan by its digest."""

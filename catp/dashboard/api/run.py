@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.actions import agent_of
 from catp.dashboard.context import Context
+from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.read.node_page import node_io, node_page
 from catp.dashboard.read.run_page import run_figures, run_page
 from catp.dashboard.read.spend_curve import spend_curve
@@ -31,7 +32,7 @@ def add(api: "APIRouter", context: Context) -> None:
     def catalogue(id: str) -> "Catalogue | None":
         """The tools that a run had, as far as this server knows them; None if it cannot make its agent."""
         run = store.find(id)
-        demo = run.project.startswith("demo-")
+        demo = run.project in DEMO_PROJECTS
         if demo not in known:
             try:
                 known[demo] = agent_of(store, context.agent_for, run).catalogue
@@ -60,7 +61,7 @@ def add(api: "APIRouter", context: Context) -> None:
         """With `before`, the latest events before that one; else the first ones after `after`."""
         full = store.find(id).id
         after = after if before is None else max(after, before - 1 - limit)
-        found = [event for event in store.events(full, after) if before is None or event.seq < before][:limit]
+        found = [event for event in store.events(full, after, limit) if before is None or event.seq < before]
         return {"items": [event.to_json() for event in found], "last_seq": found[-1].seq if found else after}
 
     @api.get("/runs/{id}/nodes/{n}")
