@@ -10,6 +10,7 @@ anew what you show; events after it follow without a gap. Nobody else notices.
 
 import asyncio
 import json
+import logging
 import sqlite3
 import threading
 from collections import deque
@@ -33,6 +34,8 @@ __all__ = ["ENGINE_SAMPLE", "Feed", "Message", "Topics"]
 
 ENGINE_SAMPLE = "engine.sample"
 """The event of the topic `engine`."""
+
+_log = logging.getLogger("catp.dashboard")
 
 _PAGE = 1_000
 _REPLAYED = 20_000
@@ -89,8 +92,8 @@ class _Listener:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def offer(self, message: Message) -> None:
-        if self.lost or not self.topics.want(message):
-            return
+        if self.lost or not (message.run is None or self.topics.want(message)):
+            return  # without a run it is about the feed itself
         if len(self.queue) >= self.room:
             self.queue.clear()
             self.lost = True
@@ -206,8 +209,10 @@ class Feed:
                         if stale:
                             self._tell(_note("live", self._last))
                         stale = False
-                except (StoreError, sqlite3.Error, OSError) as error:
+                except Exception as error:  # a store that cannot be read, also if a row of it makes no sense
                     if not stale:
+                        known = isinstance(error, StoreError | sqlite3.Error | OSError)
+                        _log.warning("events cannot be read: %s", error, exc_info=None if known else error)
                         self._tell(_note("stale", self._last, reason=str(error)))
                     stale = True
                 await asyncio.sleep(self._poll_s)
@@ -228,11 +233,7 @@ class Feed:
 
     def _tell(self, message: Message) -> None:
         for listener in self._listeners:
-            if message.run is None:  # about the feed itself
-                listener.queue.append(message)
-                listener.wake.set()
-            else:
-                listener.offer(message)
+            listener.offer(message)
 
 
 class _Watch:
