@@ -8,8 +8,6 @@
 | `html` | a page to read and to send, with inputs and outputs (`catp.dashboard.report`) |
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from catp.dashboard.read.node_page import ledger_rows, value_json
 from catp.dashboard.read.run_page import run_page
 from catp.dashboard.report import Shown, report
+from catp.dashboard.sheet import csv_of
 from catp.store.records import StoredRun, StoredValue
 from catp.store.statements import query
 from catp.store.store import RunStore
@@ -121,16 +120,7 @@ def _picture(store: RunStore, value: StoredValue, most: int) -> bytes | None:
 
 
 def _csv(store: RunStore, run: StoredRun, _: Tools) -> tuple[str, str]:
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, _COLUMNS)
-    table.writeheader()
-    table.writerows({key: _tame(value) for key, value in row.items()} for row in _rows(run))
-    return text.getvalue(), "text/csv; charset=utf-8"
-
-
-def _tame(value: Any) -> Any:
-    """A text that a spreadsheet would compute is quoted with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return csv_of(_COLUMNS, _rows(run)), "text/csv; charset=utf-8"
 
 
 _WRITERS = {"json": _json, "csv": _csv, "otlp": _otlp, "html": _html}

@@ -8,6 +8,7 @@ from typing import Any
 
 from catp.dashboard.forms import run_row
 from catp.dashboard.read.runs import Cursor, RunFilter, Sort, selected
+from catp.dashboard.sheet import tame
 from catp.store.database import Database
 
 __all__ = ["COLUMNS", "csv_lines"]
@@ -41,12 +42,7 @@ def _line(run: dict[str, Any]) -> list[Any]:
         "cost_usd": cost["amount"], "unpriced_rows": cost["unpriced"], "saved_usd": cost["saved"],
         "est_cost_usd": cost["est"], "budget_usd": run["budget"],
     }  # fmt: skip
-    return [_tame(money[name] if name in money else run[name]) for name in COLUMNS]
-
-
-def _tame(value: Any) -> Any:
-    """A text that a spreadsheet would compute is quoted with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return [tame(money[name] if name in money else run[name]) for name in COLUMNS]
 
 
 def _lines(rows: list[Any]) -> str:
