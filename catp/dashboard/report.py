@@ -77,7 +77,8 @@ def _figures(page: Mapping[str, Any]) -> str:
     spent = _money(cost["amount"]) + (f" + {cost['unpriced']} unpriced" if cost["unpriced"] else "")
     quality = page.get("quality")
     figures = [
-        ("Run", page["id"]), ("Status", _state(page["status"])), ("Started", str(page["created"])[:19].replace("T", " ") + " UTC"),
+        ("Run", page["id"]), ("Status", _state(page["status"])),
+        ("Started", str(page["created"])[:19].replace("T", " ") + " UTC"),
         ("Took", _ms(page["latency_ms"])), ("Critical path", _ms(page["critical_ms"])), ("Cost", spent),
         ("Estimated cost", _money(cost["est"])),
         ("Budget", "none" if page["budget"] is None else _money(page["budget"])),

@@ -71,7 +71,7 @@ def add(api: "APIRouter", context: Context) -> None:
         spans = {"hour": follower.expectations.counts(at - _HOUR_S), "day": follower.expectations.counts(at - _DAY_S)}
         return {
             "target": target,
-            "how": f"{1 - target:.0%} of the requests may miss: the error budget. {_HOW}",
+            "how": f"{100 * (1 - target):.3g}% of the requests may miss: the error budget. {_HOW}",
             "items": [
                 {"slo": name, **{span: _kept(*counts.get(name, (0, 0)), target) for span, counts in spans.items()}}
                 for name in sorted(spans["day"])
