@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.nodes import Plan
+from catp.planlang.render.collapse import collapsed
 from catp.planlang.render.labels import clip, visible, width
 from catp.planlang.render.layout import Box, Direction, EdgePath, layout
 from catp.planlang.render.view import EdgeView, NodeView, PlanView, view
@@ -36,8 +37,8 @@ _DARK = {
 
 def to_svg(plan: CompiledPlan | Plan, *, direction: Direction = "LR") -> str:
     """Return the drawing as SVG text. Any name or literal is safe: markup is escaped and characters that XML forbids
-    are written as escapes."""
-    drawn = view(plan)
+    are written as escapes. Plans too large to be drawn whole have groups in the place of steps."""
+    drawn = collapsed(view(plan))
     sizes = {node.id: _size(node) for node in drawn.nodes}
     placed = layout(drawn.graph(), sizes=sizes, direction=direction)
     header = _header(drawn)

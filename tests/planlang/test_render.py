@@ -28,6 +28,7 @@ from catp.planlang.nodes import (
     step_refs,
 )
 from catp.planlang.nodes import Test as Guard
+from catp.planlang.parser import parse
 from catp.planlang.registry_view import UNPRICED, Latency, Param, PriceRange, RegistryView, ToolSig, ValueFacts
 from catp.planlang.render.labels import clip, price_text, time_text, visible, width
 from catp.planlang.render.mermaid import to_mermaid
@@ -309,6 +310,19 @@ def test_svg_text_stays_in_its_box(photo: CompiledPlan, direction: str) -> None:
             assert left < x
             assert x + width(text.text or "") * advance <= right
             assert top < y < bottom
+
+
+def test_svg_of_a_large_plan_shows_groups() -> None:
+    pairs = "".join(f"a{i} = f(t)\nb{i} = g(a{i})\n" for i in range(300))
+    picture = to_svg(parse(f"in t: text\n{pairs}out b0\nout b7\n"))
+    root = ET.fromstring(picture)
+    boxes = [one for one in root.iter(f"{SVG}rect") if str(one.get("class")).startswith("box")]
+    assert 4 <= len(boxes) <= 300
+    calls = [str(one.text) for one in root.iter(f"{SVG}text") if one.get("class") == "call"]
+    grouped = [re.match(r"(\d+) steps: ", call) for call in calls]
+    steps = sum(1 if found is None else int(found[1]) for found in grouped)
+    assert steps == 600 + sum(call == "text" for call in calls)  # an input shows its type
+    assert "once per element" not in picture
 
 
 def test_svg_survives_hostile_plans() -> None:
