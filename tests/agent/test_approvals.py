@@ -504,7 +504,7 @@ async def test_a_yes_to_less_lowers_the_cap_of_the_run_that_waits(database: Data
     plan = replace(ASKED, step=None)
     lowered: list[Money] = []
     waiting = asyncio.ensure_future(Desk(ApprovalPolicy("wait"), database, lower=lowered.append).decide(plan))
-    while not await open_questions(database, RUN):
+    while not await open_questions(database, RUN):  # noqa: ASYNC110 - the desk asks in its own time
         await asyncio.sleep(0.01)
     await answer(database, RUN, None, granted=True, by="ada", cap=Money(40))
     assert await waiting is True
