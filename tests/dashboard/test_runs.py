@@ -77,6 +77,9 @@ async def test_a_run_is_the_sum_of_its_nodes_and_of_its_ledger(filled: Path, cli
             lines = [line for line in exported["ledger"] if line["step"] == node["id"]]
             assert page["ledger"] == lines
             assert page["total"] == node["actual"]["cost"] or not lines
+            by_attempt = list(page["sums"].values())
+            assert sum(Decimal(one["total"] or 0) for one in by_attempt) == Decimal(page["total"] or 0)
+            assert sum(one["unpriced"] for one in by_attempt) == page["unpriced"]
             assert len(page["attempts"]) == node["calls"]
     spend = await get(client, "/spend")
     assert spend["total"] == spend["ledger_total"]

@@ -34,6 +34,8 @@ def node_page(
 ) -> dict[str, Any]:
     """Return calls and ledger rows of a node, and with a catalogue how it is priced and what could replace it.
 
+    `sums` are the sums of the ledger rows by attempt, as `total` and `unpriced` are of all.
+
     Raises:
         KeyError: The run or the node is not there.
     """
@@ -45,7 +47,6 @@ def node_page(
         "WHERE run_id = ? AND step = ? ORDER BY element, attempt", run.id, step,
     )  # fmt: skip
     rows = [row for row in queries.costs(connection, run.id) if row["step"] == step]
-    priced = [row["amount_nano"] for row in rows if row["amount_nano"] is not None]
     used = dict.fromkeys(
         [*(call.tool for call in calls), *(str(a.tool) for a in (planned.attempts if planned else ()))]
     )
@@ -64,10 +65,17 @@ def node_page(
             for c in calls
         ],
         "ledger": ledger_rows(rows),
-        "total": usd(sum(priced)) if priced else None, "unpriced": len(rows) - len(priced),
+        **_sum(rows),
+        "sums": {n: _sum([row for row in rows if row["attempt"] == n]) for n in {row["attempt"] for row in rows}},
         "prices": {} if catalogue is None else {tool: price_rule(catalogue, tool) for tool in used},
         "alternatives": alternatives(connection, catalogue, planned, run.id) if catalogue and planned else [],
     }  # fmt: skip
+
+
+def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sum of the known amounts, None if there are none, and how many rows have no price."""
+    priced = [row["amount_nano"] for row in rows if row["amount_nano"] is not None]
+    return {"total": usd(sum(priced)) if priced else None, "unpriced": len(rows) - len(priced)}
 
 
 def ledger_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

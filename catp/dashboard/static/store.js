@@ -8,7 +8,7 @@ const roles = ["viewer", "operator", "admin"];
 // --- the address: all state of a view is in it --------------------------------------------------------------------
 
 const here = () => {
-  const path = decodeURI(location.pathname.slice(base.pathname.length)).replace(/\/+$/, "");
+  const path = location.pathname.slice(base.pathname.length).replace(/\/+$/, "");
   return { path, parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(location.search) };
 };
 

@@ -268,6 +268,8 @@ def test_a_run_is_scored_and_replayed_on_its_page(path: Path, serve: Serve, page
     site = serve(path, agent_for=lambda store: Agent(TOOLS, store=store))
     page.goto(f"{site.url}/runs/{run_id}")
     page.get_by_role("button", name="Score …").click()
+    page.get_by_role("button", name="Save").click()  # nothing is no 0
+    expect(page.get_by_role("alert")).to_contain_text("value")
     page.get_by_role("spinbutton", name="Quality").fill("0.75")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".figure", has_text="Quality")).to_contain_text("0.75 measured")

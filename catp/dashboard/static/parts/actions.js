@@ -46,7 +46,7 @@ function Cancel({ state, run, close }) {
 
 function Score({ state, run, close }) {
   const value = useState(run.quality ?? ""), note = useState("");
-  return html`<${Form} title="Score this run" verb="Save" close=${close} run=${() => send("POST", `runs/${run.id}/score`, { value: Number(value[0]), note: note[0] }).then(state.reload)}>
+  return html`<${Form} title="Score this run" verb="Save" close=${close} run=${() => send("POST", `runs/${run.id}/score`, { value: value[0], note: note[0] }).then(state.reload)}>
     <${Field} label="Quality, 0 to 1" of=${value} type="number" min="0" max="1" step="0.01" /><${Field} label="Note" of=${note} /><//>`;
 }
 

@@ -41,12 +41,12 @@ const ROWS = columns("kind:for|quantity:quantity:n|unit_price:unit price:n|amoun
   source: (source, { overrun }) => `${source}${overrun ? ", over the estimate" : ""}`, saved: (saved) => saved && usd(saved),
 });
 
-function Bill({ ledger, attempts, prices, total, unpriced }) {
+function Bill({ ledger, attempts, prices, sums, ...whole }) {
   const attempt = shown("attempt"), rows = ledger.filter((row) => !attempt || row.attempt === Number(attempt)), tries = [...new Set(ledger.map((row) => String(row.attempt)))];
-  const sum = attempt ? rows.reduce((so, row) => so + Number(row.amount), 0).toFixed(9) : total, keys = [...new Set(attempts.map((one) => one.key).filter(Boolean))];
+  const { total, unpriced } = sums[attempt] ?? whole, keys = [...new Set(attempts.map((one) => one.key).filter(Boolean))];
   return html`${Object.entries(prices).map(([tool, rule]) => html`<p><b>${tool}</b>: ${rule ?? "this server does not know its price"}</p>`)}
     ${tries[1] && html`<${Pick} of="attempt" label="attempt" options=${[["", "all"], ...tries]} />`}${rows[0] ? html`<${Table} caption="Ledger rows" columns=${ROWS} rows=${rows.map((row) => ({ ...row, id: row.seq }))} />` : none("Nothing was paid.")}
-    <p>Sum <strong>${sum === null ? "–" : usd(sum)}</strong>${unpriced > 0 && html` <span class="chip warn">+ ${unpriced} unpriced</span>`}</p>${keys[0] && html`<p class="muted">Cache key <code>${keys[0]}</code>${keys[1] && ` and ${keys.length - 1} more`}</p>`}`;
+    <p>Sum <strong>${total === null ? "–" : usd(total)}</strong>${unpriced > 0 && html` <span class="chip warn">+ ${unpriced} unpriced</span>`}</p>${keys[0] && html`<p class="muted">Cache key <code>${keys[0]}</code>${keys[1] && ` and ${keys.length - 1} more`}</p>`}`;
 }
 
 // --- values ---------------------------------------------------------------------------------------------------------
