@@ -3,12 +3,13 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from catp.dashboard.problems import Problem
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.store.records import RunSummary
 
-__all__ = ["FOREVER", "days_of", "iso", "known", "ms_between", "nano_of", "ns_of", "run_row", "usd"]
+__all__ = ["FOREVER", "days_of", "iso", "known", "ms_between", "nano_of", "ns_of", "run_row", "usd", "without_user"]
 
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what follows from a digest."""
@@ -71,6 +72,15 @@ def nano_of(name: str, text: str | None) -> int | None:
     if abs(nano) >= 1 << 63:
         raise Problem(422, "query", f"{name}={text[:60]!r} is more money than the store can hold")
     return nano
+
+
+def without_user(url: str) -> str:
+    """Return an address without user, password, query and fragment: each may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "(not an address)"
 
 
 def run_row(run: RunSummary) -> dict[str, Any]:

@@ -271,6 +271,14 @@ async def test_there_is_no_engine(client_of: ClientOf, filled: Path) -> None:
     assert slo["how"].startswith("1% of the requests may miss")
 
 
+async def test_the_password_of_an_engine_is_shown_to_nobody(client_of: ClientOf, filled: Path) -> None:
+    client = client_of(filled, engine="http://me:s3cret@127.0.0.1:9/?key=s3cret")
+    for path in ("engine/now", "engine/requests", "settings"):
+        answer = await client.get(f"/api/v1/{path}")
+        assert "s3cret" not in answer.text
+        assert "127.0.0.1:9" in answer.text
+
+
 async def test_every_figure_that_is_named_is_there(client_of: ClientOf, filled: Path) -> None:
     found = (await client_of(filled).get("/api/v1/engine/figures")).json()
     counted = {"fallbacks"}  # of all time, from `totals`

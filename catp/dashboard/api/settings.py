@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.access import allows
 from catp.dashboard.context import Context
-from catp.dashboard.forms import iso
+from catp.dashboard.forms import iso, without_user
 from catp.dashboard.problems import Problem
 from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.settings import sizes, store_facts, telemetry, versions
@@ -36,9 +36,10 @@ def add(api: "APIRouter", context: Context) -> None:
         store, server = sizes(context.store), None
         if admin(request):
             engine = context.engine.find()
+            address = None if engine is None else without_user(engine.url)
             store = {**store_facts(context.store), **store}
             server = {
-                **context.server, "read_only": context.read_only, "engine": None if engine is None else engine.url,
+                **context.server, "read_only": context.read_only, "engine": address,
                 "training": None if context.training is None else str(context.training),
             }  # fmt: skip
         told = None if server is None else telemetry()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.engine.scrape import Scrape, Unreadable, read_metrics
+from catp.dashboard.forms import without_user
 from catp.planners.served import engine_headers
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Answers:
 
         if self._client is None:
             self._client = httpx.AsyncClient(transport=self._transport)
-        where = httpx.URL(url).path if _is_url(url) else url[:100]
+        where = httpx.URL(url).path if _is_url(url) else without_user(url)[:100]
         try:
             async with (
                 asyncio.timeout(self._patience),
@@ -115,7 +116,8 @@ class Answers:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             if isinstance(error, Unreachable):
                 raise
-            raise Unreachable(f"nobody answers at {url[:200]}: {str(error)[:200] or type(error).__name__}") from error
+            why = str(error)[:200] or type(error).__name__
+            raise Unreachable(f"nobody answers at {without_user(url)[:200]}: {why}") from error
 
 
 def _object(body: bytes, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from catp.dashboard.engine.follower import Seen
-from catp.dashboard.forms import iso, usd
+from catp.dashboard.forms import iso, usd, without_user
 from catp.planlang.money import parse_usd
 from catp.planners.served import Running, known_engine
 
@@ -25,9 +25,10 @@ def engine_of(option: str | None) -> Callable[[], Running | None]:
 
 def seen_json(seen: Seen) -> dict[str, Any]:
     """Return a look; `figures` are gauges and rates by name, `totals` counters since the engine was started."""
+    url = None if seen.url is None else without_user(seen.url)
     return {
         "at": iso(round(seen.at * 1e9)), "t": round(seen.at, 3), "state": seen.state, "reason": seen.reason,
-        "problem": seen.problem, "url": seen.url, "device": seen.device, "model": seen.card.get("id"),
+        "problem": seen.problem, "url": url, "device": seen.device, "model": seen.card.get("id"),
         "context": seen.card.get("context"), "plans": seen.card.get("plans"), "adapters": seen.card.get("adapters", []),
         "policy": seen.policy, "stalled": seen.stalled, "restarts_seen": seen.restarts_seen, "facts": _facts(seen),
         "alerts": [text for true, text in _alerts(seen) if true], "figures": dict(seen.figures),

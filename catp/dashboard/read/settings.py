@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from catp.dashboard.forms import iso, usd
+from catp.dashboard.forms import iso, usd, without_user
 from catp.store.database_sqlite import SqliteDatabase
 from catp.store.stats import StoreStats, store_stats
 from catp.store.store import RunStore
@@ -60,20 +59,11 @@ def telemetry(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     pairs = environment.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")
     return {
         "enabled": environment.get("CATP_TELEMETRY", "").lower() in ("1", "true", "yes", "on"),
-        "endpoint": None if not given else _without_user(given),
+        "endpoint": None if not given else without_user(given),
         "protocol": environment.get("OTEL_EXPORTER_OTLP_PROTOCOL"),
         "headers": sorted(name for pair in pairs if (name := pair.partition("=")[0].strip())),
         "service": environment.get("OTEL_SERVICE_NAME"), "disabled": environment.get("OTEL_SDK_DISABLED") == "true",
     }  # fmt: skip
-
-
-def _without_user(url: str) -> str:
-    """The address without user, password, query and fragment: each may hold a secret."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:
-        return "(not an address)"
 
 
 def _bytes(path: Path) -> int:
