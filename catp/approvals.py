@@ -8,7 +8,7 @@
 
 With a store, every question and every answer is kept in it. An answer that still holds (same plan, no larger cap, not
 expired) is not asked for again, so a run that is resumed goes on by itself; and while somebody is being asked here, a
-decision made elsewhere (`catp runs approve`, `Agent.decide`) counts as soon as it is there.
+decision made elsewhere (`catp.decisions`) counts as soon as it is there.
 """
 
 import asyncio
@@ -36,10 +36,8 @@ __all__ = [
     "ApprovalMode",
     "ApprovalPolicy",
     "Desk",
-    "answer",
     "approver_for",
     "detail_of",
-    "open_questions",
     "policy_of",
     "user",
 ]
@@ -258,45 +256,6 @@ def _known_or_asked(connection: "Connection", request: ApprovalRequest) -> "Appr
         connection, request.run_id, request.step, digest=request.digest, cap=request.cap, detail=detail_of(request),
         expires_ns=now_ns + _VALID_S * 10**9, now_ns=now_ns,
     )  # fmt: skip
-
-
-async def open_questions(database: "Database", run_id: str | None = None) -> "list[Approval]":
-    """Return what waits for an answer, oldest first: in one run, or in all."""
-    from catp.store.approvals import pending
-
-    return await database.aread(lambda connection: pending(connection, run_id=run_id, now_ns=time.time_ns()))
-
-
-async def answer(
-    database: "Database",
-    run_id: str,
-    step: str | None,
-    *,
-    granted: bool,
-    by: str,
-    reason: str = "",
-    expires_s: float | None = None,
-    cap: Money | None = None,
-) -> "Approval":
-    """Answer the open question about a step (None: the whole plan); see `catp.store.approvals.decide`.
-
-    Raises:
-        ApprovalError: nothing is asked, or somebody has decided already.
-    """
-    from catp.store.approvals import decide, open_question
-
-    if expires_s is not None and not expires_s > 0:
-        raise ValueError(f"an approval must hold for more than zero seconds, not {expires_s!r}")
-
-    def write(connection: "Connection") -> "Approval":
-        now_ns = time.time_ns()
-        expires_ns = None if expires_s is None else now_ns + round(expires_s * 1e9)
-        question = open_question(connection, run_id, step)
-        return decide(
-            connection, question, granted=granted, by=by, reason=reason, expires_ns=expires_ns, cap=cap, now_ns=now_ns
-        )
-
-    return await database.awrite(write, durable=True)
 
 
 def _short(value: object) -> str:

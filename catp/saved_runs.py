@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from catp.approvals import ApprovalMode, ApprovalPolicy, answer, open_questions, user
+from catp.approvals import ApprovalMode, ApprovalPolicy, user
+from catp.decisions import answer, open_questions
 from catp.execution import Execution
 from catp.planlang.money import Money
 from catp.planners.protocol import Objective

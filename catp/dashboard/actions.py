@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from catp.approvals import answer
 from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.forms import iso, usd
 from catp.dashboard.problems import Problem
+from catp.decisions import answer
 from catp.planlang.money import Money
 from catp.store import stopping
 from catp.store.approvals import Approval, ApprovalError

@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from catp.agent import Agent
-from catp.approvals import ApprovalMode, ApprovalPolicy, Desk, answer, open_questions, policy_of
+from catp.approvals import ApprovalMode, ApprovalPolicy, Desk, policy_of
+from catp.decisions import answer, open_questions
 from catp.planlang.money import Money
 from catp.result import RunResult
 from catp.runtime.approval import ApprovalRequest
@@ -145,7 +146,7 @@ async def asked(database: Database, after: int = 0) -> list[Approval]:
 
 OTHER_PROCESS = """
     import asyncio, sys, time
-    from catp.approvals import answer, open_questions
+    from catp.decisions import answer, open_questions
     from catp.store.database import open_database
 
     async def main():
