@@ -100,7 +100,7 @@ def create_app(
         store.close()
 
     app = FastAPI(
-        title="CATP dashboard", version=_version(), lifespan=lifespan, root_path=root_path,
+        title="CATP dashboard", version=_version(), lifespan=lifespan,
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.store, app.state.feed, app.state.engine, app.state.jobs = store, feed, follower, jobs

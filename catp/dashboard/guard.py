@@ -83,6 +83,8 @@ class Guard:
             await _answer(send, problem.status, body, {"content-type": MEDIA_TYPE, **problem.headers()})
             return
         scope["catp_role"] = role
+        if self._root:  # routers take it off, and the OpenAPI page names it
+            scope["root_path"] = self._root
         await self._app(scope, _counted(receive), _with_headers(send))
 
     def _check_host(self, headers: MutableMapping[str, str]) -> None:
