@@ -130,15 +130,18 @@ async def test_many_listeners_cost_one_read_and_a_silent_one_only_itself(path: P
 
 
 async def test_who_was_too_slow_is_told_to_start_anew(path: Path) -> None:
-    await write(path)
+    _, newest = await write(path)
     async with serving(path, queue=3) as app:
         messages = app.state.feed.listen(Topics.parse("runs"))
         assert (await anext(messages)).event == "hello"
         for _ in range(3):
-            await write(path, 1)
-        await asyncio.sleep(0.3)
+            newest += (await write(path, 1))[1]
+        for _ in range(1_000):
+            if app.state.feed._last >= newest:
+                break
+            await asyncio.sleep(0.01)
         lost = await anext(messages)
-        assert lost.event == "resync"
+        assert (lost.event, lost.id) == ("resync", newest)
         run, _ = await write(path, 1)
         after = await anext(messages)
         assert (after.event, after.run) == ("run.created", run)

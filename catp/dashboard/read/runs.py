@@ -25,6 +25,7 @@ SORTS: tuple[str, ...] = get_args(Sort)
 
 _COUNTED = 10_000
 _SAMPLED = 5_000
+_NAMED = 500
 _ID = re.compile("[0-9A-Z]{26}")
 _FIGURES = {"cost": re.compile(r"-?\d{1,18}"), "latency": re.compile(r"\d{1,18}(\.\d{1,20})?(e[+-]\d{2,3})?")}
 _COLUMNS = {"cost": "r.cost_nano", "latency": "r.latency_ms"}
@@ -190,7 +191,7 @@ def _progress(connection: Connection, runs: Sequence[RunSummary]) -> dict[str, d
 
 
 def facets(connection: Connection, wanted: RunFilter) -> dict[str, Any]:
-    """Return how many of the runs there are by status, policy, project and tool, most first.
+    """Return how many of the runs there are by status, policy, project and tool, most first, up to 500 of each.
 
     Tools are counted in the newest `tools_of` of them: reading the calls of all would take seconds.
     """
@@ -227,7 +228,7 @@ def _tools(connection: Connection, where: str, values: Sequence[Any]) -> Counter
 
 
 def _counted(counts: Counter[str]) -> list[list[Any]]:
-    return [[name, n] for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return [[name, n] for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_NAMED]]
 
 
 def _marks(values: Sequence[Any]) -> str:

@@ -10,6 +10,7 @@ import json
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,11 +160,13 @@ def _checkpoints(folder: Folder) -> list[tuple[str, Path]]:
 
 
 def _checkpoint(place: str, path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    files = [file for file in path.iterdir() if file.is_file()]
+    files = []
+    with suppress(OSError):  # it may be replaced just now
+        files = [file.stat() for file in path.iterdir() if file.is_file()]
     return {
         "place": place, "step": manifest.get("step"), "figures": _figures(manifest),
-        "bytes": sum(file.stat().st_size for file in files),
-        "written": iso(round(max((file.stat().st_mtime for file in files), default=0.0) * 1e9)),
+        "bytes": sum(file.st_size for file in files),
+        "written": iso(round(max(file.st_mtime for file in files) * 1e9)) if files else None,
     }  # fmt: skip
 
 

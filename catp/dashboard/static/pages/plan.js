@@ -39,7 +39,7 @@ function Planner({ query }) {
     setQuery({ task, alpha: alpha === "0.8" ? null : alpha, budget, deadline, c: null, open: null, step: null });
     try {
       const what = /\n\s*out\s+[a-z_]/.test(task) ? { plan: task } : { task };
-      const asked = { ...what, inputs: await inputsOf(form.current), alpha: Number(alpha), budget: budget || null, deadline_s: Number(deadline) || null, ...changed };
+      const asked = { ...what, inputs: await inputsOf(form.current), alpha: Number(alpha), budget: budget || null, deadline_s: deadline || null, ...changed };
       const answer = await send("POST", "plans:preview", asked, undefined, stop.current.signal);
       setState({ found: answer, body: { ...asked, task: answer.task } });
     } catch (problem) {

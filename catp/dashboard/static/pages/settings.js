@@ -20,7 +20,6 @@ export default function Page({ query }) {
     <${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
     <button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
     <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}>
-      
       <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
         ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
       ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}
