@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +40,22 @@ def agent_of(store: RunStore, agent_for: AgentFor, run: RunSummary) -> "Agent":
     return demo_agent(store)
 
 
-async def cancel(store: RunStore, agent_for: AgentFor, run_id: str, *, by: str, reason: str) -> dict[str, Any]:
-    """End a run for good; if a living process drives it, that process is asked to, and the status is `stopping`."""
+async def cancel(
+    store: RunStore, agent: "Callable[[str], Awaitable[Agent]]", run_id: str, *, by: str, reason: str
+) -> dict[str, Any]:
+    """End a run for good; if a living process drives it, that process is asked to, and the status is `stopping`.
+
+    `agent` returns the one that has the tools of a run; whoever made it closes it.
+    """
     from catp.recorded import CannotResume
 
     run = await asyncio.to_thread(store.find, run_id)
     asking = partial(stopping.ask, run_id=run.id, by=by, reason=reason, now_ns=time.time_ns())
     if await store.database.awrite(asking):
         return {"run": run.id, "status": "stopping"}
-    agent = await asyncio.to_thread(agent_of, store, agent_for, run)
+    ends = await agent(run.id)
     try:
-        result = await agent.cancel(run.id, str(stopping.Stop(run.id, by, reason, 0)))
+        result = await ends.cancel(run.id, str(stopping.Stop(run.id, by, reason, 0)))
     except CannotResume as error:
         raise Problem(409, "cannot-cancel", str(error)) from error
     return {"run": run.id, "status": result.status}

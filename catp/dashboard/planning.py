@@ -48,6 +48,10 @@ class PlanDesk:
         self._previews = Previews()
         self.paper = Paper(store, jobs, self._previews)
 
+    async def agent(self, run: str) -> "Agent":
+        """Return the agent that has the tools of a saved run; it is closed with the server."""
+        return await self._jobs.agent(run)
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     async def preview(self, asked: Asked, candidates: int) -> dict[str, Any]:

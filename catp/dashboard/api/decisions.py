@@ -17,6 +17,8 @@ from catp.store.approvals import get
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from catp.agent import Agent
+
 __all__ = ["add"]
 
 
@@ -53,9 +55,12 @@ def add(api: "APIRouter", context: Context) -> None:
         run = store.find(id)
         return {"items": [approval_json(one) for one in store.database.read(lambda c: get(c, run.id))]}
 
+    async def agent(run: str) -> "Agent":
+        return await (await asyncio.to_thread(context.desk)).agent(run)
+
     @api.post("/runs/{id}/cancel", status_code=202)
     async def end(id: str, body: Decision, request: Request) -> dict[str, Any]:
-        done = await cancel(store, context.agent_for, id, by=context.who(request), reason=body.reason)
+        done = await cancel(store, agent, id, by=context.who(request), reason=body.reason)
         await asyncio.to_thread(context.audit, request, "run.cancel", done["run"], reason=body.reason)
         return done
 
