@@ -22,7 +22,7 @@ def result(name: str) -> Any:
 
 def rows() -> list[tuple[str, str, str]]:
     return [*executor_rows(), *money_rows(), *store_rows(), *language_rows(), *tool_rows(), *planner_rows(),
-            *engine_rows()]  # fmt: skip
+            *engine_rows(), *dashboard_rows()]  # fmt: skip
 
 
 def planner_rows() -> list[tuple[str, str, str]]:
@@ -82,6 +82,31 @@ def engine_rows() -> list[tuple[str, str, str]]:
             "continuous against static batches of 32 / paged against reserved memory, simulated",
             f"{batching['continuous_over_static']:.1f} x / {batching['paged_over_reserved']:.2f} x the requests",
             "",
+        ),
+    ]
+
+
+def dashboard_rows() -> list[tuple[str, str, str]]:
+    server, browser = result("dashboard"), result("dashboard_browser")
+    lists, live, opened = server["lists"]["lists"], server["live"], browser["open"]["1000"]
+    page, facets = lists["first page"], lists["facets"]
+    least, most = (round(lists[name]["rss_mib"]) for name in ("facets, one policy", "tools"))
+    size = sum(size for name, size in server["javascript"].items() if name != "vendor/entry.js")
+    return [
+        (
+            f"dashboard, {server['lists']['runs']:,} runs: first page of the list, p50 / p95",
+            f"{page['p50_ms']:.0f} / {page['p95_ms']:.0f} ms",
+            f"bar 300; counts by facet {facets['p50_ms']:.0f} ms; {least} MiB, after every page {most} (bar 120)",
+        ),
+        (
+            f"dashboard, {live['clients']} clients on one live run: event to client, p50 / p99",
+            f"{live['p50_ms']:.0f} / {live['p99_ms']:.0f} ms",
+            f"bar 150; {live['reads_per_event']:.2f} reads of the store an event",
+        ),
+        (
+            "dashboard, a run of 1,000 steps in Chromium: opens, p50 / p95; core used while live",
+            f"{opened['p50_ms'] / 1000:.1f} / {opened['p95_ms'] / 1000:.1f} s; {browser['live']['page_share']:.0%}",
+            f"bars 2 s, 30 %; {size / 1000:.0f} kB of JavaScript in all",
         ),
     ]
 
