@@ -447,7 +447,7 @@ def test_a_full_disk_costs_the_record_and_not_the_results(tmp_path: Path) -> Non
 
     A store that cannot even be opened ends the command before anything is spent; later failures cost the record only.
     """
-    cases = [(0, 6), (64, 6), (260, 1), (320, 1)]
+    cases = [(0, 6), (64, 6), (300, 1), (360, 1)]  # a fresh store has 280, what is written 400
     with ThreadPoolExecutor(len(cases)) as pool:  # each waits for room as long as a store may be busy
         list(pool.map(lambda case: _full_disk(make_project(tmp_path / str(case[0])), *case), cases))
 
