@@ -8,6 +8,7 @@ from time import time_ns
 import pytest
 from playwright.sync_api import Page, expect
 
+from catp.dashboard.demo import fill
 from catp.store import deeds
 from catp.store.store import RunStore
 from tests.dashboard.browser.conftest import Server, work
@@ -89,3 +90,14 @@ def test_who_may_not_remove_anything(
     expect(page.get_by_role("button", name="Remove old runs")).to_have_count(0)
     if "tokens" in options:
         expect(page.get_by_text(str(store))).to_have_count(0)
+
+
+def test_demo_data_are_taken_out_again(store: Path, serve: Callable[..., Server], page: Page) -> None:
+    work(fill(store, runs=8))
+    site = serve(store, engine="off")
+    page.goto(f"{site.url}/settings")
+    page.get_by_role("button", name="Remove demo data").click()
+    expect(page.get_by_role("button", name="Remove demo data")).to_have_count(0)
+    runs = RunStore(store)
+    assert {run.project for run in runs.list()} == {"default"}
+    runs.close()

@@ -14,14 +14,15 @@ const Facts = ({ title, of, children }) => html`<section class="card"><h2>${titl
   <dd>${said(value)}</dd>`)}</dl>${children}</section>`;
 
 export default function Page({ query }) {
-  const found = useData("settings"), [pruning, setPruning] = useState(false);
+  const found = useData("settings"), demo = useData("demo"), [pruning, setPruning] = useState(false);
   const help = () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true }));
   return html`<h1>Settings</h1><div class="grid"><section class="card"><h2>This browser</h2><p class="row">
     <${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
     <button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
     <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}>
       <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
-        ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>`}</p><//>
+        ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>
+        ${demo.data?.exists && html`<${Act} run=${() => send("DELETE", "demo").then(demo.reload)}>Remove demo data<//>`}`}</p><//>
       ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}
       <${Facts} title="Versions" of=${versions} />`}<//></div><${Prices} />
     ${may("admin") && html`<${Audit} page=${query.get("audit")} />`}
