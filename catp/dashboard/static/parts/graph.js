@@ -226,7 +226,7 @@ function Step({ box, node, colour, most, label, on, tab }) {
   const slack = critical ? "no slack" : slack_ms > 0 ? `slack ${duration(slack_ms)}` : "";
   const queue = actual?.queue_ms > Math.max(50, (actual?.ms ?? 0) / 10) && `queued ${duration(actual.queue_ms)}`;
   const others = (of.tools?.length ?? 1) - 1;
-  const marks = [group ? `${group.members} steps` : of.mapped && `×${node?.elements ?? "n"}`, of.guard && "◇ when", others > 0 && `+${others} alt`, queue && "⧗"];
+  const marks = [group ? `${group.members} steps` : of.mapped && `×${node?.elements ?? "n"}`, of.guard && "◇ when", others > 0 && `+${others} alt`, queue && "waited"];
   const figure = colour === "slack" ? slack : ms;
   const says = [
     of.title, tool, group && `group of ${group.members} steps`, of.mapped && `once per element, ${marks[0]}`, group && status ? `${node.done} of ${node.size} done, ${word}` : word,
