@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from catp.agent import Agent
 from catp.dashboard.demo import fill
@@ -66,6 +67,27 @@ def test_filters_sort_and_pages_are_in_the_address(
     page.get_by_role("button", name="Clear the filters").click()
     page.wait_for_url("**/runs")
     expect(rows).to_have_count(51)
+
+
+def test_rows_of_the_question_before_cannot_be_opened(demo: Path, serve: Callable[..., Server], page: Page) -> None:
+    site = serve(demo)
+    page.goto(f"{site.url}/runs")
+    expect(page.get_by_role("table", name="Runs").get_by_role("row")).to_have_count(51)
+    table = page.get_by_role("region", name="Runs")
+    expect(table).to_have_attribute("aria-busy", "false")
+
+    held: list[Route] = []
+    page.route("**/api/v1/runs?*", lambda route: held.append(route))
+    page.get_by_role("button", name="complete").click()
+    expect(table).to_have_attribute("aria-busy", "true")
+    with pytest.raises(PlaywrightTimeout):
+        table.get_by_role("link").first.click(timeout=500)
+    for route in held:
+        route.continue_()
+    expect(table).to_have_attribute("aria-busy", "false")
+    asked = page.request.get(f"{site.url}/api/v1/runs?status=complete").json()["items"]
+    table.get_by_role("link").first.click()
+    page.wait_for_url(f"**/runs/{asked[0]['id']}*")
 
 
 def test_keys_walk_and_open(demo: Path, serve: Callable[..., Server], page: Page) -> None:

@@ -24,10 +24,10 @@ export default function Runs({ query }) {
         <button onClick=${() => setQuery({ ids: null })}>Clear</button>`}<a href=${url("runs.csv", filter)} download="runs.csv">Export CSV</a></div></div>
     ${error && html`<${Failure} error=${error} retry=${list.reload} />`}
     ${!rows ? !error && html`<${Loading} what="runs" />`
-      : rows.length ? html`<${Table} caption="Runs" columns=${columns(filter.sort, picked)} rows=${rows.slice(first, first + SHOWN)} open=${(row) => go(`runs/${row.id}`)} />`
+      : rows.length ? html`<${Table} caption="Runs" columns=${columns(filter.sort, picked)} busy=${list.stale} rows=${rows.slice(first, first + SHOWN)} open=${(row) => go(`runs/${row.id}`)} />`
       : Object.keys(filter).some((key) => key !== "sort") ? html`<${Empty} title="No run matches"><button onClick=${() => go("runs")}>Clear the filters</button><//>`
       : html`<${Empty} title="No runs yet" command='catp run "tell me the language" -i text="Guten Tag"'><p>The <${Link} to="">overview<//> has demo data.</p><//>`}
-    <div class="row">${first > 0 && html`<button onClick=${list.earlier}>Show the ${SHOWN} before</button>`}${more && html`<button onClick=${list.next}>Load more</button>`}</div>`;
+    <div class="row">${first > 0 && html`<button onClick=${list.earlier}>Show the ${SHOWN} before</button>`}${more && !list.stale && html`<button onClick=${list.next}>Load more</button>`}</div>`;
 }
 
 /** Rows of a filter: pages as they are asked for, changes in place, new runs counted until they are taken. */
@@ -57,12 +57,13 @@ function useRuns(filter, key) {
   const reload = () => setTurn((n) => n + 1);
   useEvents("runs", { event: hear, resync: reload }, [key]);
   const next = () => get("runs", { ...filter, cursor: now.current.more }).then(({ items, next: more }) => {
+    if (now.current.key !== key) return;
     const rows = [...now.current.rows, ...items];
     put({ rows, more, first: Math.max(0, rows.length - SHOWN) });
   }, fail);
   const { rows, newer, total, first } = state;
   const take = () => put({ rows: [...newer, ...rows], newer: [], total: total + newer.length, first: 0 });
-  return { ...state, next, reload, take, earlier: () => put({ first: Math.max(0, first - SHOWN) }) };
+  return { ...state, stale: state.key !== key, next, reload, take, earlier: () => put({ first: Math.max(0, first - SHOWN) }) };
 }
 
 function columns(sort = "-created", picked) {

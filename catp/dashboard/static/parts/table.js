@@ -3,9 +3,10 @@ import { html, useRef, useState } from "../vendor/vendor.js";
 
 /**
  * columns: [{key, title, cell(row) -> what is shown, sort(row) -> what it is sorted by, num: true}]; rows: objects with `id`.
- * open(row) makes rows openable by click and Enter; `caption` names the table.
+ * open(row) makes rows openable by click and Enter; `caption` names the table;
+ * `busy`: the rows are of an earlier question, its answer is under way.
  */
-export function Table({ caption, columns, rows, open, sorted = null, tools = null, rowClass = () => "" }) {
+export function Table({ caption, columns, rows, open, busy = false, sorted = null, tools = null, rowClass = () => "" }) {
   const [order, setOrder] = useState(sorted); // {key, down}
   const body = useRef(null);
   const column = order && columns.find((one) => one.key === order.key);
@@ -23,7 +24,7 @@ export function Table({ caption, columns, rows, open, sorted = null, tools = nul
     if (event.key === "Enter" && at >= 0) open(shown[at]);
   };
   const click = (event, row) => !event.target.closest("a, button, input, label, select") && !getSelection()?.toString() && open(row);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}>${tools}<table><caption class="sr">${caption}</caption>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption} aria-busy=${busy}>${tools}<table><caption class="sr">${caption}</caption>
     <thead><tr>${columns.map(
       (one) => html`<th scope="col" class=${one.num ? "num" : ""} aria-sort=${order?.key === one.key ? (order.down ? "descending" : "ascending") : undefined}>
         ${one.sort === false || typeof one.title !== "string" ? one.title : html`<button type="button" class="quiet" onClick=${() => sort(one.key)}>${one.title}<span aria-hidden="true">${order?.key === one.key ? (order.down ? " ▾" : " ▴") : ""}</span></button>`}</th>`,
