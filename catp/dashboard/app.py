@@ -18,6 +18,7 @@ from catp.dashboard.guard import LOCAL_HOSTS, Guard
 from catp.dashboard.jobs import Jobs
 from catp.dashboard.pages import add_pages
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
+from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.training import training_dir
 from catp.store.errors import StoreError
 from catp.store.redaction import Redact
@@ -110,7 +111,8 @@ def create_app(
     }  # fmt: skip
     desk = _desk(store, jobs)
     missing, curves = _missing(store_url), training_dir(training)
-    _add_api(app, Context(store, feed, agent_for, read_only, missing, desk, curves, follower, server))
+    declared = Declared(lambda: agent_for(store).catalogue)
+    _add_api(app, Context(store, feed, agent_for, read_only, missing, declared, desk, curves, follower, server))
     add_pages(app)
     app.add_middleware(
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")

@@ -13,6 +13,7 @@ from catp.approvals import user
 from catp.dashboard.actions import AgentFor
 from catp.dashboard.engine.follower import Follower
 from catp.dashboard.feed import Feed
+from catp.dashboard.read.declared import Declared
 from catp.store import deeds
 from catp.store.errors import StoreError
 from catp.store.store import RunStore
@@ -33,6 +34,7 @@ _log = logging.getLogger("catp.dashboard.audit")
 class Context:
     """One server. `missing` raises a `Problem` if the store is not there; `training` is the folder of training runs.
 
+    `declared` is what the server's catalogue says of tools; it is made once, when it is first asked for.
     `desk` plans and starts runs; whoever only looks never loads it.
     `engine` looks at the inference engine; `server` is what the server was started with, as the settings show it.
     """
@@ -42,6 +44,7 @@ class Context:
     agent_for: AgentFor
     read_only: bool
     missing: Callable[[], None]
+    declared: Declared
     desk: "Callable[[], PlanDesk]"
     training: Path | None = None
     engine: Follower = field(default_factory=Follower)

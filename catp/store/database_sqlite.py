@@ -136,7 +136,7 @@ class SqliteDatabase(Database):
             f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=self._busy_s, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
-        raw.execute("PRAGMA cache_size=-4000")  # kB, of each of up to eight
+        raw.execute("PRAGMA cache_size=-2000")  # kB, of each of up to eight
         return raw
 
     # --- writing ----------------------------------------------------------------------------------------------------

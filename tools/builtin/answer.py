@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.pixels import Array
 from catp.tools.builtin.prose import content_words, sentences

@@ -5,9 +5,9 @@ OpenCV's own detectors were measured too and left out: dearer, and no better in 
 
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.pixels import grey
 from catp.tools.builtin.records import Codes

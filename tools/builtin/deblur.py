@@ -5,9 +5,9 @@ Iterative methods gain most on clean pictures and amplify noise on others: remov
 
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.pixels import Array, one_thread, per_channel, picture, pixels
 from catp.tools.builtin.probes import probe

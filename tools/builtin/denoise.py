@@ -6,9 +6,9 @@ noise upwards and has two settings of one trade-off, the distance between its bl
 
 from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.pixels import Array, one_thread, per_channel, picture, pixels
 from catp.tools.builtin.probes import probe

@@ -1,17 +1,18 @@
 """What can be known of a value before anything is paid for: its type, its size, and its condition."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from catp.planlang.nodes import Duration, Usd
 from catp.planlang.registry_view import Size, ValueFacts
 from catp.planlang.types import ANY, Type, list_of
 from catp.tools.annotations import resolve
-from catp.tools.builtin.probes import probe
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["SHORT_TEXT", "describe", "text_condition", "type_of"]
 
@@ -31,7 +32,9 @@ def describe(value: Any) -> ValueFacts:
     """
     if value is None:
         return ValueFacts(Type("null"))
-    if isinstance(value, Image.Image):
+    if _is_image(value):
+        from catp.tools.builtin.probes import probe
+
         return ValueFacts(Type("image"), Size(value.width * value.height), probe(value).condition)
     if isinstance(value, str):
         return ValueFacts(Type("text"), Size(len(value)), text_condition(value))
@@ -49,11 +52,17 @@ def describe(value: Any) -> ValueFacts:
 
 def type_of(value: Any) -> Type:
     """Return the type `describe` finds, without looking at what makes a value easy or hard."""
-    if isinstance(value, Image.Image):
+    if _is_image(value):
         return Type("image")
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return _list_type({type_of(item) for item in value})
     return describe(value).type
+
+
+def _is_image(value: Any) -> "TypeGuard[Image.Image]":
+    """Where nobody has loaded Pillow there is no image: a process that only shows runs does without it (15 MiB)."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
 
 
 def text_condition(text: str) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs, needs_program
 from catp.tools.builtin.pixels import Array, grey, one_thread, pixels
 from catp.tools.builtin.records import Reading

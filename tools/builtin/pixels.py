@@ -2,12 +2,13 @@
 
 from typing import Any, TypeAlias
 
-import numpy as np
 from PIL import Image
+
+from catp.tools.builtin.arrays import np
 
 __all__ = ["MAX_PIXELS", "Array", "grey", "one_thread", "per_channel", "picture", "pixels"]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 MAX_PIXELS = 40_000_000
 """Larger pictures are refused: they would need gigabytes in the restoring tools."""

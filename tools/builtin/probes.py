@@ -4,9 +4,9 @@ Only numpy and Pillow are used, so the probe also works where the zoo's own pack
 run on at most one megapixel cut from the middle: noise, specks and blur are the same everywhere in a scan.
 """
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.pixels import Array, grey
 from catp.tools.builtin.records import NoiseEstimate
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from catp.tools.builtin.arrays import np
 from catp.tools.builtin.needs import needs
 from catp.tools.builtin.pixels import MAX_PIXELS, one_thread, picture, pixels
 from catp.tools.decorator import Tool, tool

@@ -6,7 +6,6 @@ from catp.dashboard.context import Context
 from catp.dashboard.problems import Problem
 from catp.dashboard.read.export import Format, NoTelemetry, export
 from catp.tools.catalogue import Catalogue
-from catp.tools.errors import ToolUnavailable
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -21,16 +20,8 @@ def add(api: "APIRouter", context: Context) -> None:
     @api.get("/runs/{id}/export")
     def exported(id: str, format: Format = "json") -> Response:
         try:
-            file = export(context.store, id, format, lambda: _tools(context))
+            file = export(context.store, id, format, lambda: context.declared.catalogue() or Catalogue([]))
         except NoTelemetry as error:
             raise Problem(501, "extra-missing", str(error)) from None
         headers = {"content-disposition": f'attachment; filename="{file.name}"'}
         return Response(file.data, media_type=file.mime, headers=headers)
-
-
-def _tools(context: Context) -> Catalogue:
-    """The tools that spans are named after, as far as they can be loaded here."""
-    try:
-        return context.agent_for(context.store).catalogue
-    except ToolUnavailable:
-        return Catalogue([])

@@ -1,12 +1,11 @@
 """One run: `/runs/{id}`, its figures while it goes on, its spending, events, nodes and values."""
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from catp.dashboard.actions import agent_of
 from catp.dashboard.context import Context
 from catp.dashboard.demo_names import DEMO_PROJECTS
+from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.node_page import node_io, node_page
 from catp.dashboard.read.run_page import run_figures, run_page
 from catp.dashboard.read.spend_curve import spend_curve
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_log = logging.getLogger("catp.dashboard")
-
 
 def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
@@ -27,19 +24,16 @@ def add(api: "APIRouter", context: Context) -> None:
 
     store = context.store
 
-    known: dict[bool, Catalogue | None] = {}
+    def demo_tools() -> "Catalogue":
+        from catp.dashboard.demo import demo_agent
+
+        return demo_agent(store).catalogue
+
+    demo = Declared(demo_tools)
 
     def catalogue(id: str) -> "Catalogue | None":
         """The tools that a run had, as far as this server knows them; None if it cannot make its agent."""
-        run = store.find(id)
-        demo = run.project in DEMO_PROJECTS
-        if demo not in known:
-            try:
-                known[demo] = agent_of(store, context.agent_for, run).catalogue
-            except Exception:  # whatever the user's own code raises: what was recorded is shown all the same
-                _log.exception("no agent for the tools of run %s", run.id)
-                known[demo] = None
-        return known[demo]
+        return (demo if store.find(id).project in DEMO_PROJECTS else context.declared).catalogue()
 
     @api.get("/runs/{id}")
     def run(id: str) -> dict[str, Any]:

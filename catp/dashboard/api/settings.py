@@ -9,7 +9,6 @@ from catp.dashboard.access import allows
 from catp.dashboard.context import Context
 from catp.dashboard.forms import iso, without_user
 from catp.dashboard.problems import Problem
-from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.settings import sizes, store_facts, telemetry, versions
 from catp.store import deeds
 from catp.store.pruning import held, old_runs, remove_runs
@@ -24,7 +23,6 @@ def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
     from fastapi import Body, Query, Request
 
-    declared = Declared(lambda: context.agent_for(context.store).catalogue)
     pruning = asyncio.Lock()
 
     def admin(request: Request) -> bool:
@@ -49,7 +47,7 @@ def add(api: "APIRouter", context: Context) -> None:
     def prices() -> dict[str, Any]:
         """Prices as the server's catalogue declares them."""
         how = "As this server's catalogue declares them; change them where a tool is made: @tool(price=…)."
-        return {"items": sorted(declared.all(), key=lambda row: row["name"]), "how": how}
+        return {"items": sorted(context.declared.all(), key=lambda row: row["name"]), "how": how}
 
     @api.get("/audit")
     def audit(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from catp.dashboard.context import Context
 from catp.dashboard.forms import days_of
-from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.how import CALIBRATION_HOW, TOOLS_HOW
 from catp.dashboard.read.tool_page import tool_page
 from catp.dashboard.read.tools import tools
@@ -20,7 +19,7 @@ def add(api: "APIRouter", context: Context) -> None:
     """Add the paths."""
     from fastapi import Query
 
-    declared = Declared(lambda: context.agent_for(context.store).catalogue)
+    declared = context.declared
 
     @api.get("/tools")
     def tool_table(from_: str | None = Query(None, alias="from"), to: str | None = None) -> dict[str, Any]:

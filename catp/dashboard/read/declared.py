@@ -27,6 +27,17 @@ class Declared:
         self._made: Catalogue | None = None
         self._asked = False
 
+    def catalogue(self) -> "Catalogue | None":
+        """Return the catalogue, None if it cannot be made; why not is in the log."""
+        with self._lock:
+            if not self._asked:
+                self._asked = True
+                try:
+                    self._made = self._make()
+                except Exception as error:  # pages about what was measured do without it
+                    _log.warning("the server has no catalogue of tools: %s", error, exc_info=error)
+            return self._made
+
     def of(self, name: str) -> dict[str, Any] | None:
         """Return what is declared of a tool, None if the catalogue does not have it."""
         spec = self._spec(name)
@@ -42,7 +53,7 @@ class Declared:
         """Return name, price rule and version of every tool, and why one cannot be used here."""
         return [
             {"name": spec.name, "price": _rule(spec), "version": spec.version, "unavailable": spec.unavailable()}
-            for spec in self._catalogue() or ()
+            for spec in self.catalogue() or ()
         ]
 
     def rule(self, name: str) -> str | None:
@@ -53,7 +64,7 @@ class Declared:
     def alternatives(self, name: str) -> list[dict[str, Any]]:
         """Return the tools that take and return the same types, or are declared to be for the same."""
         own, found = self._spec(name), list[dict[str, Any]]()
-        for spec in () if own is None else self._catalogue() or ():
+        for spec in () if own is None else self.catalogue() or ():
             assert own is not None
             alike = _shape(spec) == _shape(own)
             if spec.name != own.name and (alike or (spec.capability and spec.capability == own.capability)):
@@ -64,18 +75,8 @@ class Declared:
         return found
 
     def _spec(self, name: str) -> "ToolSpec | None":
-        catalogue = self._catalogue()
+        catalogue = self.catalogue()
         return catalogue.get(name) if catalogue is not None and name in catalogue else None
-
-    def _catalogue(self) -> "Catalogue | None":
-        with self._lock:
-            if not self._asked:
-                self._asked = True
-                try:
-                    self._made = self._make()
-                except Exception as error:  # pages about what was measured do without it
-                    _log.warning("the server has no catalogue of tools: %s", error, exc_info=error)
-            return self._made
 
 
 def _rule(spec: "ToolSpec") -> str:
