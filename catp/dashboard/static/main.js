@@ -27,7 +27,7 @@ function App() {
       <div class="corner">${meta.value?.read_only && html`<span class="chip">read-only</span>`}
         ${meta.value && meta.value.role !== "admin" && html`<span class="chip">${meta.value.role}</span>`}<${Dot} />
         <${Choice} label=${html`<span class="sr">Colours</span>`} value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
-        <button type="button" class="quiet" onClick=${() => setHelp(true)} aria-label="Keyboard shortcuts">?</button></div></header>
+        <button class="quiet" onClick=${() => setHelp(true)} aria-label="Keyboard shortcuts">?</button></div></header>
     <main id="main" tabindex="-1">${metaError.value && html`<${Failure} error=${metaError.value} retry=${loadMeta} />`}
       ${meta.value ? html`<${Page} file=${file} key=${file} parts=${parts} />` : !metaError.value && html`<${Loading} what="the dashboard" />`}</main>
     ${help && html`<${Shortcuts} close=${() => setHelp(false)} />`}`;

@@ -1,5 +1,5 @@
 // What all pages share: the address, who I am, the theme, and one stream of events for the whole tab.
-import { effect, signal, useCallback, useEffect, useState } from "./vendor/vendor.js";
+import { effect, signal, useCallback, useEffect, useRef, useState } from "./vendor/vendor.js";
 import { get, url } from "./api.js";
 
 const base = new URL(document.baseURI);
@@ -152,22 +152,24 @@ export function useEvents(topic, handlers, deps = []) {
 
 /**
  * What a path of the API answers: {data, error, loading, reload}. Data stay while they are fetched anew.
- * A null path fetches nothing.
+ * A null path fetches nothing; `reload` lets an answer under way come first.
  */
 export function useData(path, params = {}) {
   const key = path === null ? null : url(path, params);
   const [found, setFound] = useState({ key: null, data: null, error: null });
   const [turn, setTurn] = useState(0);
+  const asking = useRef(null); // {again} while an answer is under way
   useEffect(() => {
     if (key === null) return undefined;
-    const stop = new AbortController();
+    const stop = new AbortController(), one = (asking.current = { again: false });
+    const done = () => asking.current === one && ((asking.current = null), one.again && setTurn((n) => n + 1));
     get(path, params, stop.signal).then(
       (data) => setFound({ key, data, error: null }),
       (error) => error.name !== "AbortError" && setFound((old) => ({ key, data: old.key === key ? old.data : null, error })),
-    );
-    return () => stop.abort();
+    ).finally(done);
+    return () => ((asking.current = null), stop.abort());
   }, [key, turn]);
-  const reload = useCallback(() => setTurn((n) => n + 1), []);
+  const reload = useCallback(() => (asking.current ? (asking.current.again = true) : setTurn((n) => n + 1)), []);
   const current = found.key === key;
   return { data: found.data, error: current ? found.error : null, loading: !current, reload };
 }

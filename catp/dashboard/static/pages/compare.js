@@ -26,9 +26,9 @@ function Picker({ ids, runs }) {
   return html`<section class="card" aria-label="Runs to compare"><ul class="compared">${ids.map((id, i) => {
       const run = runs.find((one) => one.id.endsWith(id));
       return html`<li key=${id}><b>${LETTERS[i]}</b> <${Link} to="runs/${id}">${run ? about(run) : id}<//> ${run && html`<${Status} status=${run.status} />`}
-        <button type="button" class="quiet" onClick=${() => put(ids.filter((one) => one !== id))}>Leave out<span class="sr"> ${LETTERS[i]}</span></button></li>`;
+        <button class="quiet" onClick=${() => put(ids.filter((one) => one !== id))}>Leave out<span class="sr"> ${LETTERS[i]}</span></button></li>`;
     })}</ul>${ids.length < 5 && html`<details open=${ids.length < 2}><summary>Add a run</summary><input type="search" aria-label="Search runs by task or id" value=${q} onInput=${({ target }) => setText(target.value)} />
-      <ul class="compared offered">${offered?.map((run) => html`<li key=${run.id}><button type="button" class="quiet" onClick=${() => put([...ids, run.id])}>＋ ${about(run)}</button></li>`)}</ul></details>`}</section>`;
+      <ul class="compared offered">${offered?.map((run) => html`<li key=${run.id}><button class="quiet" onClick=${() => put([...ids, run.id])}>＋ ${about(run)}</button></li>`)}</ul></details>`}</section>`;
 }
 
 function Compared({ data, query }) {

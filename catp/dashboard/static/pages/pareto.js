@@ -41,7 +41,7 @@ function Plane({ data, filter }) {
       <span role="status">Best at this α: <strong><bdi>${best.label}</bdi></strong>, utility ${three(best.utility)}</span><${Tick} of="log">logarithmic cost<//></div>
     <${Twin} title="Mean cost and quality" columns=${TWIN} rows=${points} note=${data.note}><${Chart} ...${{ points, alpha, scale, log: !!shown("log"), best, filter, box: some && [c0, c1, q0, q1] }} /><//>
     <div class="row" role="group" aria-label="Frame">${FRAME.map((of) => html`<${Entry} of=${of} type="number" step="any" min="0" class="short" />`)}
-      ${some && html`<span role="status">${points.filter((one) => !one.out).length} of ${points.length} points inside</span><${Link} to="runs" query=${{ ...filter, ...framed(frame) }}>Runs inside<//><button type="button" onClick=${() => setQuery(framed([]))}>Clear</button>`}</div></section>
+      ${some && html`<span role="status">${points.filter((one) => !one.out).length} of ${points.length} points inside</span><${Link} to="runs" query=${{ ...filter, ...framed(frame) }}>Runs inside<//><button onClick=${() => setQuery(framed([]))}>Clear</button>`}</div></section>
     <section class="card"><dl class="figures"><${Figure} label="Scale" how="Utility is α · quality − (1 − α) · cost / scale, as the planner weighs plans. The scale is the price of the cheapest point within 0.01 of the best quality. Dashed lines join equal utilities.">${usd(data.scale)}<//>
       <${Figure} label="Cheapest of quality" how="Of the points whose mean quality reaches this."><${Entry} of="q" label=${html`<span class="sr">least quality</span>`} type="number" min="0" max="1" step="0.05" usual="0.8" /> ${cheap ? html`<bdi>${cheap.label}</bdi>, ${usd(cheap.cost.mean)}` : "no point reaches it"}<//></dl></section>`;
 }

@@ -61,13 +61,13 @@ function Found({ found, body, query, plan }) {
   const [asking, setAsking] = useState(false), [what, setWhat] = useState(null), text = useRef(null);
   const { candidates, preview, previous } = found, chosen = candidates[(query.get("c") ?? 1) - 1] ?? candidates[0], { rank, source, verdict } = chosen;
   const at = `previews/${preview}/${rank}`, drawn = useData(at), others = useData(`${at}/alternatives`), take = (changed) => plan({ plan: changed, task: body.task });
-  return html`<section class="card"><div class="row apart"><h2>Candidates</h2><button type="button" class="first" disabled=${!verdict.fits} onClick=${() => setAsking(true)}>Run plan ${rank} …</button></div>
+  return html`<section class="card"><div class="row apart"><h2>Candidates</h2><button class="first" disabled=${!verdict.fits} onClick=${() => setAsking(true)}>Run plan ${rank} …</button></div>
       <${Plans} rows=${candidates} open=${(row) => setQuery({ c: row.rank })} rowClass=${(row) => (row.rank === rank ? "on" : "")} more=${[{ key: "verdict", title: "verdict", sort: (row) => row.verdict.fit, cell: (row) => html`<${Verdict} of=${row.verdict} />` }]} />
       <p class="muted">${found.says}</p></section>
     <section class="card"><h2>Plan ${rank}</h2><p><${Verdict} of=${verdict} why /></p><${Drawn} ...${{ at, query, drawn, what }} steps=${chosen.nodes} /></section>
-    <section class="card"><h2>What if …</h2><${Loaded} of=${others} what="alternatives">${(tools) => html`<${WhatIf} key=${at} basis=${{ plan: source, preview }} outputs=${chosen.optional} others=${tools} seen=${setWhat}>${(answer) => html`<button type="button" onClick=${() => take(answer.source)}>Take this plan</button>`}<//>`}<//></section>
+    <section class="card"><h2>What if …</h2><${Loaded} of=${others} what="alternatives">${(tools) => html`<${WhatIf} key=${at} basis=${{ plan: source, preview }} outputs=${chosen.optional} others=${tools} seen=${setWhat}>${(answer) => html`<button onClick=${() => take(answer.source)}>Take this plan</button>`}<//>`}<//></section>
     <${Before} ...${previous} diff=${chosen.diff} />
-    <details class="card"><summary>Text of the plan</summary><textarea key=${rank} ref=${text} rows="12" class="mono" aria-label="text of the plan" spellcheck="false" defaultValue=${source}></textarea><button type="button" onClick=${() => take(text.current.value)}>Price this text</button></details>
+    <details class="card"><summary>Text of the plan</summary><textarea key=${rank} ref=${text} rows="12" class="mono" aria-label="text of the plan" spellcheck="false" defaultValue=${source}></textarea><button onClick=${() => take(text.current.value)}>Price this text</button></details>
     ${asking && html`<${Start} ...${{ chosen, found, body }} close=${() => setAsking(false)} />`}`;
 }
 

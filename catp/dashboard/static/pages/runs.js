@@ -34,7 +34,7 @@ export default function Runs({ query }) {
 function useRuns(filter, key) {
   const [state, setState] = useState({ key: null });
   const [turn, setTurn] = useState(0);
-  const now = useRef(state), touched = useRef(new Set()), due = useRef(0);
+  const now = useRef(state), touched = useRef(new Set()), due = useRef(0), latest = useRef(null);
   const put = (change) => setState((now.current = { ...now.current, ...change }));
   const fail = (error) => error.name !== "AbortError" && put({ error });
   useEffect(() => {
@@ -43,21 +43,24 @@ function useRuns(filter, key) {
     return () => (stop.abort(), clearTimeout(due.current), (due.current = 0));
   }, [key, turn]);
   const look = async () => {
-    const { rows, key: of } = now.current;
-    due.current = 0;
+    const { rows, key: of } = now.current, asked = touched.current;
     if (of !== key) return;
+    touched.current = new Set();
     const { items } = await get("runs", filter), known = new Map(items.map((row) => [row.id, row]));
     // what is no longer among them is looked up
-    const others = rows.filter(({ id }) => touched.current.delete(id) && !known.has(id)).slice(0, 20);
+    const others = rows.filter(({ id }) => asked.has(id) && !known.has(id)).slice(0, 20);
     for (const { id } of others) known.set(id, (await get("runs", { q: id })).items[0]);
-    if (now.current.key !== key) return;
-    put({ rows: now.current.rows.map((row) => known.get(row.id) ?? row), newer: filter.sort ? [] : items.filter((row) => row.id > (rows[0]?.id ?? "")) });
+    const { rows: shown, key: at } = now.current; // new ones may have been taken
+    if (at === key) put({ error: null, rows: shown.map((row) => known.get(row.id) ?? row), newer: filter.sort ? [] : items.filter((row) => row.id > (shown[0]?.id ?? "")) });
   };
-  const hear = ({ run }) => (touched.current.add(run), (due.current ||= setTimeout(() => look().catch(fail), 1000)));
+  latest.current = look;
+  // one at a time: answers must not overtake each other
+  const soon = () => (due.current ||= setTimeout(() => latest.current().catch(fail).finally(() => ((due.current = 0), touched.current.size && soon())), 1000));
+  const hear = ({ run }) => (touched.current.add(run), soon());
   const reload = () => setTurn((n) => n + 1);
   useEvents("runs", { event: hear, resync: reload }, [key]);
-  const next = () => get("runs", { ...filter, cursor: now.current.more }).then(({ items, next: more }) => {
-    if (now.current.key !== key) return;
+  const next = (_, cursor = now.current.more) => get("runs", { ...filter, cursor }).then(({ items, next: more }) => {
+    if (now.current.key !== key || now.current.more !== cursor) return;
     const rows = [...now.current.rows, ...items];
     put({ rows, more, first: Math.max(0, rows.length - SHOWN) });
   }, fail);
@@ -92,14 +95,15 @@ function columns(sort = "-created", picked) {
 function Filters({ filter, facets }) {
   const due = useRef(0), statuses = listed(filter.status);
   const [text, setText] = useState(filter.q); // while it is typed
-  const type = ({ target: { value } }) => (setText(value), clearTimeout(due.current), (due.current = setTimeout(() => setQuery({ q: value || null }), 250)));
-  useEffect(() => setText(filter.q), [filter.q]);
+  const type = ({ target: { value } }) => (setText(value), clearTimeout(due.current), (due.current = setTimeout(() => ((due.current = 0), setQuery({ q: value || null })), 250)));
+  useEffect(() => due.current || setText(filter.q), [filter.q]);
+  useEffect(() => () => clearTimeout(due.current), []);
   const of = (key) => html`<${Choice} label=${key} value=${filter[key] ?? ""} pick=${(value) => setQuery({ [key]: value || null })}
     options=${[["", "any"], ...(facets[key] ?? []).map(([name, n]) => [name, `${name} (${n})`])]} />`;
   const field = (key, label, type) => html`<label>${label} <input type=${type} step="any" value=${(filter[key] ?? "").slice(0, 10)} onChange=${({ target }) => setQuery({ [key]: target.value || null })} /></label>`;
   return html`<section class="card filters" aria-label="Filters"><div class="row"><input type="search" aria-label="Search tasks and ids" placeholder="Search" value=${text ?? ""} onInput=${type} />
       ${["project", "policy", "tool"].map(of)}<${Views} /></div>
-    <div class="row" role="group" aria-label="Status">${(facets.status ?? []).map(([one, n]) => html`<button aria-pressed=${statuses.includes(one)}
+    <div class="row" role="group" aria-label="Status">${(facets.status ?? []).toSorted().map(([one, n]) => html`<button key=${one} aria-pressed=${statuses.includes(one)}
       onClick=${() => setQuery({ status: toggled(statuses, one) })}><span aria-hidden="true">${stateOf(one)[0]}</span> ${stateOf(one)[1]} ${number(n)}</button>`)}</div>
     <details open=${Object.keys(filter).some((key) => /_m|plan|from|to$/.test(key))}><summary>Cost, quality and time</summary><div class="row">
       ${field("cost_min", "from $", "number")}${field("cost_max", "to $", "number")}${field("quality_min", "quality from", "number")}${field("quality_max", "to", "number")}${filter.plan && html`<button onClick=${() => setQuery({ plan: null })}>plan ${filter.plan.slice(0, 8)} ✕</button>`}${field("from", "from day", "date")}${field("to", "before day", "date")}</div></details></section>`;

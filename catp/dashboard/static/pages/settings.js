@@ -18,10 +18,10 @@ export default function Page({ query }) {
   const help = () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true }));
   return html`<h1>Settings</h1><div class="grid"><section class="card"><h2>This browser</h2><p class="row">
     <${Choice} label="Colour scheme" value=${theme.value} options=${["system", "light", "dark"]} pick=${(value) => (theme.value = value)} />
-    <button type="button" onClick=${help}>Keyboard shortcuts</button></p></section>
+    <button onClick=${help}>Keyboard shortcuts</button></p></section>
     <${Loaded} of=${found} what="settings">${({ store, versions, ...groups }) => html`<${Facts} title="Store" of=${store}>
       <p class="row"><a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
-        ${may("admin") && html`<button type="button" class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>
+        ${may("admin") && html`<button class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>
         ${demo.data?.exists && html`<${Act} run=${() => send("DELETE", "demo").then(demo.reload)}>Remove demo data<//>`}`}</p><//>
       ${Object.entries(groups).map(([title, of]) => of && html`<${Facts} title=${title} of=${of} />`)}
       <${Facts} title="Versions" of=${versions} />`}<//></div><${Prices} />
@@ -46,7 +46,7 @@ const Prices = () => html`<section class="card prices"><h2>Prices</h2>
     columns=${columns("name:tool|price:price|version:version", { name: (name) => toolLink(name) })} />`}<//></section>`;
 
 function Audit({ page }) {
-  const more = (text, audit) => html`<button type="button" onClick=${() => setQuery({ audit })}>${text}</button>`;
+  const more = (text, audit) => html`<button onClick=${() => setQuery({ audit })}>${text}</button>`;
   return html`<section class="card"><h2>Changes</h2>
     <${Loaded} of=${useData("audit", { cursor: page, limit: 20 })}>${({ items, next }) => html`
       <${Table} caption="Changes, the newest first" rows=${items}

@@ -65,17 +65,17 @@ function Budgets({ items, how, query, reload }) {
   const close = () => setOpen(null), done = () => (close(), reload());
   const shown = columns("title:budget|share:spent:%|left:left:$|held:held:$|state:state|burn:a day:$?|forecast.p50:p50 at the end:$?|forecast.p90:p90:$?|" +
     `passes:passes the limit${may("admin") ? "|id:change" : ""}`, {
-    title: (title, row) => html`<button type="button" class="quiet" aria-pressed=${row === chosen} onClick=${() => setQuery({ budget: row.id })}>
+    title: (title, row) => html`<button class="quiet" aria-pressed=${row === chosen} onClick=${() => setQuery({ budget: row.id })}>
       <bdi>${title}</bdi></button>`,
     share: (share, row) => html`<meter aria-hidden="true" value=${share} low=${row.warn[0] ?? 1} high="1" optimum="0"></meter>
       ${" "}${percent(share)}<br /><small class="muted">${usd(row.spent)} of ${usd(row.limit)}</small>`,
     state: (state, row) => html`<span class=${LOOKS[state][1]}>${LOOKS[state][0]} ${row.says}</span>`,
     id: (_, row) => html`<span class="row">${["Change", "Remove"].map((what) =>
-      html`<button type="button" onClick=${() => setOpen([what, row])}>${what}<span class="sr"> ${row.title}</span></button>`)}</span>`,
+      html`<button onClick=${() => setOpen([what, row])}>${what}<span class="sr"> ${row.title}</span></button>`)}</span>`,
   });
   return html`<section class="card"><div class="row apart"><h2>Budgets</h2><span class="row muted">held <${How} of="what is held">${how.held}<//>
       forecast <${How} of="the forecast">${how.forecast}<//></span>
-      ${may("admin") && html`<button type="button" onClick=${() => setOpen(["New"])}>New budget</button>`}</div>
+      ${may("admin") && html`<button onClick=${() => setOpen(["New"])}>New budget</button>`}</div>
     ${items.length ? html`<${Table} caption="Budgets" columns=${shown} rows=${items} />`
       : html`<${Empty} title="No budgets" command="catp budgets set project:default 5 --per day"><p>A budget caps what all runs of a project or an agent spend together.</p><//>`}
     ${open && (open[0] === "Remove" ? html`<${Dialog} title="Remove a budget" close=${close}><p>The runs of ${open[1].title} go on without it.</p>

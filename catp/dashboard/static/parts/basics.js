@@ -103,7 +103,7 @@ export const Loading = ({ what = "data" }) => html`<p class="loading" role="stat
 /** Why something is not shown, and a way to try again. */
 export function Failure({ error, retry }) {
   return html`<div class="failure" role="alert"><strong>${error.status ? `${error.status} ${error.code}` : "No answer"}</strong>
-    <p>${error.message}</p>${retry && html`<button type="button" onClick=${retry}>Try again</button>`}</div>`;
+    <p>${error.message}</p>${retry && html`<button onClick=${retry}>Try again</button>`}</div>`;
 }
 
 /** Nothing to show yet: what it is, a command that makes some. */
@@ -127,7 +127,7 @@ export function Copy({ text, label = "Copy" }) {
     }
     setTimeout(() => setSaid(""), 2000);
   };
-  return html`<button type="button" class="quiet" onClick=${copy}>${label}</button><span role="status">${said}</span>`;
+  return html`<button class="quiet" onClick=${copy}>${label}</button><span role="status">${said}</span>`;
 }
 
 /** data, error and loading of `useData` in one: children(data) once there are data. */

@@ -1,8 +1,7 @@
 // A plan as a graph: real buttons over an SVG of lines. Who shows it fetches the layout and owns all state.
 //   layout    plans/HASH/layout?dir=&open=; fetch it when these change, never on an event
 //   plan      plans/HASH
-//   nodes     {id: NODE} as of runs/ID, or null; parts may be missing. A new map with a new object for what changed and the
-//             same objects for the rest: only boxes of new objects are drawn anew
+//   nodes     {id: NODE} as of runs/ID, or null; parts may be missing. Only boxes of new objects are drawn anew
 //   selected, select(id)   the step shown in detail
 //   colour    "status" | "cost" | "latency" | "slack"
 //   critical  the critical path only
@@ -120,11 +119,11 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
   });
   const count = plan.nodes.filter((one) => one.kind === "step").length;
   return html`<div class="graph"><div class="row graph-tools">
-      <button type="button" onClick=${() => zoomBy(0.8)} aria-label="Zoom out" title="key −">−</button>
+      <button onClick=${() => zoomBy(0.8)} aria-label="Zoom out" title="key −">−</button>
       <span class="num">${Math.round(zoom * 100)} %</span>
-      <button type="button" onClick=${() => zoomBy(1.25)} aria-label="Zoom in" title="key +">+</button>
-      <button type="button" onClick=${() => fit(LEAST)} title="key 0">Fit</button>
-      ${(layout.groups ?? []).filter((group) => !group.closed).map((group) => html`<button type="button" key=${group.id} class="quiet" aria-expanded="true"
+      <button onClick=${() => zoomBy(1.25)} aria-label="Zoom in" title="key +">+</button>
+      <button onClick=${() => fit(LEAST)} title="key 0">Fit</button>
+      ${(layout.groups ?? []).filter((group) => !group.closed).map((group) => html`<button key=${group.id} class="quiet" aria-expanded="true"
         aria-label="${group.title}, close" onClick=${() => toggle?.(group.id)}>▾ ${group.title}</button>`)}
       ${layout.capped && html`<span class="muted">${count} steps in ${map.boxes.length} boxes; open a group to see into it</span>`}</div>
     <div class="graph-view" ref=${view} role="group" aria-label="${title}, graph of ${count} steps; arrow keys move along its edges"
@@ -233,7 +232,7 @@ function Step({ box, node, colour, most, label, on, tab }) {
     label?.text, price ? `cost ${price}` : cost, time && `time ${time}`, !critical && slack, queue, of.guard,
     others > 0 && `${others} alternatives`, critical && "on the critical path",
   ].filter(Boolean).join(", ");
-  return html`<button type="button" class="graph-box step ${tone && `t-${tone}`} ${critical ? "hot" : ""} ${group ? "group" : ""} ${of.mapped ? "many" : ""} ${of.guard ? "maybe" : ""}"
+  return html`<button class="graph-box step ${tone && `t-${tone}`} ${critical ? "hot" : ""} ${group ? "group" : ""} ${of.mapped ? "many" : ""} ${of.guard ? "maybe" : ""}"
     style=${place(box)} data-id=${box.id} tabindex=${tab ? 0 : -1} aria-label=${says} aria-expanded=${group && "false"} aria-current=${on ? "true" : undefined}
     title=${[says, ...(of.lines ?? []), of.notes].filter(Boolean).join("\n")}>
     <span class="graph-line"><b><bdi>${of.title}</bdi></b><${Chip} label=${label} />${marks.filter(Boolean).map((mark) => html`<small>${mark}</small>`)}</span>

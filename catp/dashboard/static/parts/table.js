@@ -27,7 +27,7 @@ export function Table({ caption, columns, rows, open, busy = false, sorted = nul
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption} aria-busy=${busy}>${tools}<table><caption class="sr">${caption}</caption>
     <thead><tr>${columns.map(
       (one) => html`<th scope="col" class=${one.num ? "num" : ""} aria-sort=${order?.key === one.key ? (order.down ? "descending" : "ascending") : undefined}>
-        ${one.sort === false || typeof one.title !== "string" ? one.title : html`<button type="button" class="quiet" onClick=${() => sort(one.key)}>${one.title}<span aria-hidden="true">${order?.key === one.key ? (order.down ? " ▾" : " ▴") : ""}</span></button>`}</th>`,
+        ${one.sort === false || typeof one.title !== "string" ? one.title : html`<button class="quiet" onClick=${() => sort(one.key)}>${one.title}<span aria-hidden="true">${order?.key === one.key ? (order.down ? " ▾" : " ▴") : ""}</span></button>`}</th>`,
     )}</tr></thead>
     <tbody ref=${body} onKeyDown=${open ? keys : undefined}>${shown.map(
       (row) => html`<tr key=${row.id} class="${rowClass(row)} ${open ? "open" : ""}" tabindex=${open ? 0 : undefined} onClick=${open ? (event) => click(event, row) : undefined}>
@@ -45,6 +45,6 @@ function compare(a, b) {
 /** A picture and the table that says the same. columns and rows as for Table; children is the picture. */
 export function Twin({ title, columns, rows, note, children, tools = null }) {
   const [table, setTable] = useState(false);
-  return html`<figure class="twin"><figcaption><h3>${title}</h3>${tools}<button type="button" class="quiet" aria-pressed=${table} onClick=${() => setTable(!table)}>${table ? "Show as picture" : "Show as table"}</button></figcaption>
+  return html`<figure class="twin"><figcaption><h3>${title}</h3>${tools}<button class="quiet" aria-pressed=${table} onClick=${() => setTable(!table)}>${table ? "Show as picture" : "Show as table"}</button></figcaption>
     ${table ? html`<${Table} caption=${title} columns=${columns} rows=${rows} />` : children}${note && html`<p class="muted">${note}</p>`}</figure>`;
 }
