@@ -20,10 +20,12 @@ import uvicorn
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from catp.dashboard.app import create_app
+from catp.dashboard.demo import fill
 
 T = TypeVar("T")
 
-expect.set_options(timeout=15_000)  # two cores may be busy with other tests
+PATIENCE = 30_000  # ms: two cores may be busy with other tests; what is there sooner is seen sooner
+expect.set_options(timeout=PATIENCE)
 
 CHROMIUM = os.environ.get("CATP_CHROMIUM") or shutil.which("chromium")
 FLAGS = [
@@ -56,25 +58,28 @@ def work(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class Server:
-    """The application on a socket, in a thread; `stop` and `start` keep the port, so a browser can come back."""
+    """The application on a socket, in a thread; `stop` and `start` keep the port, so a browser can come back.
+
+    A second socket that only has the port, and never listens, keeps everybody else off it until `close`.
+    """
 
     def __init__(self, store: Path | str, **options: Any) -> None:
         self.store, self.options = store, options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self._kept = _bound(0)
+        self.port = int(self._kept.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
+        listening = _bound(self.port)
+        listening.listen(128)  # who comes before it serves waits
         app = create_app(self.store, **self.options)
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=self.port, log_level="error", lifespan="on", timeout_graceful_shutdown=1
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
-        patience = time.monotonic() + 20
+        patience = time.monotonic() + 60
         while not self._server.started:
             assert self._thread.is_alive(), "the server did not start"
             assert time.monotonic() < patience, "the server did not start in time"
@@ -82,7 +87,29 @@ class Server:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+    def close(self) -> None:
+        self.stop()
+        self._kept.close()
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket that has a port, 0 for a free one, together with others of this process."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", port))
+    return made
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the runs of the demo, for tests that only look at it: made once, it takes seconds."""
+    path = tmp_path_factory.mktemp("demo") / "runs.db"
+    work(fill(path))
+    return path
 
 
 @pytest.fixture
@@ -96,7 +123,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in open_:
-        server.stop()
+        server.close()
 
 
 @pytest.fixture
@@ -110,12 +137,17 @@ def page(browser: Browser) -> Iterator[Page]:
 
     with browser.new_context(viewport={"width": 1360, "height": 900}, reduced_motion="reduce") as context:
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.on("request", asked)
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
     assert outside == [], "the pages must work offline"
     assert errors == [], "a script failed"
+
+
+def fits(page: Page) -> None:
+    """Wait until nothing overflows the window sideways: charts are drawn anew after it has got another size."""
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.fixture

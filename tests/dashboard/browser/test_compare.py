@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from catp.agent import Agent
 from catp.planlang.parser import parse
 from catp.tools import PerCall, tool
-from tests.dashboard.browser.conftest import Server, work
+from tests.dashboard.browser.conftest import Server, fits, work
 from tests.store.recording import fails, unpriced, up, words
 
 Serve = Callable[..., Server]
@@ -102,6 +102,7 @@ def test_what_differs_is_said(
     expect(chosen.get_by_role("row").nth(2)).to_contain_text("sing(a)")
     fall = page.get_by_role("figure").filter(has_text="What makes B dearer than A: +$0.003")
     fall.get_by_role("button", name="Show as table").press("Enter")
+    expect(fall.get_by_role("row")).to_have_count(1 + len(told["waterfall"]["bars"]))
     changes = [row.get_by_role("cell").nth(1).inner_text() for row in fall.get_by_role("row").all()[1:]]
     shown = [Decimal(change.replace("−", "-").replace("$", "").replace("unpriced", "0")) for change in changes]
     assert sum(shown) == Decimal(told["waterfall"]["delta"])
@@ -119,7 +120,7 @@ def test_outputs_are_beside_each_other_and_never_markup(store: Path, runs: list[
     text = page.get_by_role("article").filter(has=page.get_by_role("heading", name="b", exact=True))
     expect(text.locator("pre del").first).to_have_text("quick")
     expect(text.locator("pre ins").first).to_have_text("slow")
-    assert text.locator("pre b").count() == 0
+    expect(text.locator("pre b")).to_have_count(0)
     expect(text.locator("pre").first).to_contain_text("U+202E<b>loudly</b>")
     text.get_by_text("Side by side").click()
     expect(text.locator("li pre")).to_have_count(2)
@@ -142,7 +143,7 @@ def test_narrow_windows_and_wrong_runs(
     page.set_viewport_size({"width": 360, "height": 800})
     page.goto(f"{site.url}/compare?ids={','.join(runs)}")
     expect(page.get_by_role("heading", name="Outputs")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    fits(page)
     no_barriers()
     page.goto(f"{site.url}/compare?ids={runs[0]},01NOSUCHRUN")
     expect(page.get_by_role("alert")).to_contain_text("no run '01NOSUCHRUN'")
@@ -162,7 +163,7 @@ def test_the_page_of_a_run_opens_from_the_disk(
         expect(page.get_by_role("heading", level=1, name="second")).to_be_visible()
         expect(page.get_by_role("region", name="Ledger")).to_contain_text("Sum of 4 rows")
         assert set(asked) <= {file.as_uri(), "data:image/png;base64"}
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        fits(page)
         assert page.evaluate("[...document.images].every((one) => one.naturalWidth > 0)")
         from axe_playwright_python.sync_playwright import Axe
 

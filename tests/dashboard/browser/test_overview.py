@@ -1,6 +1,7 @@
 """The first page: a guide while there is nothing, then the answer in thirty seconds."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,7 @@ from playwright.sync_api import Page, expect
 
 from catp.dashboard.demo import fill
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server, work
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("demo") / "runs.db"
-    work(fill(path, runs=30))
-    return path
+from tests.dashboard.browser.conftest import Server, fits
 
 
 @pytest.fixture
@@ -27,17 +21,17 @@ def fresh(tmp_path: Path) -> Path:
 
 
 def test_a_fresh_store_guides_and_fills_at_a_button(
-    fresh: Path, serve: Callable[..., Server], page: Page, no_barriers: Callable[[], None]
-) -> None:
+    fresh: Path, serve: Callable[..., Server], page: Page, no_barriers: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("catp.dashboard.demo.fill", partial(fill, runs=8))  # all sixty are some seconds of work
     page.goto(serve(fresh).url)
     expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
     expect(page.get_by_text("pip install 'catp[tools]'")).to_be_visible()
     no_barriers()
     page.get_by_role("button", name="Load demo data").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()  # by itself: events say that there are runs
-    expect(page.get_by_role("region", name="Needs you").get_by_role("link", name="waits for approval")).to_be_visible(
-        timeout=30_000
-    )
+    expect(page.get_by_role("region", name="Needs you").get_by_role("link", name="waits for approval")).to_be_visible()
     expect(page.get_by_role("region", name="Budgets").get_by_text("demo-archive")).to_be_visible()
 
 
@@ -84,4 +78,4 @@ def test_nothing_overflows(demo: Path, serve: Callable[..., Server], page: Page,
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(serve(demo).url)
     expect(page.get_by_role("region", name="Failures", exact=True)).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    fits(page)

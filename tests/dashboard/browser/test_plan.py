@@ -1,6 +1,7 @@
 """Planning from the page: preview, what-if, run, approval; who may not, and what does not fit."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from catp.agent import Agent
 from catp.planlang.parser import parse
 from catp.planners.protocol import PlanRequest, Proposal
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server, work
+from tests.dashboard.browser.conftest import Server, fits, work
 from tests.dashboard.planning import CALLED, CATALOGUE, TASK, TWO, agent_over
 
 Serve = Callable[..., Server]
@@ -138,7 +139,7 @@ def test_a_plan_is_approved_with_the_keyboard_alone(
     page.keyboard.press("Enter")
     expect(page.get_by_text("waits for no answer now")).to_be_visible()
     store = RunStore(path)
-    patience = time.monotonic() + 15
+    patience = time.monotonic() + 60
     while store.find(run).status != "complete" and time.monotonic() < patience:
         time.sleep(0.05)
     found = store.find(run)
@@ -150,13 +151,14 @@ class Slow:
     """A planner that thinks until somebody stops it."""
 
     name = "slow"
-    stopped = False
+    asked, stopped = threading.Event(), threading.Event()
 
     async def plan(self, request: PlanRequest) -> Proposal:
+        Slow.asked.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(300)
         except asyncio.CancelledError:
-            Slow.stopped = True
+            Slow.stopped.set()
             raise
         raise AssertionError("nobody stopped it")
 
@@ -165,11 +167,9 @@ def test_planning_stops_when_nobody_waits_for_it(path: Path, serve: Serve, page:
     site = serve(path, agent_for=lambda store: Agent(CATALOGUE, planner=Slow(), store=store))
     preview(page, site)
     expect(page.get_by_text("Planning …")).to_be_visible()
+    assert Slow.asked.wait(60)
     page.get_by_role("link", name="Runs").click()
-    patience = time.monotonic() + 10
-    while not Slow.stopped and time.monotonic() < patience:
-        time.sleep(0.05)
-    assert Slow.stopped
+    assert Slow.stopped.wait(30), "it plans on"
 
 
 def test_a_viewer_sees_plans_and_no_buttons(path: Path, serve: Serve, page: Page) -> None:
@@ -216,6 +216,6 @@ def test_nothing_overflows_a_small_screen(path: Path, serve: Serve, page: Page, 
     preview(page, site, TWO)
     expect(page.get_by_role("table", name="Steps of the plan")).to_be_visible()
     shot("plan-360")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    fits(page)
     page.get_by_role("combobox", name="Colours").select_option("dark")
     shot("plan-360-dark")

@@ -12,15 +12,8 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from catp.agent import Agent
 from catp.dashboard.demo import fill
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server, work
+from tests.dashboard.browser.conftest import Server, fits, work
 from tests.dashboard.conftest import PLAN, hostile, short
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("demo") / "runs.db"
-    work(fill(path))
-    return path
 
 
 async def run_some(path: Path, times: int = 1) -> None:
@@ -112,7 +105,7 @@ def test_two_to_five_are_compared(demo: Path, serve: Callable[..., Server], page
     expect(page.get_by_text("two to five can be compared")).to_be_visible()
     boxes.nth(3).check()
     ids = [page.request.get(f"{site.url}/api/v1/runs").json()["items"][at]["id"] for at in (1, 3)]
-    assert f"ids={ids[0]}%2C{ids[1]}" in page.url
+    expect(page).to_have_url(f"{site.url}/runs?ids={ids[0]}%2C{ids[1]}")
     expect(page.get_by_role("link", name="Export CSV")).to_have_attribute("download", "runs.csv")
     page.get_by_role("main").get_by_role("link", name="Compare").click()
     page.wait_for_url(f"**/compare?ids={ids[0]}%2C{ids[1]}")
@@ -127,11 +120,12 @@ def test_new_runs_wait_behind_a_pill_and_known_ones_change_in_place(
     page.goto(f"{site.url}/runs")
     rows = page.locator("tbody tr")
     expect(page.get_by_role("status").filter(has_text="live")).to_be_visible()
-    before = rows.count()
+    before = len(page.request.get(f"{site.url}/api/v1/runs").json()["items"])
+    expect(rows).to_have_count(before)
     work(run_some(path, 2))
     pill = page.get_by_role("button", name="2 new")
     expect(pill).to_be_visible()
-    assert rows.count() == before, "rows moved under the cursor"
+    expect(rows).to_have_count(before)  # none moved under the cursor
     pill.click()
     expect(rows).to_have_count(before + 2)
     expect(rows.first).to_contain_text("mine")
@@ -203,4 +197,4 @@ def test_nothing_overflows(demo: Path, serve: Callable[..., Server], page: Page,
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"{serve(demo).url}/runs")
     expect(page.locator("tbody tr")).to_have_count(50)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    fits(page)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server
+from tests.dashboard.browser.conftest import Server, fits
 from tests.dashboard.engines import Fake, fake_engine
 
 
@@ -97,7 +97,7 @@ def test_figures_follow_the_engine(
     ).to_be_visible()
     expect(page.get_by_text("oldest of 1 waiting, e2e ≤ 2 s")).to_be_visible()
     kept = page.get_by_role("region", name="Expectations met")
-    expect(kept.get_by_role("row").nth(1)).to_contain_text("99 %", timeout=10_000)
+    expect(kept.get_by_role("row").nth(1)).to_contain_text("99 %")
     page.get_by_role("heading", name="Requests", level=3).locator("..").get_by_role(
         "button", name="Show as table"
     ).click()
@@ -106,7 +106,7 @@ def test_figures_follow_the_engine(
     shot("serving-dark")
     page.get_by_role("combobox", name="Colours").select_option("light")
     page.set_viewport_size({"width": 360, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    fits(page)
     shot("serving-360")
 
 

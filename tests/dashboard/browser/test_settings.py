@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from catp.dashboard.demo import fill
 from catp.store import deeds
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server, work
+from tests.dashboard.browser.conftest import Server, fits, work
 from tests.dashboard.conftest import PLAN, hostile, short
 
 DAY = 86_400 * 10**9
@@ -76,7 +76,7 @@ def test_an_admin(
     page.keyboard.press("Escape")
     page.get_by_role("combobox", name="Colour scheme").select_option("light")
     page.set_viewport_size({"width": 360, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    fits(page)
     shot("settings-360")
 
 

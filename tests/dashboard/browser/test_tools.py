@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from catp.agent import Agent
-from tests.dashboard.browser.conftest import Server
+from tests.dashboard.browser.conftest import Server, fits
 from tests.dashboard.calls import DAY, SECOND, Call, fill
 from tests.dashboard.conftest import hostile, short
 
@@ -65,6 +65,7 @@ def test_a_tool_has_charts_that_are_tables_and_errors_that_lead_to_runs(
     figure.get_by_role("button", name="Show as table").press("Enter")
     table = figure.get_by_role("table")
     told = page.request.get(f"{site.url}/api/v1/tools/hostile").json()
+    expect(table.get_by_role("row")).to_have_count(1 + len(told["history"]))
     shown = [
         [cell.inner_text() for cell in row.get_by_role("cell").all()] for row in table.get_by_role("row").all()[1:]
     ]
@@ -99,5 +100,5 @@ def test_a_small_screen_shows_all_of_it(site: Server, page: Page, shot: Callable
     for path in ("tools", "tools/short"):
         page.goto(f"{site.url}/{path}")
         expect(page.get_by_role("table").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        fits(page)
         shot(f"{path.replace('/', '-')}-small")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from catp.store.store import RunStore
-from tests.dashboard.browser.conftest import Server
+from tests.dashboard.browser.conftest import Server, fits
 from tests.dashboard.training_runs import evaluated, finished_run, started, step, write_run
 
 
@@ -53,7 +53,7 @@ def test_from_the_list_to_a_run(
     shot("training-dark")
     page.get_by_role("combobox", name="Colours").select_option("light")
     page.set_viewport_size({"width": 360, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    fits(page)
     shot("training-360")
 
 
@@ -67,7 +67,7 @@ def test_a_run_is_followed_while_it_runs(store: Path, tmp_path: Path, serve: Cal
     expect(page.get_by_text("train/loss was no number at step 2")).to_be_visible()
     with (folder / "metrics.jsonl").open("a") as file:
         file.write("\n" + json.dumps(step(60, 2.0)) + "\n" + json.dumps(evaluated(60, 0.4, best=True)) + "\n")
-    expect(page.locator(".figure", has_text="Step").first.locator("dd")).to_have_text("60 of 100", timeout=8_000)
+    expect(page.locator(".figure", has_text="Step").first.locator("dd")).to_have_text("60 of 100")
     expect(page.get_by_role("figure", name="Checkpoints against each other")).to_be_visible()
 
 
