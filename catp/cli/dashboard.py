@@ -123,7 +123,8 @@ def _application(store: Path | str, *, tokens: "dict[str, Role]", **options: Any
 
         return create_app(store, tokens=tokens, **options)
     except ModuleNotFoundError as error:
-        fail(f"the dashboard needs {error.name or 'FastAPI'}", EXIT_USAGE, help="pip install 'catp[dashboard]'")
+        fix = "pip install 'catp[dashboard]' (in a clone: '.[dashboard]')"
+        fail(f"the dashboard needs {error.name or 'FastAPI'}", EXIT_USAGE, help=fix)
     except ValueError as error:  # a token that is too short
         fail(str(error), EXIT_USAGE)
 

@@ -55,7 +55,12 @@ def _metering() -> Finding:
 
 def _packages() -> list[Finding]:
     found = []
-    for package, extra in (("rapidocr", "tools"), ("opencv-python-headless", "tools"), ("mcp", "mcp")):
+    for package, extra in (
+        ("rapidocr", "tools"),
+        ("opencv-python-headless", "tools"),
+        ("fastapi", "dashboard"),
+        ("mcp", "mcp"),
+    ):
         try:
             found.append(Finding("ok", package, package_version(package)))
         except PackageNotFoundError:
