@@ -1,6 +1,5 @@
 """The dashboard's application: what is asked under which path. Shapes are in docs/dashboard.md and the OpenAPI page."""
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -40,8 +39,6 @@ _RESOURCES = (
     "engine", "training", "settings", "demo",
 )  # fmt: skip
 """Modules of `catp.dashboard.api`, in the order in which their paths are tried."""
-
-_log = logging.getLogger("catp.dashboard")
 
 
 def create_app(
@@ -188,13 +185,8 @@ def _add_errors(app: "FastAPI") -> None:
         assert isinstance(error, HTTPException)
         return _answer(Problem(error.status_code, "http", str(error.detail)))
 
-    async def broken(_: "Request", error: Exception) -> "Response":
-        _log.error("the dashboard failed", exc_info=error)
-        return _answer(of_error(error))
-
     handlers = {
         Problem: problem, StoreError: store, KeyError: absent, RequestValidationError: query, HTTPException: http,
-        Exception: broken,
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

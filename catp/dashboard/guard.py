@@ -6,13 +6,14 @@ and the body of one is counted as it comes in.
 
 import ipaddress
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from catp.dashboard.access import COOKIE, Access, Role, allows
-from catp.dashboard.problems import MEDIA_TYPE, Problem
+from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 
 __all__ = ["LOCAL_HOSTS", "MOST_BODY", "Guard"]
 
@@ -20,6 +21,8 @@ _Scope: TypeAlias = MutableMapping[str, Any]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _App: TypeAlias = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+
+_log = logging.getLogger("catp.dashboard")
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -65,10 +68,26 @@ class Guard:
         self._root = root_path
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Serve one connection."""
+        """Serve one connection. What fails is told here: outside of it, an answer would not get the headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        begun = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, sending)
+        except Exception as error:
+            if begun:  # all that is left is to cut it off, which the server does
+                raise
+            _log.error("the dashboard failed at %s", scope["path"], exc_info=error)
+            await _refuse(send, of_error(error))
+
+    async def _serve(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         try:
             self._check_host(headers)
@@ -79,8 +98,7 @@ class Guard:
             if scope["method"] not in _SAFE:
                 self._check_change(role, headers)
         except Problem as problem:
-            body = json.dumps(problem.body()).encode()
-            await _answer(send, problem.status, body, {"content-type": MEDIA_TYPE, **problem.headers()})
+            await _refuse(send, problem)
             return
         scope["catp_role"] = role
         if self._root:  # routers take it off, and the OpenAPI page names it
@@ -192,8 +210,14 @@ def _with_headers(send: _Send) -> _Send:
     return sending
 
 
+async def _refuse(send: _Send, problem: Problem) -> None:
+    body = json.dumps(problem.body()).encode()
+    await _answer(send, problem.status, body, {"content-type": MEDIA_TYPE, **problem.headers()})
+
+
 async def _answer(send: _Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    lines = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+    told = {**headers, "content-length": str(len(body))}
+    lines = [(key.lower().encode(), value.encode()) for key, value in told.items()]
     sending = _with_headers(send)
     await sending({"type": "http.response.start", "status": status, "headers": lines})
     await sending({"type": "http.response.body", "body": body})

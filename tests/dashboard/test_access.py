@@ -79,6 +79,25 @@ async def asking(path: Path) -> str:
         return (await bot.run(ASKS, {"t": "x"})).run_id
 
 
+async def test_what_fails_inside_is_a_problem_with_the_headers_of_all(
+    filled: Path, client_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = sqlite3.connect(filled)
+    raw.execute("UPDATE events SET data_json = 'a secret that is no JSON'")
+    raw.commit()
+    raw.close()
+    client = client_of(filled)
+    run = (await client.get("/api/v1/runs")).json()["items"][0]["id"]
+    well = await client.get("/api/v1/meta")
+    answer = await client.get(f"/api/v1/runs/{run}/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["type"] == "urn:catp:problem:internal"
+    assert "Traceback" not in answer.text
+    assert "secret" not in answer.text
+    assert {**well.headers, **answer.headers} == dict(answer.headers), "headers that other answers have"
+    assert "JSONDecodeError" in caplog.text
+
+
 async def test_only_an_operator_of_this_page_decides_and_only_once(path: Path, client_of: Make) -> None:
     run = await asking(path)
     url, body = f"/api/v1/runs/{run}/approve", {"node": "b", "reason": "fine"}
