@@ -19,6 +19,7 @@ from catp.dashboard.pages import add_pages
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.training import training_dir
+from catp.dashboard.squeeze import Squeeze
 from catp.store.errors import StoreError
 from catp.store.redaction import Redact
 from catp.store.store import RunStore
@@ -111,7 +112,8 @@ def create_app(
     declared = Declared(lambda: agent_for(store).catalogue)
     _add_api(app, Context(store, feed, agent_for, read_only, missing, declared, desk, curves, follower, server))
     add_pages(app)
-    app.add_middleware(
+    app.add_middleware(Squeeze)
+    app.add_middleware(  # outside of it: what it refuses is short
         Guard, access=access, hosts=LOCAL_HOSTS | set(hosts), read_only=read_only, root_path=root_path.rstrip("/")
     )
     return app
