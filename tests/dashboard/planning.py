@@ -56,7 +56,7 @@ async def gist(text: str) -> Gist:
     if "raise" in text:
         raise RuntimeError("no gist today")
     if "slow" in text:
-        await asyncio.sleep(30)
+        await asyncio.sleep(300)
     return Gist(text[:10])
 
 

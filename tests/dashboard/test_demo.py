@@ -145,7 +145,7 @@ async def test_the_buttons_of_the_page(tmp_path: Path, client_of: Callable[..., 
     assert (again.status_code, again.json()["type"]) == (409, "urn:catp:problem:demo-exists")
     assert (await client.delete("/api/v1/demo", headers=admin)).status_code == 409
     state = {"filling": True}
-    patience = time.monotonic() + 30
+    patience = time.monotonic() + 100
     while state["filling"]:
         assert time.monotonic() < patience
         state = (await client.get("/api/v1/demo", headers=operator)).json()
@@ -176,7 +176,7 @@ async def test_runs_of_the_demo_go_on_with_the_tools_of_the_demo(
 
 
 async def ended(client: Client, run: str) -> str:
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + 60
     while True:
         status = str((await client.get(f"/api/v1/runs/{run}")).json()["status"])
         if status not in ("running", "waiting"):

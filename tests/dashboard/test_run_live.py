@@ -112,7 +112,7 @@ async def test_the_end_of_a_live_run_is_expected(path: Path, client_of: Make) ->
     async with Agent([waits, short], store=path, budget="1") as bot:
         plan = parse("in t: text\na = short(t)\nb = waits(a)\nc = short(b)\nout c\n")
         run = asyncio.create_task(bot.run(plan, {"t": "x"}, on_event=lambda event: told.append(event.run_id)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 page = (await client.get(f"/api/v1/runs/{told[0]}")).json() if told else {}
                 if [node["status"] for node in page.get("nodes", [])] == ["ok", "running", "pending"]:
