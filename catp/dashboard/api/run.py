@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from catp.dashboard.context import Context
 from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.read.declared import Declared
-from catp.dashboard.read.node_page import node_io, node_page
+from catp.dashboard.read.node_calls import MOST, calls_page, ledger_page
+from catp.dashboard.read.node_page import node_io, node_page, node_part
 from catp.dashboard.read.run_page import run_figures, run_page
 from catp.dashboard.read.spend_curve import spend_curve
 
@@ -61,6 +62,20 @@ def add(api: "APIRouter", context: Context) -> None:
     @api.get("/runs/{id}/nodes/{n}")
     def node(id: str, n: str) -> dict[str, Any]:
         return context.read(partial(node_page, run_id=id, step=n, store=store.name, catalogue=catalogue(id)))
+
+    @api.get("/runs/{id}/nodes/{n}/calls")
+    def calls(
+        id: str, n: str, cursor: str | None = Query(None, max_length=30), limit: int = Query(MOST, ge=1, le=10_000)
+    ) -> dict[str, Any]:
+        page = partial(calls_page, cursor=cursor, limit=limit)
+        return context.read(partial(node_part, run_id=id, step=n, store=store.name, page=page))
+
+    @api.get("/runs/{id}/nodes/{n}/ledger")
+    def ledger(
+        id: str, n: str, cursor: int = Query(0, ge=0, le=2**62), limit: int = Query(MOST, ge=1, le=10_000)
+    ) -> dict[str, Any]:
+        page = partial(ledger_page, cursor=cursor, limit=limit)
+        return context.read(partial(node_part, run_id=id, step=n, store=store.name, page=page))
 
     @api.get("/runs/{id}/nodes/{n}/io")
     def values(id: str, n: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from catp.dashboard.read.node_page import ledger_rows, value_json
+from catp.dashboard.read.node_calls import ledger_rows
+from catp.dashboard.read.node_page import value_json
 from catp.dashboard.read.run_page import run_page
 from catp.dashboard.report import Shown, report
 from catp.dashboard.sheet import csv_of

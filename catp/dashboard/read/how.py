@@ -1,6 +1,23 @@
 """How the figures of the pages are computed, in the words that the pages show; they go with the figures."""
 
-__all__ = ["BUDGETS_HOW", "CALIBRATION_HOW", "SPEND_HOW", "TOOLS_HOW"]
+__all__ = ["BUDGETS_HOW", "CALIBRATION_HOW", "FIGURES_HOW", "SPEND_HOW", "TOOLS_HOW"]
+
+FIGURES_HOW = {
+    "Estimated": "What the plan was quoted at, and how far off that was.",
+    "Forecast": "Spent, and what unfinished steps are expected to cost: as estimated when they were called, before "
+    "that what their tools used to cost, at least the plan's quote if nothing is known. p90 adds high estimates: an "
+    "upper bound.",
+    "Budget left": "Budget less what was spent; what is held for running calls is not taken off.",
+    "Critical path": "The longest chain of steps that wait for each other: with the time they took, or are estimated "
+    "to take.",
+    "Time": "From start to end, with all waiting.",
+    "Quality": "0 to 1: measured is the score that was given to this run, predicted what the planner expected.",
+    "utility": "alpha × quality − (1 − alpha) × price, as a share of the price of the cheapest plan about as good as "
+    "the best.",
+    "Scale": "Utility is α · quality − (1 − α) · cost / scale, as the planner weighs plans. The scale is the price of "
+    "the cheapest point within 0.01 of the best quality. Dashed lines join equal utilities.",
+}
+"""Of figures that several pages show, by the name they have there; part of `/meta`."""
 
 TOOLS_HOW = {
     "price": "Median over the latest calls that were really made and ended well. The estimate is what was expected "

@@ -4,25 +4,25 @@ Texts are cut, media are named by their digest, and nothing of a value is ever m
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from catp.dashboard.forms import iso, usd
+from catp.dashboard.forms import usd
 from catp.dashboard.read.alternatives import alternatives, price_rule
+from catp.dashboard.read.node_calls import calls_page, ledger_page
 from catp.planlang.nodes import Ref, Step, step_refs
 from catp.planlang.parser import parse
 from catp.store import queries
 from catp.store.records import StoredValue
 from catp.store.statements import query
 from catp.store.store import RunStore
-from catp.store.tables import NO_ELEMENT
 
 if TYPE_CHECKING:
     from catp.tools.catalogue import Catalogue
 
-__all__ = ["ledger_rows", "node_io", "node_page", "value_json"]
+__all__ = ["node_io", "node_page", "node_part", "value_json"]
 
 _TEXT = 20_000
 _LARGEST = 8_000_000
@@ -34,62 +34,46 @@ def node_page(
 ) -> dict[str, Any]:
     """Return calls and ledger rows of a node, and with a catalogue how it is priced and what could replace it.
 
-    `sums` are the sums of the ledger rows by attempt, as `total` and `unpriced` are of all.
+    `attempts` and `ledger` are the first of `calls` and `rows`, up to 200 each; the sums are those of all rows, `sums`
+    by attempt.
 
     Raises:
         KeyError: The run or the node is not there.
     """
     run = queries.find(connection, run_id, store)
     planned = _check(connection, run.plan_hash, run.id, step)
-    calls = query(
-        connection, "SELECT element, attempt, tool, version, alternative, outcome, cached, key, started_ns, ended_ns, "
-        "reserved_nano, est_cost_nano, est_ms, p95_ms, cost_nano, ms, size, error_type, reason FROM calls "
-        "WHERE run_id = ? AND step = ? ORDER BY element, attempt", run.id, step,
-    )  # fmt: skip
-    rows = [row for row in queries.costs(connection, run.id) if row["step"] == step]
-    used = dict.fromkeys(
-        [*(call.tool for call in calls), *(str(a.tool) for a in (planned.attempts if planned else ()))]
+    made = query(
+        connection, "SELECT tool, COUNT(*) AS n FROM calls WHERE run_id = ? AND step = ? GROUP BY tool", run.id, step
     )
+    paid = query(
+        connection, "SELECT attempt, COUNT(*) AS n, COUNT(amount_nano) AS priced, SUM(amount_nano) AS amount "
+        "FROM costs WHERE run_id = ? AND step = ? GROUP BY attempt ORDER BY attempt", run.id, step,
+    )  # fmt: skip
+    used = dict.fromkeys([*(row.tool for row in made), *(str(a.tool) for a in (planned.attempts if planned else ()))])
     return {
         "run": run.id, "id": step,
-        "attempts": [
-            {
-                "element": None if c.element == NO_ELEMENT else c.element, "attempt": c.attempt, "tool": c.tool,
-                "version": c.version, "alternative": c.alternative, "outcome": c.outcome, "cached": bool(c.cached),
-                "key": c.key,
-                "start": iso(c.started_ns), "end": iso(c.ended_ns), "ms": c.ms, "size": c.size,
-                "cost": usd(c.cost_nano), "reserved": usd(c.reserved_nano),
-                "est": {"cost": usd(c.est_cost_nano), "ms": c.est_ms, "p95_ms": c.p95_ms},
-                "error": None if c.error_type is None else {"type": c.error_type, "reason": c.reason},
-            }
-            for c in calls
-        ],
-        "ledger": ledger_rows(rows),
-        **_sum(rows),
-        "sums": {n: _sum([row for row in rows if row["attempt"] == n]) for n in {row["attempt"] for row in rows}},
+        "attempts": calls_page(connection, run.id, step)["items"], "calls": sum(row.n for row in made),
+        "ledger": ledger_page(connection, run.id, step)["items"], "rows": sum(row.n for row in paid),
+        **_sum(paid),
+        "sums": {row.attempt: _sum([row]) for row in paid},
         "prices": {} if catalogue is None else {tool: price_rule(catalogue, tool) for tool in used},
         "alternatives": alternatives(connection, catalogue, planned, run.id) if catalogue and planned else [],
     }  # fmt: skip
 
 
-def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def node_part(
+    connection: Connection, run_id: str, step: str, store: str, page: Callable[[Connection, str, str], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a page of the calls or ledger rows of a node; raise `KeyError` as `node_page` does."""
+    run = queries.find(connection, run_id, store)
+    _check(connection, run.plan_hash, run.id, step)
+    return page(connection, run.id, step)
+
+
+def _sum(parts: Sequence[Any]) -> dict[str, Any]:
     """The sum of the known amounts, None if there are none, and how many rows have no price."""
-    priced = [row["amount_nano"] for row in rows if row["amount_nano"] is not None]
-    return {"total": usd(sum(priced)) if priced else None, "unpriced": len(rows) - len(priced)}
-
-
-def ledger_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return ledger rows with amounts as decimal strings."""
-    return [
-        {
-            "seq": row["seq"], "at": iso(row["ts_ns"]), "step": row["step"], "attempt": row["attempt"],
-            "element": row["element"], "tool": row["tool"], "kind": row["kind"], "quantity": row["quantity"],
-            "unit": row["unit"], "unit_price": row["unit_price_usd"], "amount": usd(row["amount_nano"]),
-            "source": row["source"], "priced": bool(row["priced"]), "estimate": usd(row["estimate_nano"]),
-            "overrun": bool(row["overrun"]), "saved": usd(row["saved_nano"]), "note": row["note"],
-        }
-        for row in rows
-    ]  # fmt: skip
+    known = [int(part.amount) for part in parts if part.amount is not None]
+    return {"total": usd(sum(known)) if known else None, "unpriced": sum(part.n - part.priced for part in parts)}
 
 
 def _check(connection: Connection, plan_hash: str, run_id: str, step: str) -> Step | None:
