@@ -1,8 +1,11 @@
 """Whether the server is well, and what it is: `/healthz`, `/api/v1/meta`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from catp.dashboard.context import Context
+from catp.dashboard.feed import ENGINE_SAMPLE
+from catp.dashboard.read.how import FIGURES_HOW
+from catp.runtime.events import EventType
 from catp.store.statements import query
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ def add(app: "FastAPI", context: Context) -> None:
 
     @app.get("/api/v1/meta")
     def meta(request: Request) -> dict[str, Any]:
-        """What the shell of the pages needs."""
+        """What all pages need: `events` are the types of messages on the stream, `how` is how figures are computed."""
         return {
             "version": app.version, "role": request.scope["catp_role"], "read_only": context.read_only,
             "currency": "USD", "store": context.store.name,
+            "events": [*get_args(EventType), ENGINE_SAMPLE], "how": FIGURES_HOW,
         }  # fmt: skip
