@@ -88,7 +88,7 @@ async def test_what_fails_inside_is_a_problem_with_the_headers_of_all(
     raw.close()
     client = client_of(filled)
     run = (await client.get("/api/v1/runs")).json()["items"][0]["id"]
-    well = await client.get("/api/v1/meta")
+    well = await client.get("/healthz")
     answer = await client.get(f"/api/v1/runs/{run}/events")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["type"] == "urn:catp:problem:internal"
