@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 BANK = Path(__file__).with_name("bank.py")
 STEP = 'in who: text\nfound = look_up(who)\ndone = pay(found) @approve @key(t"pay-{who}")\nout done\n'
 WHOLE = f"plan transfer @approve\n{STEP}".replace(" @approve @key", " @key")
@@ -41,10 +43,7 @@ def argv(*args: str) -> list[str]:
 
 
 def catp(folder: Path, *args: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        argv(*args), cwd=folder, env=environment(folder, **more), capture_output=True, text=True, timeout=60,
-        check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    return warm.catp(folder, *args, env=environment(folder, **more))
 
 
 def run_of(done: "subprocess.CompletedProcess[str]") -> str:

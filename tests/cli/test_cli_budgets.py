@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 SHOP = Path(__file__).resolve().parents[1] / "agent" / "shop.py"
 PLAN = "in text: text\nmood = mood_fine(text)\ngist = gist(text)\nout mood, gist?\n"
 
@@ -27,10 +29,7 @@ def project(tmp_path: Path) -> Path:
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
     places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "catp.cli", *args],
-        cwd=folder, env={**kept, **places}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return warm.catp(folder, *args, env=kept | places)
 
 
 def ok_json(folder: Path, *args: str) -> Any:

@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import warm
 
 TOOLS = """
 from catp.tools.catalogue import Catalogue
@@ -38,10 +39,7 @@ def project(tmp_path: Path) -> Path:
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
     places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "catp.cli", *args], cwd=folder, env=kept | places, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return warm.catp(folder, *args, env=kept | places)
 
 
 def ok_json(folder: Path, *args: str) -> Any:

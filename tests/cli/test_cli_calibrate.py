@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
+from tests import warm
 
 SHOP = Path(__file__).resolve().parents[1] / "agent" / "shop.py"
 PLAN = "in text: text\nmood = mood_cheap(text)\ngist = gist(text)\nout mood, gist\n"
@@ -33,10 +34,7 @@ def project(tmp_path: Path) -> Path:
 def catp(folder: Path, *args: str, **extra: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
     home = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "catp.cli", *args], cwd=folder, env={**kept, **home, **extra},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return warm.catp(folder, *args, env={**kept, **home, **extra}, timeout=120)
 
 
 def document(folder: Path, *args: str) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 SHOP = Path(__file__).resolve().parents[1] / "agent" / "shop.py"
 PLAN = "in text: text\nmood = mood_cheap(text)\ngist = gist(text)\nout mood, gist\n"
 
@@ -30,10 +32,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "catp.cli", *args]
-    return subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60, check=False
-    )
+    return warm.catp(folder, *args, env=environment(folder))
 
 
 def ok_json(folder: Path, *args: str) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 TOOLS = """
 import asyncio
 from catp.tools import Catalogue, PerCall, tool
@@ -53,10 +55,9 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *args: str, code: int = 0) -> tuple[str, str]:
-        with self.start(*args) as process:
-            out, err = process.communicate(timeout=60)
-        assert process.returncode == code, err
-        return out, err
+        done = warm.catp(self.folder, *args, "--tools", "shop_tools:CATALOGUE", "--store", "runs.db", env=self.env)
+        assert done.returncode == code, done.stderr
+        return done.stdout, done.stderr
 
     def document(self, *args: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run(*args, "--json")[0])
@@ -73,12 +74,8 @@ class Shell:
                 time.sleep(0.02)
             process.send_signal(number)
             _, err = process.communicate(timeout=60)
-        runs = json.loads(
-            subprocess.run(
-                [sys.executable, "-m", "catp.cli", "runs", "list", "--store", "runs.db", "--json"],
-                cwd=self.folder, env=self.env, capture_output=True, text=True, check=True,
-            ).stdout
-        )  # fmt: skip
+        listed = warm.catp(self.folder, "runs", "list", "--store", "runs.db", "--json", env=self.env)
+        runs = json.loads(listed.stdout)
         newest = runs["items"][0]
         assert newest["status"] == ("interrupted" if number == signal.SIGKILL else "cancelled")
         return newest["id"], err
