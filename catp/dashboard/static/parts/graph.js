@@ -54,7 +54,7 @@ export function Graph({ layout, plan, nodes, selected = null, select, colour = "
     const box = map.byId.get(at ?? walk[0]?.id);
     if (box && !view.current.contains(document.activeElement)) reveal(view.current, box.at, zoom);
   }, [at, layout.hash, layout.dir, zoom]);
-  useEffect(() => {
+  useLayoutEffect(() => { // before the next turn of the wheel
     const wheel = (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
