@@ -17,7 +17,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def site(demo: Path) -> Iterator[Server]:
-    server = Server(demo)
+    server = Server(demo, engine="off")
     yield server
     server.close()
 
@@ -120,7 +120,7 @@ def test_every_picture_has_a_table(path: str, show: Open) -> None:
 def test_a_viewer_is_shown_no_way_to_change_anything(
     path: str, site: Server, names: dict[str, str], page: Page
 ) -> None:
-    viewer = Server(site.store, token="admin-token-1", tokens={"viewer-token-1": "viewer"})
+    viewer = Server(site.store, engine="off", token="admin-token-1", tokens={"viewer-token-1": "viewer"})
     try:
         for short, name in names.items():
             path = path.replace(short, name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,11 +71,20 @@ def test_rows_of_the_question_before_cannot_be_opened(demo: Path, serve: Callabl
     expect(table).to_have_attribute("aria-busy", "false")
 
     held: list[Route] = []
-    page.route("**/api/v1/runs?*", lambda route: held.append(route))
+    go = threading.Event()
+
+    def hold(route: Route) -> None:
+        if go.is_set():
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/v1/runs?*", hold)
     page.get_by_role("button", name="complete").click()
     expect(table).to_have_attribute("aria-busy", "true")
     with pytest.raises(PlaywrightTimeout):
         table.get_by_role("link").first.click(timeout=500)
+    go.set()  # also for what is told of only now
     for route in held:
         route.continue_()
     expect(table).to_have_attribute("aria-busy", "false")
