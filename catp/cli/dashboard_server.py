@@ -5,6 +5,7 @@ import contextlib
 import errno
 import ipaddress
 import json
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["address_of", "is_local", "listen", "own_names", "read_tokens", "serve"]
 
-_LAST_ANSWERS_S = 1
-"""How long open answers, such as streams of events, get to end."""
+_LAST_ANSWERS_S = 0.5
+"""How long open answers get to end when the server stops; then their connections are cut."""
+_LAST_WORK_S = 1.0
+"""How long it is waited for what makes answers; streams and whoever waits for a client have ended by then."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,13 +90,23 @@ async def serve(application: Any, sock: socket.socket, *, started: Callable[[], 
             if self.started:
                 started()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            loop.call_later(_LAST_ANSWERS_S, self.cut_off)
+            await super().shutdown(sockets)
+
+        def cut_off(self) -> None:
+            """Clients that take nothing hold nobody up: to those who write to them, they have gone."""
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    loop = asyncio.get_running_loop()
     server = Server(uvicorn.Config(
         application, log_level="warning", access_log=False, server_header=False, lifespan="on",
-        timeout_graceful_shutdown=_LAST_ANSWERS_S,
+        timeout_graceful_shutdown=_LAST_WORK_S,
     ))  # fmt: skip
 
     def stop() -> None:
@@ -101,7 +114,13 @@ async def serve(application: Any, sock: socket.socket, *, started: Callable[[], 
         server.should_exit = True
         application.state.feed.hang_up()
 
-    loop = asyncio.get_running_loop()
+    logging.getLogger("uvicorn.error").addFilter(_not_cut_off)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     await server.serve([sock])
+
+
+def _not_cut_off(record: logging.LogRecord) -> bool:
+    """False for what uvicorn says of work that a stop cut off: whoever stops the server expects that."""
+    cut = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut and not str(record.msg).startswith("Cancel %s running task(s)")

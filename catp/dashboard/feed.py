@@ -119,6 +119,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._last = 0
         self._starting = asyncio.Lock()
+        self._over = False
         self.reads = 0
         """How often events were read to hand them out."""
 
@@ -143,7 +144,7 @@ class Feed:
             StoreError: the store cannot be read now.
         """
         await self._start()
-        listener = _Listener(topics, self._room)
+        listener = _Listener(topics, self._room, over=self._over)
         self._listeners.add(listener)
         mark = self._last  # the queue has everything after it: no await in between
         try:
@@ -173,7 +174,8 @@ class Feed:
         self._tell(Message(-1, event, "", json.dumps(data)))
 
     def hang_up(self) -> None:
-        """End all streams: a server that stops need not wait for those who listen."""
+        """End all streams, also those that begin later: a server that stops need not wait for those who listen."""
+        self._over = True
         for listener in self._listeners:
             listener.over = True
             listener.wake.set()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -85,6 +86,29 @@ def test_a_fresh_store_is_made_and_ctrl_c_ends_it_at_once(tmp_path: Path, start:
         assert "error" not in "".join(lines)
     assert running.process.returncode == 0
     assert running.process.communicate()[1] == "", "a listener held it up"  # the server says whom it had to cut off
+
+
+def test_nobody_who_listens_or_takes_nothing_holds_up_the_end(start: Callable[..., Running]) -> None:
+    running = start()
+    port = int(running.told["url"].rstrip("/").rpartition(":")[2])
+
+    def ask(path: str, *, times: int = 1) -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", port), 10)
+        made.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n".encode() * times)
+        return made
+
+    held = [ask(f"/api/v1/events?topics={topics}") for topics in ("runs", "engine", "runs,engine")]
+    for stream in held:
+        assert stream.recv(100).startswith(b"HTTP/1.1 200 ")
+    held.append(ask("/static/vendor/vendor.js", times=1_500))  # 13 MB, and nobody reads them
+    running.process.send_signal(signal.SIGINT)
+    with suppress(ConnectionError):  # it may be too late by then
+        held.append(ask("/api/v1/events?topics=runs"))
+    running.process.wait(60)  # half a second, as without clients; for ever if those who take nothing are waited for
+    assert running.process.returncode == 0
+    assert running.process.communicate()[1] == ""
+    for one in held:
+        one.close()
 
 
 def test_a_run_that_is_watched_is_ended_with_the_server(tmp_path: Path, start: Callable[..., Running]) -> None:
