@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from catp.dashboard.engine.follower import Follower
 from catp.store.store import RunStore
 from tests.dashboard.browser.conftest import Server, fits
 from tests.dashboard.engines import Fake, fake_engine
@@ -23,7 +24,10 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fake() -> Iterator[Fake]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    usual = Follower.__init__.__kwdefaults__
+    assert usual is not None
+    monkeypatch.setitem(usual, "patience", 20.0)  # it answers at once, but the machine may be busy
     with fake_engine() as found:
         yield found
 
