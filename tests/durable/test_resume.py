@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from catp.store.store import RunStore
 from catp.tools import Catalogue, PerCall, tool
 from catp.tools.errors import ToolDefinitionError
 from tests.durable import shop
-from tests.durable.test_kill_everywhere import die, in_child
+from tests.durable.test_kill_everywhere import committed, die, in_child
 
 
 @tool(price=PerCall("0.002"))
@@ -257,7 +256,7 @@ def test_a_killed_fork_is_resumed_like_any_run(folder: Path) -> None:
 
             def die_after(event: RunEvent) -> None:
                 if event.step == "gate" and event.type == "node.settled":
-                    time.sleep(0.2)  # the writer has a thread of its own, and commits every 50 ms
+                    committed(folder, event)
                     die()
 
             await one.fork(first.run_id, "gate", on_event=die_after)
@@ -332,8 +331,8 @@ def test_keys_that_cannot_be(options: dict[str, Any], message: str) -> None:
 
 async def test_what_was_assumed_for_a_lost_call_is_money_and_not_unpriced_on_any_surface(folder: Path) -> None:
     def kill(event: RunEvent) -> None:
-        if event.step == "parts" and event.type == "node.started":  # what is written before has time to be committed
-            time.sleep(0.5)
+        if event.step == "parts" and event.type == "node.started":
+            committed(folder, event)
             die()
 
     async def begin() -> None:

@@ -193,8 +193,8 @@ async def test_an_environment_that_httpx_refuses(
 async def test_a_wait_beyond_the_timeout_is_not_waited_for(server: Server) -> None:
     server.play(status(429, "slow down", retry_after="3600"))
     began = time.monotonic()
-    error = await failure(planner(server, timeout_s=5))
-    assert time.monotonic() - began < 3
+    error = await failure(planner(server, timeout_s=50))
+    assert time.monotonic() - began < 40
     assert len(server.seen) == 1
     assert "asks to wait for 3600" in str(error)
     assert "slow down" in str(error)
@@ -220,8 +220,8 @@ def drip(handler: Handler) -> None:
 async def test_a_hanging_server_is_left_in_time_and_its_charge_is_unknown(server: Server, turn: Any) -> None:
     server.play(says(UNKNOWN_TOOL), turn)
     began = time.monotonic()
-    error = await failure(planner(server, timeout_s=0.6, input_price="1", output_price="1"))
-    assert time.monotonic() - began < 3
+    error = await failure(planner(server, timeout_s=1.5, input_price="1", output_price="1"))
+    assert time.monotonic() - began < 20
     assert "no complete answer in time" in str(error)
     assert "raise timeout_s" in str(error)
     assert "its last answer could not be used" in str(error)

@@ -213,12 +213,14 @@ async def test_sums_of_days_lists_and_runs_agree_with_the_ledger(store: RunStore
 
 
 RESUMED = (
-    TOOLS.partition("async def main()")[0].replace("import asyncio", "import asyncio, os, time")
+    TOOLS.partition("async def main()")[0].replace("import asyncio", "import asyncio, os, sqlite3, time")
     + """
 @tool(placement="thread", price=PerCall("0.01"))
 def die(words: list[str]) -> str:
     if len(sys.argv) > 3:
-        time.sleep(0.5)  # the record is written in batches
+        began = "SELECT count(*) FROM events WHERE step = 'b' AND type = 'node.started'"
+        while not sqlite3.connect(sys.argv[1]).execute(began).fetchone()[0]:  # the record is written in batches
+            time.sleep(0.01)
         os._exit(9)
     return " ".join(words)
 
