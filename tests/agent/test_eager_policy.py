@@ -13,7 +13,10 @@ from catp.runtime.replay import rebuild
 from catp.training.policy.models import default_model
 from tests.agent.shop import CATALOGUE
 
-pytestmark = pytest.mark.skipif(default_model() is None, reason="no policy is shipped with this checkout")
+pytestmark = [
+    pytest.mark.skipif(default_model() is None, reason="no policy is shipped with this checkout"),
+    pytest.mark.xdist_group("eager-policy"),  # one load of the policy
+]
 
 TEXT = {"text": "a good day at the seaside, and nothing else to say about it"}
 WANT = {"mood": "Mood", "gist": "Gist"}

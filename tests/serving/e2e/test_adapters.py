@@ -13,7 +13,10 @@ from catp.serving.server.backend import TextSpec
 from catp.serving.server.local import LocalBackend
 from tests.serving.e2e.engines import collect, engine, hf_greedy, text_of, tiny_llama
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
+    pytest.mark.xdist_group("adapters"),
+]
 
 PROMPT = tuple(range(30, 80))
 

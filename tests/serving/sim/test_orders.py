@@ -11,6 +11,8 @@ from catp.serving.sim.synthetic import plans
 from catp.serving.sim.traces import Arrival, Trace
 from catp.serving.sim.workload import tasks
 
+pytestmark = pytest.mark.xdist_group("sim-orders")
+
 
 def chat(count: int) -> Trace:
     """Bursty, with prompts and outputs as uneven as people's: log-normal, 1,400 and 150 tokens in the mean."""

@@ -60,7 +60,8 @@ def test_neither_the_cheapest_nor_the_most_accurate_plan_is_good_enough(sets: li
 
 
 def test_a_planner_that_sees_the_input_can_beat_any_fixed_plan(sets: list[CandidateSet]) -> None:
-    (row,) = evaluate(BASELINES["fixed-hindsight"], sets, alphas=(0.8,), protocol="loo", draws=10).rows
+    some = sets[::4]  # the fewer inputs a fixed plan has to fit, the better it does
+    (row,) = evaluate(BASELINES["fixed-hindsight"], some, alphas=(0.8,), protocol="loo", draws=10).rows
     assert row.regret.regret >= 0.10
 
 
