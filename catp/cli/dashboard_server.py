@@ -21,7 +21,7 @@ __all__ = ["address_of", "is_local", "listen", "own_names", "read_tokens", "serv
 
 _LAST_ANSWERS_S = 0.5
 """How long open answers get to end when the server stops; then their connections are cut."""
-_LAST_WORK_S = 1.0
+_LAST_WORK_S = 1
 """How long it is waited for what makes answers; streams and whoever waits for a client have ended by then."""
 
 

@@ -12,6 +12,7 @@ from catp.runtime.events import RunEvent
 from catp.store import ownership
 from catp.store.artifacts import Artifact
 from catp.store.errors import RunOwned, StoreConflict
+from catp.store.plans import PlanRow, add_plans
 from catp.store.projector import project
 from catp.store.statements import execute, query
 
@@ -33,12 +34,16 @@ class ValueRow(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What is written together. `released` runs are over for this process; `touched` runs must appear in the commit."""
+    """What is written together. `released` runs are over for this process; `touched` runs must appear in the commit.
+
+    `plans` are those that created runs have and considered.
+    """
 
     events: list[RunEvent] = field(default_factory=list)
     values: list[ValueRow] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     touched: list[str] = field(default_factory=list)
+    plans: list[PlanRow] = field(default_factory=list)
 
 
 _ADD_EVENT = """
@@ -74,6 +79,7 @@ def append(connection: Connection, batch: Batch, *, owner: str, in_rows: bool) -
     """
     known = _known(connection, {*(e.run_id for e in batch.events), *batch.touched}, owner)
     events = _new(batch.events, known)
+    add_plans(connection, batch.plans)  # they were kept before, but nothing has held them
     project(connection, events)
     execute(connection, _ADD_EVENT, [_event_row(event) for event in events])
     _add_values(connection, batch.values, in_rows)

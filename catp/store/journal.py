@@ -9,6 +9,7 @@ from typing import Any
 from catp.runtime.events import RunEvent
 from catp.runtime.hooks import JournalUnavailable, ValueKind
 from catp.store.errors import RunOwned, StoreError, StoreUnavailable
+from catp.store.plans import KeptPlans
 from catp.store.redaction import Redaction
 from catp.store.writer import Entry, JournalWriter, Track, Value
 
@@ -23,11 +24,11 @@ class RunJournal:
     """
 
     def __init__(
-        self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False, plan: str | None = None,
+        self, writer: JournalWriter, run_id: str, *, store: str, resumed: bool = False, plans: KeptPlans | None = None,
         redaction: Redaction | None = None,
     ) -> None:  # fmt: skip
         self.run_id = run_id
-        self.plan = plan
+        self.plan = None if plans is None else plans.key
         """What the plan of a new run is kept under: its digest, unless a plan with other names has that."""
         self._redaction = redaction
         self._writer = writer
@@ -35,6 +36,7 @@ class RunJournal:
         self._track = Track(run_id)
         self._begun = resumed
         self._held: list[Value] = []
+        self._plans = () if plans is None else plans.rows
         writer.drive(self._track)
 
     def event(self, event: RunEvent) -> None:
@@ -45,8 +47,9 @@ class RunJournal:
             self._writer.put(Entry(self._track, (event,)))
         else:  # the inputs come before the run's first event, but their rows refer to the run
             self._begun = True
-            self._writer.put(Entry(self._track, (event,), tuple(self._held)))
+            self._writer.put(Entry(self._track, (event,), tuple(self._held), plans=self._plans))
             self._held.clear()
+            self._plans = ()
 
     def value(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
         """Keep the value of an input, a step (or one element of a mapped step) or an output."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
@@ -16,23 +17,44 @@ from catp.planlang.parser import parse
 from catp.store.records import NewPlan, NewRun
 from catp.store.statements import ADD_PLAN, execute, query
 
-__all__ = ["keep_plans"]
+__all__ = ["KeptPlans", "PlanRow", "add_plans", "keep_plans"]
+
+PlanRow: TypeAlias = tuple[str, str, str, int, int]
+"""digest, text, JSON text, number of steps, when it was kept (Unix nanoseconds)"""
 
 
-def keep_plans(connection: Connection, run: NewRun, now_ns: int) -> str:
-    """Keep the plan of a run and its rivals; return what the run's plan is kept under."""
-    _add(connection, [run, *run.rivals], now_ns)
+class KeptPlans(NamedTuple):
+    """What the plan of a run is kept under, and the rows of it and its rivals.
+
+    Nothing refers to the rows until the run itself is written with its first event. Pruning may drop them before that,
+    so they are added once more with it.
+    """
+
+    key: str
+    rows: tuple[PlanRow, ...]
+
+
+def keep_plans(connection: Connection, run: NewRun, now_ns: int) -> KeptPlans:
+    """Keep the plan of a run and its rivals."""
+    plans: list[NewPlan | NewRun] = [run, *run.rivals]
+    rows = tuple(_row(plan, now_ns) for plan in plans)
+    add_plans(connection, rows)
     source = str(query(connection, "SELECT source FROM plans WHERE hash = ?", run.plan_hash)[0].source)
     if source == run.plan_source or _same_names(source, run.plan_source):
-        return run.plan_hash
+        return KeptPlans(run.plan_hash, rows)
     own = hashlib.sha256(f"{run.plan_hash}\n{run.plan_source}".encode()).hexdigest()
-    _add(connection, [NewPlan(own, run.plan_source, run.plan_json, run.n_nodes)], now_ns)
-    return own
+    rows = (_row(NewPlan(own, run.plan_source, run.plan_json, run.n_nodes), now_ns), *rows)
+    add_plans(connection, rows[:1])
+    return KeptPlans(own, rows)
 
 
-def _add(connection: Connection, plans: Sequence[NewPlan | NewRun], now_ns: int) -> None:
-    rows = [(one.plan_hash, one.plan_source, json.dumps(one.plan_json), one.n_nodes, now_ns) for one in plans]
+def add_plans(connection: Connection, rows: Sequence[PlanRow]) -> None:
+    """Add those that are not there."""
     execute(connection, ADD_PLAN, rows)
+
+
+def _row(plan: NewPlan | NewRun, now_ns: int) -> PlanRow:
+    return plan.plan_hash, plan.plan_source, json.dumps(plan.plan_json), plan.n_nodes, now_ns
 
 
 def _same_names(kept: str, source: str) -> bool:

@@ -74,7 +74,7 @@ class RunStore:
     def begin(self, run: NewRun) -> RunJournal:
         """Keep the plan of a run that is about to start, and return the journal for `Run`."""
         kept = self.database.write(partial(keep_plans, run=run, now_ns=time.time_ns()))
-        return RunJournal(self._writer, run.run_id, store=self.name, plan=kept, redaction=self.redaction)
+        return RunJournal(self._writer, run.run_id, store=self.name, plans=kept, redaction=self.redaction)
 
     def resume(self, run_id: str) -> RunJournal:
         """Take over a run that nobody drives any more, and return the journal for its next `Run`.

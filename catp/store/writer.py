@@ -24,6 +24,7 @@ from catp.store.append import Batch, ValueRow, append
 from catp.store.artifacts import INLINE_LIMIT, Artifact, Artifacts, thumbnail
 from catp.store.database import Database
 from catp.store.errors import StoreConflict, StoreError, StoreUnavailable, named
+from catp.store.plans import PlanRow
 from catp.store.redaction import REDACTED
 from catp.store.tables import NO_ELEMENT
 
@@ -61,7 +62,7 @@ class Track:
 
 
 class Entry(NamedTuple):
-    """What a run hands over at once; `done` is resolved when this and everything before it is written."""
+    """What a run hands over at once; `done` is resolved when this and all before it is written. `plans`: of the run."""
 
     track: Track
     events: tuple[RunEvent, ...] = ()
@@ -69,6 +70,7 @@ class Entry(NamedTuple):
     done: "Future[None] | None" = None
     durable: bool = False
     release: bool = False
+    plans: tuple[PlanRow, ...] = ()
 
 
 @dataclass(slots=True)
@@ -245,6 +247,7 @@ class JournalWriter:
             part.rows,
             released,
             [entry.track.run_id for entry in entries if entry.durable],
+            [row for entry in entries for row in entry.plans],
         )
         work = partial(append, batch=batch, owner=self._owner, in_rows=self._artifacts.in_rows)
         self._database.write(work, durable=durable)
