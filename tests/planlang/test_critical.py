@@ -34,9 +34,12 @@ def random_graph(rng: random.Random, names: str) -> tuple[Graph, dict[str, float
     return graph, {name: float(rng.choice((0, 1, 2, 2, 3, 10))) for name in names}
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_agrees_with_all_paths(seed: int, letters: str) -> None:
-    graph, ms = random_graph(random.Random(seed), letters)
+def test_agrees_with_all_paths(letters: str) -> None:
+    for seed in range(150):
+        agrees_with_all_paths(*random_graph(random.Random(seed), letters))
+
+
+def agrees_with_all_paths(graph: Graph, ms: dict[str, float]) -> None:
     found = schedule(graph, ms)
     every = [path for end in graph for path in paths(graph, end)]
     length = max(cost(path, ms) for path in every)
@@ -49,9 +52,12 @@ def test_agrees_with_all_paths(seed: int, letters: str) -> None:
         assert found.start[step] == before
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_the_path_is_one_and_takes_the_whole_time(seed: int, letters: str) -> None:
-    graph, ms = random_graph(random.Random(seed), letters)
+def test_the_path_is_one_and_takes_the_whole_time(letters: str) -> None:
+    for seed in range(150):
+        path_takes_the_whole_time(*random_graph(random.Random(seed), letters))
+
+
+def path_takes_the_whole_time(graph: Graph, ms: dict[str, float]) -> None:
     found = schedule(graph, ms)
     assert cost(found.path, ms) == found.length
     assert not graph[found.path[0]] or found.start[found.path[0]] == 0
@@ -59,9 +65,12 @@ def test_the_path_is_one_and_takes_the_whole_time(seed: int, letters: str) -> No
     assert all(found.slack[step] == 0 for step in found.path)
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_width_is_reached_by_running_everything_at_once(seed: int, letters: str) -> None:
-    graph, ms = random_graph(random.Random(seed), letters)
+def test_width_is_reached_by_running_everything_at_once(letters: str) -> None:
+    for seed in range(100):
+        width_is_reached(*random_graph(random.Random(seed), letters))
+
+
+def width_is_reached(graph: Graph, ms: dict[str, float]) -> None:
     ms = {step: time + 1 for step, time in ms.items()}
     found = schedule(graph, ms)
     busy = [

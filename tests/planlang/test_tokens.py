@@ -75,10 +75,10 @@ def test_random_trees_survive_up_to_the_names_of_steps(start: int) -> None:
         assert encode(back) == encode(plan), f"seed {seed}"
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_a_head_left_out_can_be_supplied_again(seed: int) -> None:
-    plan = random_plan(Random(seed))
-    assert decode(encode(plan, header=False), header=Header.of(plan)) == decode(encode(plan))
+def test_a_head_left_out_can_be_supplied_again() -> None:
+    for seed in range(300):
+        plan = random_plan(Random(seed))
+        assert decode(encode(plan, header=False), header=Header.of(plan)) == decode(encode(plan)), f"seed {seed}"
 
 
 def test_approval_of_the_plan_is_in_the_head_and_cannot_be_forged_behind_it() -> None:

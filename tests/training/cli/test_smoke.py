@@ -5,12 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from catp.cli.main import app
 from catp.training.caorl.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("smoke")]
@@ -20,7 +24,8 @@ SMOKE = ROOT / "examples" / "train" / "smoke.toml"
 TRAJECTORIES = ROOT / "datasets" / "catp-bench" / "measured" / "train.jsonl.gz"
 
 
-def catp(folder: Path, *args: object) -> Any:
+def process(folder: Path, *args: object) -> Any:
+    """A command in a process of its own, which loads everything anew."""
     command = [sys.executable, "-m", "catp.cli", *map(str, args), "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False,
                           env={**os.environ, "NO_COLOR": "1"})  # fmt: skip
@@ -28,13 +33,22 @@ def catp(folder: Path, *args: object) -> Any:
     return json.loads(done.stdout)
 
 
+def catp(folder: Path, *args: object) -> Any:
+    """A command in this process, which has loaded torch already."""
+    torch.set_num_threads(1)
+    with chdir(folder):
+        done = CliRunner().invoke(app, [*map(str, args), "--json"], env={"NO_COLOR": "1"})
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for half of the steps in one process, for the rest in another."""
     folder = tmp_path_factory.mktemp("smoke")
-    half = catp(folder, "train", "--config", SMOKE, "--out", "out", "--set", "optim.steps=4")
+    half = process(folder, "train", "--config", SMOKE, "--out", "out", "--set", "optim.steps=4")
     assert (half["reason"], half["step"]) == ("finished", 4)
-    whole = catp(folder, "train", "--config", SMOKE, "--out", "out", "--resume", "auto")
+    whole = process(folder, "train", "--config", SMOKE, "--out", "out", "--resume", "auto")
     assert (whole["reason"], whole["step"]) == ("finished", 8)
     return folder
 
@@ -86,6 +100,6 @@ def test_it_is_measured_like_any_planner(run: Path) -> None:
 
 
 def test_its_export_answers_the_same(run: Path) -> None:
-    found = catp(run, "export", "--model", "out/best", "--out", "whole", "--merge")
+    found = process(run, "export", "--model", "out/best", "--out", "whole", "--merge")
     assert found["logit_difference"] <= found["tolerance"]
     assert catp(run, "models", "show", "whole")["problem"] is None
