@@ -1,11 +1,14 @@
 """Every figure of the overview against the rows it is said to be of."""
 
+import asyncio
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from catp.agent import Agent
+from catp.config import Settings
 from catp.dashboard.read.overview import overview
 from catp.planlang.money import format_usd, usd
 from catp.planlang.parser import parse
@@ -122,6 +125,31 @@ async def test_what_needs_somebody(told: Path, client_of: Callable[..., Client])
     answer = await client_of(told).get("/api/v1/overview?window=400d")
     assert answer.json()["needs_you"][0]["limit"] == "0.05"
     assert sum(answer.json()["runs"].values()) == 8
+
+
+async def test_the_guide_of_an_empty_store_fills_that_store(
+    tmp_path: Path, client_of: Callable[..., Client], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "it's mine.db"
+    RunStore(path).list()
+    guide = (await client_of(path).get("/api/v1/overview")).json()["guide"]
+    command, script = (step["text"] for step in guide[1:])
+    assert shlex.split(command)[-2:] == ["--store", str(path)]
+    await asyncio.to_thread(exec, script, {})  # as somebody would who copies it
+    assert "Language(code='de'" in capsys.readouterr().out
+    (run,) = RunStore(path).list()
+    assert run.status == "complete"
+    assert (await client_of(path).get("/api/v1/overview")).json()["guide"] == []
+
+
+async def test_the_guide_names_no_store_that_is_found_anyway(
+    tmp_path: Path, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    path = Settings().store
+    RunStore(path).list()
+    guide = (await client_of(Path(path)).get("/api/v1/overview")).json()["guide"]
+    assert "--store" not in guide[1]["text"]
 
 
 async def test_an_empty_store_says_so(tmp_path: Path, client_of: Callable[..., Client]) -> None:

@@ -13,7 +13,7 @@ export default function Overview({ query }) {
   const event = () => (due.current ||= setTimeout(() => ((due.current = 0), found.reload()), 1000));
   useEvents("runs", { event, resync: event }, [span]);
   useEffect(() => () => clearTimeout(due.current), []);
-  return html`<${Loaded} of=${found} what="the overview">${(seen) => (seen.empty ? html`<${Guide} />` : html`<${Seen} ...${{ seen, span }} />`)}<//>`;
+  return html`<${Loaded} of=${found} what="the overview">${(seen) => (seen.empty ? html`<${Guide} steps=${seen.guide} />` : html`<${Seen} ...${{ seen, span }} />`)}<//>`;
 }
 
 const grade = (value) => number(value, 2);
@@ -59,11 +59,7 @@ function Bars({ days }) {
 }
 
 /** A store without runs. */
-const STEPS = [
-  ["Install the tools", "pip install 'catp[tools]'"], ["Run a task", 'catp run "tell me the language" -i text="Guten Tag, wie geht es dir heute?"'],
-  ["Or use your own agent", 'from catp import Agent\n\nagent = Agent(budget="0.01")\nresult = agent.run_sync("tell me the language", {"text": "Guten Tag"})'],
-];
-const Guide = () => html`<h1>Welcome</h1><p>There are no runs in this store yet; they appear here by themselves.</p>
-  <ol class="guide">${STEPS.map(([title, text]) => html`<li class="card"><h2>${title}</h2><${Command} text=${text} /></li>`)}</ol>
+const Guide = ({ steps }) => html`<h1>Welcome</h1><p>There are no runs in this store yet; they appear here by themselves.</p>
+  <ol class="guide">${steps.map(({ title, text }) => html`<li class="card"><h2>${title}</h2><${Command} text=${text} /></li>`)}</ol>
   ${may("admin") && html`<section class="card" aria-label="Demo"><h2>Or look around first</h2><p>Nothing is paid: its tools only play their prices.</p><div class="row">
     <${Act} class="first" run=${() => send("POST", "demo")}>Load demo data<//><${Act} run=${async () => go(`runs/${(await send("POST", "demo/live")).run}`)}>Watch a demo run<//></div></section>`}`;
