@@ -17,8 +17,9 @@ the requested outputs. It does not offer `when`, annotations, templates and list
 from collections.abc import Callable
 from typing import NamedTuple
 
+from catp.planlang.mask.completions import Node
 from catp.planlang.mask.context import MaskContext
-from catp.planlang.mask.reach import Node, Reach
+from catp.planlang.mask.reach import Reach
 from catp.planlang.mask.space import PATH, TypeSpace
 from catp.planlang.nodes import OPERATORS
 from catp.planlang.token_ids import constants

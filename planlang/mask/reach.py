@@ -15,21 +15,29 @@ keeps one affordable completion can never be stuck: that is the whole proof of "
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import TypeAlias
 
+from catp.planlang.mask.completions import (
+    Calls,
+    Node,
+    ToolGroups,
+    best,
+    bounds_of,
+    improved,
+    merge,
+    money_of,
+    uses,
+    without,
+)
 from catp.planlang.mask.context import Infeasible, MaskContext
 from catp.planlang.mask.space import TypeSpace, bits_of
 from catp.planlang.money import Money, format_usd
 from catp.planlang.types import Type
 
-__all__ = ["Edge", "Node", "Reach", "call_edges"]
-
-_Calls: TypeAlias = tuple[tuple[int, int], ...]
-"""Calls in order: the value each gives and its price. No value twice."""
+__all__ = ["Edge", "Reach", "call_edges"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +47,6 @@ class Edge:
     demands: tuple[int, ...]
     value: int
     price: int
-
-
-class Node:
-    """Known completions; nodes are interned, so equal ones are the same object.
-
-    `need[k]` is the least money that is known to suffice with at most k steps, None if k steps are not known to.
-    """
-
-    __slots__ = ("after", "bounds", "goals", "need", "other", "tools", "total", "uses")
-
-    def __init__(self, total: tuple[_Calls, ...], goals: tuple[tuple[_Calls, ...], ...], steps: int) -> None:
-        self.total = total
-        self.goals = goals
-        self.need: tuple[int | None, ...] = tuple(
-            min((_money(calls) for calls in total if len(calls) <= k), default=None) for k in range(steps + 1)
-        )
-        self.uses = frozenset(value for ways in (total, *goals) for calls in ways for value, _ in calls)
-        self.bounds = tuple(_bounds(ways) for ways in goals)
-        self.after: dict[int, Node] = {}
-        self.tools: tuple[_Groups, _Groups] | None = None
-        self.other: dict[int, _Groups] = {}
-
-
-_Groups: TypeAlias = tuple[tuple[tuple[int | None, ...], int], ...]
-"""Bitmasks of tools, grouped by what is needed after one of them has run."""
 
 
 class Reach:
@@ -79,7 +62,7 @@ class Reach:
         self.prices: tuple[int, ...] = tuple(context.price(k) or 0 for k in tools)
         self._cheapest = _Cheapest(priced)
         self._cheapest_map = _Cheapest([(price * context.width, k) for price, k in priced])
-        self._nodes: dict[tuple[tuple[_Calls, ...], tuple[tuple[_Calls, ...], ...]], Node] = {}
+        self._nodes: dict[tuple[tuple[Calls, ...], tuple[tuple[Calls, ...], ...]], Node] = {}
         self._by_value = _grouped((face.value, 1 << k) for k, face in enumerate(space.tools))
         self._kin: dict[Type, list[tuple[int, int]]] = {}
         for value, mask in self._by_value:
@@ -92,7 +75,7 @@ class Reach:
         wanted = zip(space.goals, context.tokens.goals, strict=True)
         self._goals = tuple(demand for demand, goal in wanted if not goal.optional)
         self.root, self._through = self._solve(tuple(call_edges(context, space)))
-        self._offers = tuple({value: _bounds(ways) for value, ways in by.items()} for by in self._through)
+        self._offers = tuple({value: bounds_of(ways) for value, ways in by.items()} for by in self._through)
 
     def after(self, node: Node, value: int) -> Node:
         """The node once a step has given `value`."""
@@ -115,12 +98,12 @@ class Reach:
 
     def _changed(self, node: Node, value: int) -> Node:
         goals = tuple(
-            _improved(ways, through.get(value, ()), value)
+            improved(ways, through.get(value, ()), value)
             for ways, through in zip(node.goals, self._through, strict=True)
         )
-        if goals == node.goals and not _uses(node.total, value):
+        if goals == node.goals and not uses(node.total, value):
             return node
-        total = _best([*(_without(calls, value) for calls in node.total), *self._together(goals)])
+        total = best([*(without(calls, value) for calls in node.total), *self._together(goals)])
         return self._node(total, goals)
 
     def affordable(self, node: Node, money: int, steps: int) -> tuple[int, int]:
@@ -152,7 +135,7 @@ class Reach:
         need = node.need[steps]
         return need is not None and need <= money
 
-    def _within(self, groups: "_Groups", cheapest: "_Cheapest", money: int, steps: int) -> int:
+    def _within(self, groups: ToolGroups, cheapest: "_Cheapest", money: int, steps: int) -> int:
         allowed = 0
         for need, tools in groups:
             needed = need[steps]
@@ -160,16 +143,16 @@ class Reach:
                 allowed |= tools & cheapest.upto(money - needed)
         return allowed
 
-    def _solve(self, edges: tuple[Edge, ...]) -> tuple[Node, tuple[dict[int, list[_Calls]], ...]]:
+    def _solve(self, edges: tuple[Edge, ...]) -> tuple[Node, tuple[dict[int, list[Calls]], ...]]:
         """The node of the inputs, and for each goal the completions through every value."""
         served = self.space.served(self.space.inputs)
         typical = max(1, sum(edge.price for edge in edges) // max(1, len(edges)))
         makers: dict[int, list[Edge]] = {}
         for edge in edges:
             makers.setdefault(edge.value, []).append(edge)
-        ways: list[list[_Calls]] = [[] for _ in self._goals]
-        through: tuple[dict[int, list[_Calls]], ...] = tuple({} for _ in self._goals)
-        joint: list[_Calls] = []
+        ways: list[list[Calls]] = [[] for _ in self._goals]
+        through: tuple[dict[int, list[Calls]], ...] = tuple({} for _ in self._goals)
+        joint: list[Calls] = []
         for rate in (0, typical, typical * 1_000_000):
             inside = self._inside(served, edges, rate)
             for k, goal in enumerate(self._goals):
@@ -182,11 +165,11 @@ class Reach:
         for goal, found in zip(self._goals, ways, strict=True):
             if not found:
                 raise Infeasible(f"no chain of the tools offered turns the inputs into {self.space.demands[goal][1]}")
-        known = tuple(_best(found) for found in ways)
-        root = self._node(_best([*joint, *self._together(known)]), known)
+        known = tuple(best(found) for found in ways)
+        root = self._node(best([*joint, *self._together(known)]), known)
         if not self.suffices(root, self.money, self.steps):
             self._explain(root)
-        return root, tuple({value: list(_best(found)) for value, found in by.items()} for by in through)
+        return root, tuple({value: list(best(found)) for value, found in by.items()} for by in through)
 
     def _explain(self, root: Node) -> None:
         enough = root.need[self.steps]
@@ -200,24 +183,24 @@ class Reach:
             f"but the budget is ${format_usd(Money(self.money))}"
         )
 
-    def _inside(self, served: int, edges: tuple[Edge, ...], rate: int) -> dict[int, _Calls]:
+    def _inside(self, served: int, edges: tuple[Edge, ...], rate: int) -> dict[int, Calls]:
         """Completions of demands from the inputs, cheapest first at `rate` nano-USD per step."""
-        found: dict[int, _Calls] = dict.fromkeys(bits_of(served), ())
+        found: dict[int, Calls] = dict.fromkeys(bits_of(served), ())
         waiting = [sum(demand not in found for demand in edge.demands) for edge in edges]
         users: dict[int, list[int]] = {}
         for k, edge in enumerate(edges):
             for demand in edge.demands:
                 users.setdefault(demand, []).append(k)
         ready = [k for k, missing in enumerate(waiting) if missing == 0]
-        heap: list[tuple[int, int, _Calls, int]] = []
+        heap: list[tuple[int, int, Calls, int]] = []
         order, seen = count(), set[int]()
         while ready or heap:
             for k in ready:
-                calls: _Calls = ()
+                calls: Calls = ()
                 for demand in edges[k].demands:
-                    calls = _merge(calls, found[demand])
-                calls = _merge(calls, ((edges[k].value, edges[k].price),))
-                heappush(heap, (_money(calls) + rate * len(calls), next(order), calls, edges[k].value))
+                    calls = merge(calls, found[demand])
+                calls = merge(calls, ((edges[k].value, edges[k].price),))
+                heappush(heap, (money_of(calls) + rate * len(calls), next(order), calls, edges[k].value))
             _, _, calls, value = heappop(heap)
             ready = []
             if value in seen:
@@ -233,13 +216,13 @@ class Reach:
         return found
 
     def _outside(
-        self, goal: int, inside: dict[int, _Calls], makers: dict[int, list[Edge]], rate: int
-    ) -> dict[int, _Calls]:
+        self, goal: int, inside: dict[int, Calls], makers: dict[int, list[Edge]], rate: int
+    ) -> dict[int, Calls]:
         """For every value, a completion of `goal` that uses it."""
         order = count()
-        heap: list[tuple[int, int, _Calls, int]] = [(0, 0, (), goal)]
+        heap: list[tuple[int, int, Calls, int]] = [(0, 0, (), goal)]
         closed: set[int] = set()
-        found: dict[int, _Calls] = {}
+        found: dict[int, Calls] = {}
         while heap:
             _, _, rest, demand = heappop(heap)
             if demand in closed:
@@ -254,27 +237,27 @@ class Reach:
                         others = (*edge.demands[:k], *edge.demands[k + 1 :])
                         if entry in closed or any(other not in inside for other in others):
                             continue
-                        calls: _Calls = ()
+                        calls: Calls = ()
                         for other in others:
-                            calls = _merge(calls, inside[other])
-                        calls = _merge(_merge(calls, ((edge.value, edge.price),)), rest)
+                            calls = merge(calls, inside[other])
+                        calls = merge(merge(calls, ((edge.value, edge.price),)), rest)
                         if len(calls) < self.steps:
-                            heappush(heap, (_money(calls) + rate * len(calls), next(order), calls, entry))
+                            heappush(heap, (money_of(calls) + rate * len(calls), next(order), calls, entry))
         return found
 
-    def _together(self, goals: tuple[tuple[_Calls, ...], ...]) -> list[_Calls]:
+    def _together(self, goals: tuple[tuple[Calls, ...], ...]) -> list[Calls]:
         """Completions of all goals at once, sharing calls and what calls give besides."""
-        together: tuple[_Calls, ...] = ((),)
+        together: tuple[Calls, ...] = ((),)
         for goal, ways in zip(self._goals, goals, strict=True):
-            found = [_merge(calls, way) for calls in together for way in ways]
+            found = [merge(calls, way) for calls in together for way in ways]
             found += [calls for calls in together if self._serve(calls, goal)]
-            together = _best(found)
+            together = best(found)
         return list(together)
 
-    def _serve(self, calls: _Calls, goal: int) -> bool:
+    def _serve(self, calls: Calls, goal: int) -> bool:
         return any(self.space.serves[value] >> goal & 1 for value, _ in calls)
 
-    def _chained(self, first: _Calls, served: int, edges: tuple[Edge, ...], rate: int) -> list[_Calls]:
+    def _chained(self, first: Calls, served: int, edges: tuple[Edge, ...], rate: int) -> list[Calls]:
         """A completion of all goals that starts with `first` and builds the rest on what it gives."""
         inside = self._inside(served | self.space.served(value for value, _ in first), edges, rate)
         if any(goal not in inside for goal in self._goals):
@@ -282,10 +265,10 @@ class Reach:
         calls = first
         for goal in self._goals:
             if not self._serve(calls, goal):
-                calls = _merge(calls, inside[goal])
+                calls = merge(calls, inside[goal])
         return [calls]
 
-    def _node(self, total: tuple[_Calls, ...], goals: tuple[tuple[_Calls, ...], ...]) -> Node:
+    def _node(self, total: tuple[Calls, ...], goals: tuple[tuple[Calls, ...], ...]) -> Node:
         key = (total, goals)
         found = self._nodes.get(key)
         if found is None:
@@ -330,50 +313,6 @@ def call_edges(context: MaskContext, space: TypeSpace) -> Iterable[Edge]:
     return (Edge(demands, value, price) for (demands, value), price in cheapest.items())
 
 
-def _bounds(ways: Iterable[_Calls]) -> tuple[tuple[int, int], ...]:
-    """Money and steps of each completion."""
-    return tuple((_money(calls), len(calls)) for calls in ways)
-
-
-def _money(calls: _Calls) -> int:
-    return sum(price for _, price in calls)
-
-
-def _merge(first: _Calls, second: _Calls) -> _Calls:
-    have = {value for value, _ in first}
-    return first + tuple(call for call in second if call[0] not in have)
-
-
-def _without(calls: _Calls, value: int) -> _Calls:
-    return tuple(call for call in calls if call[0] != value)
-
-
-def _uses(ways: tuple[_Calls, ...], value: int) -> bool:
-    return any(call[0] == value for calls in ways for call in calls)
-
-
-def _improved(ways: tuple[_Calls, ...], through: Sequence[_Calls], value: int) -> tuple[_Calls, ...]:
-    """The best ways to a goal once `value` is at hand; the same ones if it does not help."""
-    if _uses(ways, value):
-        return _best([*(_without(calls, value) for calls in ways), *through])
-    known = _bounds(ways)
-    news = [
-        calls for calls in through if not any(money <= _money(calls) and steps <= len(calls) for money, steps in known)
-    ]
-    return _best([*ways, *news]) if news else ways
-
-
-def _best(found: Sequence[_Calls]) -> tuple[_Calls, ...]:
-    """The completions that no other beats in both money and steps, by falling money."""
-    kept: list[_Calls] = []
-    cheapest: int | None = None
-    for _, _, calls in sorted((_money(calls), len(calls), calls) for calls in found):
-        if cheapest is None or len(calls) < cheapest:
-            cheapest = len(calls)
-            kept.append(calls)
-    return tuple(kept)
-
-
 def _grouped(pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     masks: dict[int, int] = {}
     for key, mask in pairs:
@@ -381,7 +320,7 @@ def _grouped(pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(masks.items())
 
 
-def _groups(pairs: Iterable[tuple[tuple[int | None, ...], int]]) -> _Groups:
+def _groups(pairs: Iterable[tuple[tuple[int | None, ...], int]]) -> ToolGroups:
     masks: dict[tuple[int | None, ...], int] = {}
     for need, tools in pairs:
         masks[need] = masks.get(need, 0) | tools
