@@ -3,20 +3,13 @@
 Each *family* of tools has its own processes, so the memory one tool holds is never billed to another and a price does
 not depend on what ran before; by default every tool is its own family. At most `size` calls run at once, warm
 processes wait for the next call of their family, and the least recently used are ended beyond `max_idle`.
-
-A worker is a session leader: killing its group takes the programs it started with it. What a killed call had used is
-still known, from `wait4` on the worker and `/proc` for the rest of its group.
 """
 
 import asyncio
 import atexit
 import logging
 import os
-import pickle
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -26,40 +19,19 @@ from typing import Any
 
 from catp.tools import frames
 from catp.tools.errors import ResultTooLarge, ToolCrashed, ToolFailed, ToolTimeout, ToolUnavailable, WrongResult
-from catp.tools.meter import group_cpu_ms, signal_name
+from catp.tools.meter import signal_name
 from catp.tools.spec import BackendResult
 from catp.tools.target import Target
 from catp.tools.usage import Usage, carrying
 from catp.tools.worker import CallHeader, Reply
+from catp.tools.worker_process import WorkerDied, WorkerLimits, WorkerProcess
 
 __all__ = ["Job", "WorkerLimits", "WorkerPool", "default_pool", "share_pool"]
 
 _log = logging.getLogger("catp.tools")
 
-_THREADS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS", "OPENCV_FOR_THREADS_NUM",
-)  # fmt: skip
 _IDLE_CPU_MS = 100.0
 """CPU time burnt between two calls above which a worker must have something running that it should not."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """Bounds on one worker: bytes a result may have, memory it may allocate, resident memory it may keep when idle.
-
-    `threads` is what libraries are told to use for one call.
-    """
-
-    result_bytes: int = 256 << 20
-    memory_mb: int = 8192
-    idle_rss_mb: float = 2048.0
-    threads: int = 1
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables that hold a worker's libraries to `threads`."""
-        known = dict.fromkeys(_THREADS, str(self.threads))
-        return {**known, "TOKENIZERS_PARALLELISM": "false" if self.threads == 1 else "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,99 +42,6 @@ class Job:
     family: str
     target: Target
     setup: Target | None = None
-
-
-class _Died(Exception):
-    """The worker closed its socket in the middle of a call."""
-
-
-class _Worker:
-    """One process and the socket to it. Bound to no event loop."""
-
-    def __init__(self, family: str, limits: WorkerLimits) -> None:
-        self.family = family
-        self.reported_cpu_ms = 0.0
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        leash, self._leash = os.pipe()
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from catp.tools.worker import main; "
-            f"main({theirs.fileno()}, {leash}, {limits.memory_mb})"
-        )
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), leash),
-                start_new_session=True, env={**os.environ, **limits.environment()},
-            )  # fmt: skip
-        except BaseException:
-            self._socket.close()
-            os.close(self._leash)
-            raise
-        finally:
-            theirs.close()
-            os.close(leash)
-        self.pid = self._process.pid
-        self._dead = threading.Event()
-        self._killed = False
-        self._cpu_ms = 0.0
-
-    async def request(self, header: CallHeader, args: frames.Packed) -> tuple[Reply, bytearray, tuple[int, ...]]:
-        """Send a call and wait for the reply; return it with the undecoded payload."""
-        loop = asyncio.get_running_loop()
-        chunks, buffers, size = args
-        try:
-            await loop.sock_sendall(self._socket, frames.prefix(pickle.dumps(header, protocol=5), chunks, buffers))
-            for part in (*chunks, *buffers):
-                await loop.sock_sendall(self._socket, part)
-            total, count = frames.PREFIX.unpack(await self._receive(loop, frames.PREFIX.size))
-            sizes = frames.lengths(await self._receive(loop, 8 * count), count)
-            payload = await self._receive(loop, total)
-        except (ConnectionError, EOFError) as error:
-            raise _Died from error
-        reply: Reply = frames.read_header(payload, sizes)
-        self.reported_cpu_ms = reply.total_cpu_ms
-        return replace(reply, usage=replace(reply.usage, bytes_in=size)), payload, sizes
-
-    async def _receive(self, loop: asyncio.AbstractEventLoop, size: int) -> bytearray:
-        buffer = bytearray(size)
-        view, at = memoryview(buffer), 0
-        while at < size:
-            got = await loop.sock_recv_into(self._socket, view[at:])
-            if not got:
-                raise EOFError
-            at += got
-        return buffer
-
-    def kill(self) -> None:
-        """Kill the whole group now; the process is reaped by a thread of its own. Harmless when repeated."""
-        if self._killed:
-            return
-        self._killed = True
-        others = group_cpu_ms(self.pid)
-        others.pop(self.pid, None)
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._socket.close()
-        os.close(self._leash)
-        threading.Thread(target=self._reap, args=(sum(others.values()),), name="catp-reap", daemon=True).start()
-
-    def _reap(self, others_ms: float) -> None:
-        _, status, used = os.wait4(self.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        self._cpu_ms = (used.ru_utime + used.ru_stime) * 1e3 + others_ms
-        self._dead.set()
-
-    async def gone(self) -> tuple[int, float]:
-        """Wait until the process is reaped; return its exit code and the CPU milliseconds it never reported."""
-        while not self._dead.is_set():  # noqa: ASYNC110  the event is set by a thread and belongs to no loop
-            await asyncio.sleep(0.001)
-        return self._process.returncode, max(0.0, self._cpu_ms - self.reported_cpu_ms)
-
-    def join(self) -> None:
-        """Block until the process is reaped."""
-        self._dead.wait(5.0)
 
 
 class WorkerPool:
@@ -177,8 +56,8 @@ class WorkerPool:
         self.size = size or len(os.sched_getaffinity(0))
         self.limits = limits or WorkerLimits()
         self._max_idle = max_idle
-        self._idle: deque[_Worker] = deque()
-        self._busy: set[_Worker] = set()
+        self._idle: deque[WorkerProcess] = deque()
+        self._busy: set[WorkerProcess] = set()
         self._running = 0
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._lock = threading.Lock()
@@ -227,7 +106,7 @@ class WorkerPool:
         except TimeoutError:
             usage, _ = await self._end(worker, started)
             raise ToolTimeout(job.tool, f"stopped after {timeout:g} s", usage=usage) from None
-        except _Died:
+        except WorkerDied:
             usage, code = await self._end(worker, started)
             raise ToolCrashed(job.tool, f"its process {_how(code)}", usage=usage) from None
         except asyncio.CancelledError as stopped:
@@ -241,19 +120,19 @@ class WorkerPool:
         _raise_if_failed(job.tool, reply, usage)
         return usage, payload, sizes
 
-    def _take(self, family: str) -> _Worker:
+    def _take(self, family: str) -> WorkerProcess:
         with self._lock:
             worker = next((w for w in reversed(self._idle) if w.family == family), None)
             if worker is not None:
                 self._idle.remove(worker)
                 self._busy.add(worker)
                 return worker
-        worker = _Worker(family, self.limits)
+        worker = WorkerProcess(family, self.limits)
         with self._lock:
             self._busy.add(worker)
         return worker
 
-    async def _keep_or_end(self, worker: _Worker, reply: Reply, job: Job) -> Usage:
+    async def _keep_or_end(self, worker: WorkerProcess, reply: Reply, job: Job) -> Usage:
         """Return the worker to the pool, or end one that is not clean and bill what it burnt until then."""
         reason = None
         if reply.threads:
@@ -272,7 +151,7 @@ class WorkerPool:
         _, more = await worker.gone()
         return replace(reply.usage, cpu_ms=reply.usage.cpu_ms + more)
 
-    def _put_back(self, worker: _Worker) -> None:
+    def _put_back(self, worker: WorkerProcess) -> None:
         with self._lock:
             self._busy.discard(worker)
             self._idle.append(worker)
@@ -280,12 +159,12 @@ class WorkerPool:
         for old in spare:
             old.kill()
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: WorkerProcess) -> None:
         with self._lock:
             self._busy.discard(worker)
         worker.kill()
 
-    async def _end(self, worker: _Worker, started: float) -> tuple[Usage, int]:
+    async def _end(self, worker: WorkerProcess, started: float) -> tuple[Usage, int]:
         self._discard(worker)
         code, cpu_ms = await worker.gone()
         return Usage(wall_ms=(time.perf_counter() - started) * 1e3, cpu_ms=cpu_ms), code
