@@ -24,7 +24,7 @@ from catp.dashboard.demo import fill
 
 T = TypeVar("T")
 
-PATIENCE = 30_000  # ms: two cores may be busy with other tests; what is there sooner is seen sooner
+PATIENCE = 60_000  # ms: two cores may be busy with much else; what is there sooner is seen sooner
 expect.set_options(timeout=PATIENCE)
 
 CHROMIUM = os.environ.get("CATP_CHROMIUM") or shutil.which("chromium")
@@ -170,6 +170,8 @@ def no_barriers(page: Page) -> Callable[[], None]:
     from axe_playwright_python.sync_playwright import Axe
 
     def check() -> None:
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        expect(page.locator(".loading")).to_have_count(0)  # the whole page, not the beginning of one
         for colours in ("light", "dark"):
             page.get_by_role("combobox", name="Colours").select_option(colours)
             found = Axe().run(page)
