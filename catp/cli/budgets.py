@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from catp.cli.config import settings_or_fail
+from catp.cli.deeds import note
 from catp.cli.options import JsonOption
 from catp.cli.output import (
     EXIT_FAILED,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from catp.store.budget_report import BudgetReport
-    from catp.store.budgets import Standing
+    from catp.store.budgets import Budget, Standing
 
 __all__ = ["app"]
 
@@ -55,7 +56,14 @@ def set_(
 
     scope, name = _scope(whose)
     period, amount, levels = _period(per), _amount(cap), _levels(warn)
-    _write(store, lambda connection: set_budget(connection, scope, name, period, amount, levels, time.time_ns()))
+
+    def work(connection: "Connection") -> None:
+        before = [old for old in _there(connection, scope, name) if old.period == period]
+        made = set_budget(connection, scope, name, period, amount, levels, time.time_ns())
+        caps = {"limit": format_usd(made.cap), "before": format_usd(before[0].cap) if before else None}
+        note(connection, "budget.set", made.title, warn=list(made.warn), **caps)
+
+    _write(store, work)
     standing = next(s for s in _standings(store) if s.budget[1:4] == (scope, name, period))
     if json_:
         emit_json("catp.budget/1", _json(standing))
@@ -113,7 +121,14 @@ def remove(
 
     scope, name = _scope(whose)
     period = None if per is None else _period(per)
-    removed = _write(store, lambda connection: remove_budget(connection, scope, name, period))
+
+    def work(connection: "Connection") -> int:
+        for old in _there(connection, scope, name):
+            if period is None or old.period == period:
+                note(connection, "budget.remove", old.title, limit=format_usd(old.cap))
+        return remove_budget(connection, scope, name, period)
+
+    removed = _write(store, work)
     if not removed:
         _missing(whose, store)
     if json_:
@@ -231,6 +246,13 @@ def _standings(store: str | None) -> "list[Standing]":
 
 def _read(store: str | None, work: "Callable[[Connection], T]") -> T:
     return _with_store(store, work, write=False)
+
+
+def _there(connection: "Connection", scope: str, name: str) -> "list[Budget]":
+    from catp.store.budgets import standings
+
+    found = (standing.budget for standing in standings(connection, time.time_ns()))
+    return [budget for budget in found if (budget.scope, budget.name) == (scope, name)]
 
 
 def _write(store: str | None, work: "Callable[[Connection], T]") -> T:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from catp.cli.config import settings_or_fail
+from catp.cli.deeds import note_done
 from catp.cli.options import JsonOption
 from catp.cli.output import (
     EXIT_FAILED,
@@ -123,6 +124,9 @@ def prune(
     with _opened(store) as runs, _progress("pruning") as progress:
         ids = old_runs(runs, before_ns=before_ns, project=project, keep=keep)
         found = Removed(len(ids)) if dry_run else remove_runs(runs, ids, progress)
+        if not dry_run:
+            about = {"project": project, "keep": keep, **found._asdict()}
+            note_done(runs.database, "prune", f"runs older than {older_than}", **about)
     if json_:
         emit_json("catp.db.prune/1", {"store": runs.database.name, "dry_run": dry_run, **found._asdict()})
     elif dry_run:

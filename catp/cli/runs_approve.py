@@ -10,10 +10,13 @@ import typer
 
 from catp.cli.approval import command, described, moment
 from catp.cli.config import settings_or_fail
+from catp.cli.deeds import note
 from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, emit_json, emit_text, fail, printable
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from catp.store.approvals import Approval
     from catp.store.store import RunStore
 
@@ -94,9 +97,15 @@ def _decide(
 
     now_ns = time.time_ns()
     expires_ns = None if holds_ns is None else now_ns + holds_ns
-    work = partial(
-        decide, approval=question, granted=granted, by=by or user(), reason=reason, expires_ns=expires_ns, now_ns=now_ns
-    )
+    name = by or user()
+
+    def work(connection: "Connection") -> "Approval":
+        action = "run.approve" if granted else "run.reject"
+        note(connection, action, question.run_id, reason=reason, node=question.step, by=name)
+        return decide(
+            connection, question, granted=granted, by=name, reason=reason, expires_ns=expires_ns, now_ns=now_ns
+        )
+
     return store.database.write(work, durable=True)
 
 

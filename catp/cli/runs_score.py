@@ -8,6 +8,7 @@ import typer
 
 from catp.approvals import user
 from catp.cli.config import settings_or_fail
+from catp.cli.deeds import note as note_deed
 from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, emit_json, emit_text, fail, printable
 from catp.cli.runs_resume import RunArgument, StoreOption
@@ -47,6 +48,7 @@ def _keep(target: str | None, run_id: str, value: float, note: str) -> "Score":
 
     def write(connection: "Connection") -> "Score":
         run = find(connection, run_id, store.name)
+        note_deed(connection, "run.score", run.id, value=value, before=run.quality, note=note)
         return put(connection, run.id, value, by=user(), note=note, now_ns=time.time_ns())
 
     try:
