@@ -138,9 +138,10 @@ def _desk(store: RunStore, jobs: Jobs) -> "Callable[[], PlanDesk]":
 def _add_api(app: "FastAPI", context: Context) -> None:
     from fastapi import APIRouter, Depends
 
-    from catp.dashboard.api import meta
+    from catp.dashboard.api import meta, metrics
 
     meta.add(app, context)
+    metrics.add(app, context)
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(context.missing)])
     for name in _RESOURCES:
         import_module(f"catp.dashboard.api.{name}").add(api, context)

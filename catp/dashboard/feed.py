@@ -119,7 +119,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._last = 0
         self._starting = asyncio.Lock()
-        self._over = False
+        self.stopping = False
         self.reads = 0
         """How often events were read to hand them out."""
 
@@ -144,7 +144,7 @@ class Feed:
             StoreError: the store cannot be read now.
         """
         await self._start()
-        listener = _Listener(topics, self._room, over=self._over)
+        listener = _Listener(topics, self._room, over=self.stopping)
         self._listeners.add(listener)
         mark = self._last  # the queue has everything after it: no await in between
         try:
@@ -175,7 +175,7 @@ class Feed:
 
     def hang_up(self) -> None:
         """End all streams, also those that begin later: a server that stops need not wait for those who listen."""
-        self._over = True
+        self.stopping = True
         for listener in self._listeners:
             listener.over = True
             listener.wake.set()

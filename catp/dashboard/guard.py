@@ -30,7 +30,7 @@ MOST_BODY = 32 * 1024 * 1024
 """Bytes of a body: the inputs of one run (`catp.dashboard.given.MOST_BYTES`) in base64, and what goes with them."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = frozenset({"/healthz"})
+_OPEN = frozenset({"/healthz", "/readyz"})
 _HEADERS = {
     "content-security-policy": (
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
