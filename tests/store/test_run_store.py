@@ -18,6 +18,7 @@ from catp.runtime.ids import new_run_id
 from catp.store.artifacts import Artifact, ArtifactStore
 from catp.store.errors import StoreError
 from catp.store.records import StoredRun
+from catp.store.stats import store_stats
 from catp.store.store import RunStore
 from catp.tools.usage import Usage
 from tests.store.recording import NANO, call_events, created, drive, finished, new_run, plan_of
@@ -63,6 +64,9 @@ async def test_pages_of_one_project_and_one_status(store: RunStore) -> None:
     assert [run.id for run in store.list(status="interrupted", limit=1)] == [max(gone)]
     assert [run.id for run in store.list(status="interrupted", before=max(gone))] == [min(gone)]
     assert store.list(project="nobody's") == []
+    counted = store.database.read(store_stats).runs
+    assert (counted["running"], counted["interrupted"]) == (2, 2)
+    assert sum(counted.values()) == len(store.list(limit=100))
 
 
 async def test_find_by_part_of_the_id(store: RunStore) -> None:

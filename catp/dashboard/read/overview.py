@@ -125,7 +125,7 @@ def _budget_warnings(standing: list[dict[str, Any]]) -> list[dict[str, Any]]:
             ends = (one["runs_out"] or {}).get("p50")
             more = f"of ${one['limit']}" + (f"; it runs out on {ends}" if ends else "")
             told = {key: one[key] for key in keys}
-            found.append(_need("budget", f"{one['title']} is {one['share']:.0%} spent", more, "spend", **told))
+            found.append(_need("budget", f"{one['title']} is {100 * one['share']:.0f} % spent", more, "spend", **told))
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from catp.dashboard.forms import usd
-from catp.store.queries import driven
 from catp.store.statements import query
+from catp.store.stats import runs_by_status
 
 __all__ = ["Period", "compared", "period"]
 
@@ -88,21 +88,10 @@ def period(connection: Connection, from_ns: int, until_ns: int) -> Period:
     found = dict(query(connection, _TIMES, *when, *places)) if timed else {}
     p50, p95 = (found.get(place) for place in places)
     return Period(
-        _statuses(connection, when), _float(figures.cost), int(figures.priced), timed, p50, p95, _float(scored.mean),
-        int(scored.n), _float(figures.predicted), int(figures.foreseen), int(figures.deadlines), int(figures.met),
+        runs_by_status(connection, _WHEN, *when), _float(figures.cost), int(figures.priced), timed, p50, p95,
+        _float(scored.mean), int(scored.n), _float(figures.predicted), int(figures.foreseen), int(figures.deadlines),
+        int(figures.met),
     )  # fmt: skip
-
-
-def _statuses(connection: Connection, when: tuple[int, int]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    alive = set(driven(connection))
-    for status, n in query(connection, f"SELECT r.status, COUNT(*) FROM runs r WHERE {_WHEN} GROUP BY r.status", *when):
-        if status != "running":
-            found[status] = int(n)
-    sql = f"SELECT r.owner, COUNT(*) FROM runs r WHERE r.status = 'running' AND {_WHEN} GROUP BY r.owner"
-    for owner, n in query(connection, sql, *when):
-        found["running" if owner in alive else "interrupted"] += int(n)
-    return found
 
 
 def _float(mean: Any) -> float | None:
