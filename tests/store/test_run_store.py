@@ -243,7 +243,8 @@ async def test_reading_goes_on_while_something_is_written(store: RunStore) -> No
         connection.exec_driver_sql("UPDATE runs SET status = 'failed'")
         writing.set()
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+            while not done.is_set():  # its loop must go on: readers use it too
+                connection.exec_driver_sql("SELECT pg_sleep(0.02)")
         else:
             done.wait(10)
 
