@@ -1,10 +1,9 @@
 """`catp tools list|show|price|bench|calibrate`: what tools there are, what they cost, and how good they are."""
 
 import asyncio
-import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,22 +11,29 @@ from catp.cli.catalogues import all_tools, load_catalogue
 from catp.cli.config import settings_or_fail
 from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_USAGE, console_err, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
-from catp.cli.quotes import money_json, usd_json
+from catp.cli.quotes import money_json
 from catp.cli.report import columns
 from catp.cli.tools_calibrate import calibrate
+from catp.cli.tools_shown import (
+    details_json,
+    estimate_of,
+    latency_json,
+    life_shown,
+    measured_lines,
+    quantiles_json,
+    rival_cells,
+    summary_json,
+    times_shown,
+)
 from catp.planlang.errors import nearest
-from catp.planlang.nodes import Duration
-from catp.planlang.scalars import format_duration
 from catp.tools.bench.report import typical_facts
 from catp.tools.calibration import TARGET
 from catp.tools.catalogue import Catalogue
-from catp.tools.profile import Profile, ProfileBook, ProfileError
+from catp.tools.profile import ProfileBook, ProfileError
 from catp.tools.profile_file import changed_profiles
 
 if TYPE_CHECKING:
-    from catp.planlang.registry_view import CallEstimate
     from catp.tools.bench import BenchReport
-    from catp.tools.estimator import Forecast
     from catp.tools.spec import ToolSpec
 
 __all__ = ["app"]
@@ -56,16 +62,16 @@ def list_tools(
     if not specs:
         _unknown(capability or "", {spec.capability for spec in catalogue}, "capability")
     if json_:
-        emit_json("catp.tools/1", {"tools": [_summary(spec, catalogue) for spec in specs]})
+        emit_json("catp.tools/1", {"tools": [summary_json(spec, catalogue) for spec in specs]})
         return
     table = [("capability", "tool", "price", "latency", "accuracy", "measured", "available")]
     for spec in sorted(specs, key=lambda spec: spec.capability):
-        estimate = _estimate(spec, catalogue)
+        estimate = estimate_of(spec, catalogue)
         accuracy = "-" if estimate.accuracy is None else f"{estimate.accuracy:.2f}"
         reason = spec.unavailable()
         table.append(
             (
-                spec.capability, spec.name, dollars(estimate.price.expected), _time(estimate)[0], accuracy,
+                spec.capability, spec.name, dollars(estimate.price.expected), times_shown(estimate)[0], accuracy,
                 f"{estimate.count} calls", "yes" if reason is None else f"no: {reason}",
             )
         )  # fmt: skip
@@ -79,7 +85,7 @@ def show(
     """Show one tool: signature, price rule, limits, what was measured, and its rivals."""
     catalogue = _known(tools)
     spec = _tool(catalogue, name)
-    data = _details(spec, catalogue)
+    data = details_json(spec, catalogue)
     if json_:
         emit_json("catp.tool/1", data)
         return
@@ -94,15 +100,15 @@ def show(
         ("timeout", f"{limits.timeout_s:g} s"),
         ("calls at once", str(limits.concurrency or "no limit")),
         ("calls a second", str(limits.rate_per_s or "no limit")),
-        ("results hold", _life(spec.cache_ttl_s)),
+        ("results hold", life_shown(spec.cache_ttl_s)),
     ]
     lines += columns(facts)
     lines += ["", "Parameters", *columns([(p["name"], p["type"], p["note"]) for p in data["params"]])]
     profile = catalogue.profiles.get(spec.name, spec.version)
-    lines += ["", "Measured", *(_measured(spec, catalogue, profile) if profile else ["  never: catp tools bench"])]
+    lines += ["", "Measured", *(measured_lines(profile) if profile else ["  never: catp tools bench"])]
     rivals = [rival for rival in catalogue if rival.capability == spec.capability and rival is not spec]
     if spec.capability and rivals:
-        lines += ["", "Rivals", *columns([_rival(rival, catalogue) for rival in rivals], right=(1, 2))]
+        lines += ["", "Rivals", *columns([rival_cells(rival, catalogue) for rival in rivals], right=(1, 2))]
     emit_text("\n".join(lines))
 
 
@@ -117,7 +123,7 @@ def price(
     catalogue = _known(tools)
     spec = _tool(catalogue, name)
     units = _units(size)
-    estimate = _estimate(spec, catalogue, units)
+    estimate = estimate_of(spec, catalogue, units)
     forecast = catalogue.estimator().forecast(spec.name, typical_facts(spec, units))
     if json_:
         emit_json(
@@ -126,13 +132,13 @@ def price(
                 "tool": spec.name,
                 "size": units,
                 "price_usd": money_json(estimate.price),
-                "latency_ms": _latency_json(estimate),
+                "latency_ms": latency_json(estimate),
                 "count": estimate.count,
-                "quantiles": _quantiles_json(forecast),
+                "quantiles": quantiles_json(forecast),
             },
         )
         return
-    expected, p95 = _time(estimate)
+    expected, p95 = times_shown(estimate)
     rows = [
         ("low", dollars(estimate.price.low), ""),
         ("expected", dollars(estimate.price.expected), expected),
@@ -239,104 +245,3 @@ def _units(size: str | None) -> int | None:
     if units < 1:
         fail(f"--size {size!r} is not a size", EXIT_USAGE, help="write 512x512 for pixels, or 600 for characters")
     return units
-
-
-def _estimate(spec: "ToolSpec", catalogue: Catalogue, units: int | None = None) -> "CallEstimate":
-    return catalogue.estimator().estimate(spec.name, typical_facts(spec, units))
-
-
-def _time(estimate: "CallEstimate") -> tuple[str, str]:
-    """Expected and p95 time in words."""
-    if not estimate.timed:
-        return "unknown", "unknown"
-    return milliseconds(estimate.latency.expected_ms), milliseconds(estimate.latency.p95_ms)
-
-
-def _latency_json(estimate: "CallEstimate") -> dict[str, float | None]:
-    if not estimate.timed:
-        return {"expected": None, "p95": None}
-    return {"expected": estimate.latency.expected_ms, "p95": estimate.latency.p95_ms}
-
-
-def _quantiles_json(forecast: "Forecast") -> dict[str, Any]:
-    """Price and latency by percentile, and the share of calls that fail, with its 95 % interval."""
-    prices = {} if forecast.price is None else {f"p{q * 100:.0f}": usd_json(p) for q, p in forecast.price.items()}
-    times = {} if forecast.latency_ms is None else {f"p{q * 100:.0f}": ms for q, ms in forecast.latency_ms.items()}
-    failing = {"share": forecast.failure.value, "interval": list(forecast.failure.interval)}
-    return {"price_usd": prices or None, "latency_ms": times or None, "failure": failing}
-
-
-def _summary(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
-    estimate = _estimate(spec, catalogue)
-    return {
-        "name": spec.name,
-        "capability": spec.capability,
-        "signature": str(spec.signature),
-        "description": spec.signature.description,
-        "price_usd": money_json(estimate.price),
-        "latency_ms": _latency_json(estimate),
-        "accuracy": estimate.accuracy,
-        "count": estimate.count,
-        "unavailable": spec.unavailable(),
-    }
-
-
-def _life(seconds: float | None) -> str:
-    """How long results may be used again, as it is written in plans."""
-    if seconds is None:
-        return "not kept"
-    return "for ever" if math.isinf(seconds) else format_duration(Duration(round(seconds * 1e9)))
-
-
-def _details(spec: "ToolSpec", catalogue: Catalogue) -> dict[str, Any]:
-    profile = catalogue.profiles.get(spec.name, spec.version)
-    rivals = [rival.name for rival in catalogue if spec.capability == rival.capability and rival is not spec]
-    return {
-        **_summary(spec, catalogue),
-        "version": spec.version,
-        "effects": spec.signature.effects,
-        "price_rule": spec.price.describe(),
-        "limits": spec.limits,
-        "cache": None if spec.cache_ttl_s is None else _life(spec.cache_ttl_s),
-        "params": [
-            {"name": p.name, "type": str(p.type), "required": p.required, "note": p.description}
-            for p in spec.signature.params
-        ],
-        "rivals": rivals if spec.capability else [],
-        "profile": None if profile is None else profile.to_json(),
-    }
-
-
-def _measured(spec: "ToolSpec", catalogue: Catalogue, profile: Profile) -> list[str]:
-    low, high = profile.failure.interval
-    rows = [
-        ("calls", str(profile.calls)),
-        ("failures", f"{profile.failures}; of the next calls {low:.1%} to {high:.1%} are expected to fail"),
-    ]
-    for what, tracker in (("price", profile.calibration.price), ("latency", profile.calibration.latency)):
-        if (held := tracker.held.value) is not None:
-            rows.append((f"{what} p95", f"covered {held:.0%} of the latest calls"))
-    if profile.cold_ms.count:
-        rows.append(("cold start", f"{milliseconds(profile.cold_ms.greatest)} of CPU time at most"))
-    lines = columns(rows)
-    if profile.buckets:
-        table = [("input size", "calls", "CPU", "latency", "memory")]
-        for exponent, bucket in sorted(profile.buckets.items()):
-            span = f"{1 << exponent:,} to {(2 << exponent) - 1:,}"
-            cpu, wall = (
-                milliseconds(bucket.cpu_ms.mean),
-                milliseconds(bucket.wall_ms.mean) if bucket.wall_ms.count else "-",
-            )
-            table.append((span, f"{bucket.cpu_ms.count:.0f}", cpu, wall, f"{bucket.peak_mb.mean:.0f} MB"))
-        lines += ["", *columns(table, right=(1, 2, 3, 4))]
-    if profile.accuracy:
-        scores = [("condition", "accuracy", "examples")]
-        scores += [(k or "(unknown)", f"{s.mean:.3f}", str(s.count)) for k, s in sorted(profile.accuracy.items())]
-        lines += ["", *columns(scores, right=(1, 2))]
-    return lines
-
-
-def _rival(spec: "ToolSpec", catalogue: Catalogue) -> tuple[str, str, str]:
-    estimate = _estimate(spec, catalogue)
-    accuracy = "-" if estimate.accuracy is None else f"{estimate.accuracy:.2f}"
-    return spec.name, dollars(estimate.price.expected), accuracy
