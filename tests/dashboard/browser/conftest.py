@@ -58,6 +58,14 @@ def work(coroutine: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, coroutine).result()
 
 
+class _Uvicorn(uvicorn.Server):
+    """Ends the streams before it waits for those who listen, as `catp dashboard` does."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.feed.hang_up()  # type: ignore[union-attr]  # not a name to import it by
+        await super().shutdown(sockets)
+
+
 class Server:
     """The application on a socket, in a thread; `stop` and `start` keep the port, so a browser can come back.
 
@@ -75,9 +83,7 @@ class Server:
         listening = _bound(self.port)
         listening.listen(128)  # who comes before it serves waits
         app = create_app(self.store, **self.options)
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
-        )
+        self._server = _Uvicorn(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
         patience = time.monotonic() + 60
