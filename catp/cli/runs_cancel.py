@@ -9,6 +9,7 @@ import typer
 
 from catp.approvals import user
 from catp.cli.config import settings_or_fail
+from catp.cli.deeds import note_done
 from catp.cli.options import JsonOption, ToolsOption
 from catp.cli.output import EXIT_FAILED, console_err, emit_json, emit_text, fail
 from catp.cli.run import agent_from
@@ -66,8 +67,12 @@ async def _cancel(agent: "Agent", run_id: str, reason: str) -> "RunResult | RunS
     assert agent.store is not None
     run = await asyncio.to_thread(agent.store.find, run_id)
     asking = partial(ask, run_id=run.id, by=user(), reason=reason, now_ns=time.time_ns())
+    noted = partial(note_done, agent.store.database, "run.cancel", run.id, reason=reason)
     if not await agent.store.database.awrite(asking):
-        return await agent.cancel(run.id, reason or "cancelled for good")
+        result = await agent.cancel(run.id, reason or "cancelled for good")
+        await asyncio.to_thread(noted)
+        return result
+    await asyncio.to_thread(noted)
     console_err().print(f"asking the process that drives run {run.id} to stop it", markup=False)
     ended = await _over(agent.store, run.id)
     if ended.status == "interrupted":  # the process died before it looked
