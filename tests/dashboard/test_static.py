@@ -13,6 +13,9 @@ from catp.dashboard.pages import STATIC
 BUDGET = 200_000
 """Bytes of JavaScript, vendored libraries included, as they are shipped."""
 
+WIDEST = 150
+"""Characters of a line of JavaScript or CSS, where a tab is two."""
+
 
 def test_vendored_files_are_the_ones_that_were_checked() -> None:
     said = json.loads((STATIC / "vendor" / "VENDOR.json").read_text())["files"]
@@ -41,6 +44,13 @@ def test_no_file_names_another_host_or_an_absolute_path() -> None:
 def test_javascript_stays_small() -> None:
     sizes = {path.relative_to(STATIC).as_posix(): path.stat().st_size for path in STATIC.rglob("*.js")}
     assert sum(sizes.values()) - sizes["vendor/entry.js"] <= BUDGET, sizes
+
+
+def test_no_line_of_our_own_is_long() -> None:
+    own = [path for kind in ("*.js", "*.css") for path in STATIC.rglob(kind) if "vendor" not in path.parts]
+    lines = ((path, at, line.expandtabs(2)) for path in own for at, line in enumerate(path.read_text().split("\n"), 1))
+    assert not [f"{path.name}:{at}" for path, at, line in lines if len(line) > WIDEST]
+    assert len(own) > 30
 
 
 async def test_files_have_an_etag_and_only_files_are_handed_out(
