@@ -1,10 +1,7 @@
 """Random plans, random decisions, any number of lives: nothing runs unasked, nothing runs or is paid twice."""
 
 import asyncio
-import subprocess
-import sys
 import tempfile
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +13,10 @@ from hypothesis import strategies as st
 
 from catp.agent import Agent
 from catp.result import RunResult
+from catp.runtime.events import RunEvent
 from catp.store.approvals import get
 from catp.tools import PerCall, tool
+from tests.durable.test_kill_everywhere import die, in_child
 
 PRICE = 1_000_000
 
@@ -114,26 +113,24 @@ def test_every_step_runs_once_if_it_was_approved_and_never_else(case: Case) -> N
     assert lives == 1 + asked + case.whole
 
 
-KILLED = """
-    import asyncio, os, signal, sys
-    from catp.agent import Agent
-    from catp.tools import PerCall, tool
+@tool(price=PerCall("0.001"), effects="read")
+async def note(text: str, name: str) -> str:
+    """Note that it was called."""
+    return f"{text} {name}"
 
-    @tool(price=PerCall("0.001"), effects="read")
-    async def note(text: str, name: str) -> str:
-        "Note that it was called."
-        return f"{text} {name}"
 
-    def kill_at(event):
-        if event.seq == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
+def killed(path: Path, plan: str, number: int) -> None:
+    """A run whose process is killed at an event, if there are as many."""
 
-    async def main():
-        async with Agent([note], store=sys.argv[1], approve="auto", budget="0.1") as bot:
-            await bot.run(sys.argv[3], on_event=kill_at)
+    def kill_at(event: RunEvent) -> None:
+        if event.seq == number:
+            die()
 
-    asyncio.run(main())
-"""
+    async def begin() -> None:
+        async with Agent([note], store=path, approve="auto", budget="0.1") as bot:
+            await bot.run(plan, on_event=kill_at)
+
+    asyncio.run(begin())
 
 
 @pytest.mark.slow
@@ -142,8 +139,7 @@ def test_an_answer_survives_kill_9_at_every_event_and_is_never_asked_for_twice(t
     seen = set()
     for number in range(1, 100):
         store = tmp_path / f"{number}.db"
-        code = [sys.executable, "-c", textwrap.dedent(KILLED), str(store), str(number), plan]
-        if subprocess.run(code, check=False).returncode == 0:
+        if in_child(partial(killed, store, plan, number), tmp_path / f"{number}.json") == 0:
             break
         seen.add(asyncio.run(revived(store)))
     assert number > 10  # every event of the run
@@ -152,12 +148,6 @@ def test_an_answer_survives_kill_9_at_every_event_and_is_never_asked_for_twice(t
 
 async def revived(path: Path) -> int:
     """Go on with a killed run; return how many answers had been kept."""
-
-    @tool(price=PerCall("0.001"), effects="read")
-    async def note(text: str, name: str) -> str:
-        """Note that it was called."""
-        return f"{text} {name}"
-
     async with Agent([note], store=path, approve="later", budget="0.1") as bot:
         assert bot.store is not None
         saved = bot.store.list()
