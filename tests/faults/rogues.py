@@ -68,7 +68,7 @@ def wails(text: str) -> str:
     raise RuntimeError("\x1b[2J" + "woe " * 1_250_000)
 
 
-@tool(price=PerCall("0.002"), timeout=1.0)
+@tool(price=PerCall("0.002"), timeout=2.5)
 def hangs(mark: str) -> str:
     """Never return."""
     note(mark)
