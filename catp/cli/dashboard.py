@@ -131,7 +131,7 @@ def _application(store: Path | str, *, tokens: "dict[str, Role]", **options: Any
 
 def _agent_for(settings: "Settings") -> "Callable[[RunStore], Agent]":
     """Makes the agent that plans, starts and ends runs here, as `catp run` would; named tools must be there."""
-    from catp.cli.run import agent_from
+    from catp.cli.run_agent import agent_from
     from catp.dashboard.problems import Problem
 
     if settings.sources["tools"] != "default":

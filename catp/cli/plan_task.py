@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catp.cli.asked import parse_wanted, read_cli_inputs
 from catp.cli.config import settings_or_fail
 from catp.cli.options import (
     AlphaOption,
@@ -19,7 +20,8 @@ from catp.cli.options import (
 )
 from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds, write_atomic
 from catp.cli.report import columns, print_quote, quote_json
-from catp.cli.run import agent_from, guarded, parse_wanted, read_cli_inputs
+from catp.cli.run_agent import agent_from
+from catp.cli.run_end import guarded
 
 if TYPE_CHECKING:
     from catp.result import Planned, Quote

@@ -12,7 +12,7 @@ from catp.cli.config import settings_or_fail
 from catp.cli.deeds import note_done
 from catp.cli.options import JsonOption, ToolsOption
 from catp.cli.output import EXIT_FAILED, console_err, emit_json, emit_text, fail
-from catp.cli.run import agent_from
+from catp.cli.run_agent import agent_from
 from catp.cli.runs_resume import RunArgument, StoreOption, found
 from catp.store.stopping import ask, asked
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catp.cli.asked import read_cli_inputs
 from catp.cli.config import settings_or_fail
 from catp.cli.options import BudgetOption, DeadlineOption, InputsOption, JsonOption, ToolsOption
 from catp.cli.output import EXIT_USAGE, dollars, emit_json, emit_text, fail, milliseconds
-from catp.cli.run import agent_from, read_cli_inputs, watched
+from catp.cli.run_agent import agent_from
 from catp.cli.runs_resume import ApproveOption, RunArgument, StoreOption, found, limits_given, print_run
+from catp.cli.watched import watched
 from catp.planlang.money import Money
 
 if TYPE_CHECKING:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from catp.cli.asked import read_cli_inputs
 from catp.cli.config import settings_or_fail
 from catp.cli.options import BudgetOption, DeadlineOption, InputsOption, JsonOption, ToolsOption
 from catp.cli.output import EXIT_UNREACHABLE, EXIT_USAGE, EXIT_WAITING, fail, printable
-from catp.cli.run import agent_from, exit_code, guarded, read_cli_inputs, say_how_to_go_on, watched
+from catp.cli.run_agent import agent_from
+from catp.cli.run_end import exit_code, guarded, say_how_to_go_on
+from catp.cli.watched import watched
 
 if TYPE_CHECKING:
     from catp.agent import Agent
