@@ -1,6 +1,7 @@
 """Planning from the page: preview, what-if, run, approval; who may not, and what does not fit."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +76,16 @@ def test_a_plan_is_previewed_and_run(path: Path, serve: Serve, page: Page, shot:
     store.close()
     assert (run.task, run.budget, run.policy) == (TASK, 100_000_000, "search")
     assert page.url == f"{site.url}/runs/{run.id}"
+
+
+def test_a_long_task_is_kept_but_not_in_the_address(path: Path, serve: Serve, page: Page) -> None:
+    site = serve(path, agent_for=agent_over())
+    long = f"{TASK} {'and say why ' * 200}".strip()
+    preview(page, site, long, Budget="0.5")
+    expect(page).to_have_url(re.compile("budget=0.5"))
+    assert len(page.url) < 200
+    page.reload()
+    expect(page.get_by_role("textbox", name="Task, or the text of a plan")).to_have_value(long)
 
 
 def test_what_if_changes_the_estimates_and_runs_nothing(
