@@ -1,36 +1,33 @@
-"""The calls of one run: sent to the slots, parked while money is short, stopped, and added up step by step.
+"""The calls of one run: made out of steps, sent to the slots, stopped.
 
-`ToolCall` is one call; here is what calls of the same run share: the values they read, the limits of the plan and of
-steps, the deadline, and the sums of what was expected and paid.
+`ToolCall` is one call; here is what calls of the same run share: the tools, the values they read, the keys they use,
+the deadline. `Parking` keeps those that wait for money, `Accounts` adds up what they cost.
 """
 
 import asyncio
-import heapq
-import threading
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from catp.planlang.money import Money, format_usd
+from catp.planlang.money import Money
 from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
+from catp.runtime.accounts import Accounts
 from catp.runtime.calls import ToolCall
-from catp.runtime.clock import Clock, TimerHandle
+from catp.runtime.clock import Clock
 from catp.runtime.codec import digest_arguments
 from catp.runtime.commands import Call, CallEnded, Event
 from catp.runtime.early import EarlyCalls
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack, Refusal
 from catp.runtime.hooks import Journal, Understudy
-from catp.runtime.ledger import CallKey, Ledger, LedgerRow, Limit, Settlement
+from catp.runtime.ledger import Ledger, Settlement
 from catp.runtime.limits import BudgetRefused
-from catp.runtime.losses import EAGER
-from catp.runtime.planning import PLANNING
+from catp.runtime.parking import Parking
 from catp.runtime.program import AttemptInfo, StepInfo
 from catp.runtime.repairs import BLOCKED, Failures
-from catp.runtime.restore import LostCall, Restored
+from catp.runtime.restore import Restored
 from catp.runtime.reuse import Reuse, life_of
 from catp.runtime.slots import Slots
 from catp.runtime.values import Missing, Values
@@ -40,9 +37,6 @@ from catp.tools.pools import Pool, backend_in
 from catp.tools.spec import ToolBackend, ToolSpec
 
 __all__ = ["Dispatcher", "spawn"]
-
-_ASK_AGAIN_S, _ASK_AGAIN_AT_MOST_S = 0.1, 1.0
-"""How often money that other processes hold is asked for again: at first, and after some time without any."""
 
 _AFTER_DEADLINE_S = 1.0
 """A call's own limit comes after the run's deadline: the deadline, and nothing else, is why it is stopped then."""
@@ -57,9 +51,9 @@ class Dispatcher:
         estimator: Prices calls beforehand.
         values: What references are read from.
         ledger: Pays.
+        accounts: Adds up what was paid, and knows the limits of the plan.
         clock: Time.
         slots: Where calls wait and run.
-        limit: The plan's own limit of money.
         deadline_s: Seconds after the start when everything ends.
         post: Takes what becomes of the calls.
         on_call: Told about every call that taught something; must not raise.
@@ -70,7 +64,6 @@ class Dispatcher:
         pools: Where steps with `@pin` run, by name, and others if one is called `default`.
         flights: Results that may be used again, and the calls that other runs make of the same; None calls always.
         understudy: Plays all tools, in a replay.
-        early: Calls that were started before the plan was finished.
     """
 
     def __init__(
@@ -81,9 +74,9 @@ class Dispatcher:
         values: Values,
         *,
         ledger: Ledger,
+        accounts: Accounts,
         clock: Clock,
         slots: Slots,
-        limit: Limit | None,
         deadline_s: float | None,
         post: Callable[[Event], None],
         on_call: Callable[[CallFact], None] | None,
@@ -94,7 +87,6 @@ class Dispatcher:
         pools: Mapping[str, Pool],
         flights: Flights | None = None,
         understudy: Understudy | None = None,
-        early: EarlyCalls | None = None,
     ) -> None:
         self.run_id = run_id
         self.ledger = ledger
@@ -103,9 +95,6 @@ class Dispatcher:
         self.post = post
         self.on_call = on_call
         self.journal = journal
-        self.rows: list[LedgerRow] = []
-        self.prices: dict[str, Money] = {}
-        self.estimates: dict[str, Money] = {}
         self.stopping: set[asyncio.Task[None]] = set()
         self._tools = dict(tools)
         self._failures = failures
@@ -114,29 +103,21 @@ class Dispatcher:
         self.refusals: list[Refusal] = []
         self._pools = pools
         self._understudy = understudy
-        self.early = early
+        self.early: EarlyCalls | None = None
+        """Calls that were started before the plan was finished."""
         self._reuse = None if flights is None else Reuse(flights, partial(spawn, self.stopping))
         self._estimator = estimator
         self._values = values
-        self._limit = limit
+        self._accounts = accounts
         self._deadline_s = deadline_s
         self._params = _param_types(tools)
-        self._step_limits: dict[str, Limit] = {}
         self._keys: dict[tuple[str, int | None], str] = {}
         self._calls: dict[int, ToolCall] = {}
-        self._parked: list[tuple[tuple[float, ...], int, ToolCall, BudgetRefused]] = []
-        self._asking_again: TimerHandle | None = None
-        self._pause_s = _ASK_AGAIN_S
         self._started_ns = 0
         self._context: Context
-        self._loop: asyncio.AbstractEventLoop
-        self._thread = 0
-        self._unwatch: Callable[[], None] | None = None
-
-    @property
-    def spent(self) -> Money:
-        """The sum of the run's priced rows."""
-        return Money(sum(row.amount for row in self.rows if row.amount is not None))
+        self.parking = Parking(
+            ledger, clock, submit=self._submit, pump=partial(slots.pump, clock), stuck=self._only_parked
+        )
 
     def extend(self, tools: Mapping[str, ToolSpec]) -> None:
         """Know the tools of another plan as well."""
@@ -146,14 +127,10 @@ class Dispatcher:
     def step_over(self, step: str) -> None:
         """A step has ended: what was kept back for it is there for others."""
         if self._kept.over(step):
-            self._money_came_back()
+            self.parking.money_came_back()
 
-    def resume(self, past: Restored, steps: Mapping[str, StepInfo]) -> None:
-        """Count what an earlier life of the run has spent, and use the keys it used."""
-        self.rows = list(past.rows)
-        self.estimates = dict(past.estimates)
-        for row in past.rows:
-            self._count(row, steps)
+    def resume(self, past: Restored) -> None:
+        """Keep nothing back for steps that ended in an earlier life of the run, and use the keys it used."""
         for name, step in past.steps.items():
             if step.status is not None:
                 self._kept.over(name)
@@ -161,32 +138,11 @@ class Dispatcher:
                 if unit.last is not None and unit.last.key is not None:
                     self._keys[unit.last.step, unit.last.element] = unit.last.key
 
-    def lose(self, call: LostCall, steps: Mapping[str, StepInfo]) -> Settlement:
-        """Charge a call that was under way when the process died with what was held for it."""
-        key = CallKey(self.run_id, call.step, call.number, call.tool, call.element)
-        settlement = self.ledger.orphan(key, call.reserved, "in flight when the process stopped")
-        self.rows.extend(settlement.rows)
-        for row in settlement.rows:
-            self._count(row, steps)
-        return settlement
-
-    def _count(self, row: LedgerRow, steps: Mapping[str, StepInfo]) -> None:
-        """Count a row of an earlier life for its step and in the limits of the plan."""
-        if row.amount is None or row.kind in (PLANNING, EAGER):
-            return
-        self.prices[row.step] = Money(self.prices.get(row.step, 0) + row.amount)
-        if row.step in steps:
-            for limit in self._limits_of(steps[row.step]):
-                limit.pay(row.amount)
-        elif self._limit is not None:
-            self._limit.pay(row.amount)
-
     def open(self, started_ns: int) -> None:
         """The run starts: the deadline counts from here, and calls see the context variables of now."""
         self._started_ns = started_ns
         self._context = copy_context()
-        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
-        self._unwatch = self.ledger.watch(self._money_came_back)
+        self.parking.open()
 
     def postpone(self, waited_ns: int) -> None:
         """The plan had to be approved first: the deadline counts from that much later."""
@@ -194,12 +150,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """The run is over: hear no more of the ledger."""
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
-        if self._asking_again is not None:
-            self._asking_again.cancel()
-            self._asking_again = None
+        self.parking.close()
 
     def start(self, info: StepInfo, call: Call) -> None:
         """Make a call as soon as there is a slot and money for it; every call ends in one `CallEnded`."""
@@ -225,8 +176,8 @@ class Dispatcher:
             spec, backend, estimate = self._understudy.stand_in(call, spec, estimate)
         early = None if self.early is None or backend is not spec.backend else self.early.take(spec, args)
         self._calls[call.id] = tool_call = ToolCall(
-            self, call, info, spec, early or backend, args, estimate, self._limits_of(info), self._timeout(info, spec),
-            key, early=early,
+            self, call, info, spec, early or backend, args, estimate, self._accounts.limits_of(info),
+            self._timeout(info, spec), key, early=early,
         )  # fmt: skip
         life_s = None if self._reuse is None else life_of(info, spec)
         if life_s is None or self._reuse is None:
@@ -288,40 +239,21 @@ class Dispatcher:
     def reserved(self, call: ToolCall, amount: Money) -> None:
         """What a required step holds need not be kept back for it any more."""
         self._kept.reserved(call.call.step, amount)
-        self._pause_s = _ASK_AGAIN_S
+        self.parking.got_some()
 
     def park(self, call: ToolCall, refusal: BudgetRefused) -> None:
         """Keep a call that does not fit into the budget as long as money may come back."""
         call.job = None
-        heapq.heappush(self._parked, (call.info.order, call.call.id, call, refusal))
-        may_miss_it = refusal.cause == "elsewhere" or self.ledger.shares  # given back before this call was parked
-        if may_miss_it and self._asking_again is None:
-            self._asking_again = self.clock.call_later(self._pause_s, self._ask_again)
-        asyncio.get_running_loop().call_soon(self.refuse_stuck)
+        self.parking.park(call, refusal)
 
     def refused(self, call: ToolCall, refusal: BudgetRefused) -> None:
         """Remember what a call would have taken."""
         place = call.call
         self.refusals.append(Refusal(place.step, place.element, place.number, call.spec.name, refusal))
 
-    def refuse_stuck(self) -> None:
-        """Refuse calls that wait for money kept back for steps which cannot go on either."""
-        waiting = [entry for entry in self._parked if not entry[2].over]
-        if not waiting or len(waiting) < len(self._calls) or not self._stuck():
-            return
-        if all(refusal.cause == "kept" for *_, refusal in waiting):
-            self._parked = []
-            for _, _, call, refusal in waiting:
-                call.refuse(refusal)
-
     def settled(self, call: ToolCall, settlement: Settlement) -> None:
         """Add what a call cost to its step."""
-        self.rows.extend(settlement.rows)
-        step = call.call.step
-        if settlement.amount is not None:
-            self.prices[step] = Money(self.prices.get(step, 0) + settlement.amount)
-        if call.estimate is not None and call.estimate.price.expected is not None:
-            self.estimates[step] = Money(self.estimates.get(step, 0) + call.estimate.price.expected)
+        self._accounts.settled(call.call.step, settlement, call.estimate.price.expected if call.estimate else None)
 
     def stop(self, call: ToolCall) -> None:
         """Cancel a started call in the background; it reports its own end."""
@@ -351,24 +283,8 @@ class Dispatcher:
             call.cancel_queued(reason)
         return waiting
 
-    def _money_came_back(self) -> None:
-        if not self._parked:
-            return
-        if threading.get_ident() != self._thread:  # a limit shared with runs in other event loops
-            with suppress(RuntimeError):  # that loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._money_came_back)
-            return
-        parked, self._parked = self._parked, []
-        for _, _, call, _ in parked:
-            if not call.over:
-                self._submit(call)
-        if parked:  # not at once: the steps that the finished call makes ready compete for the same money
-            asyncio.get_running_loop().call_soon(self.slots.pump, self.clock)
-
-    def _ask_again(self) -> None:
-        self._asking_again = None
-        self._pause_s = min(_ASK_AGAIN_AT_MOST_S, self._pause_s * 1.5)
-        self._money_came_back()
+    def _only_parked(self, parked: int) -> bool:
+        return parked >= len(self._calls) and self._stuck()
 
     def _key(self, info: StepInfo, call: Call) -> str | None:
         if info.key is None:
@@ -385,16 +301,6 @@ class Dispatcher:
             passed = (self.clock.now_ns() - self._started_ns) / 1e9
             timeout = min(timeout, max(0.0, self._deadline_s - passed) + _AFTER_DEADLINE_S)
         return timeout
-
-    def _limits_of(self, info: StepInfo) -> tuple[Limit, ...]:
-        if info.budget is None:
-            return () if self._limit is None else (self._limit,)
-        own = self._step_limits.get(info.name)
-        if own is None:
-            own = self._step_limits[info.name] = Limit(
-                info.budget, f"the step's @budget of ${format_usd(info.budget)}", scope="step"
-            )  # fmt: skip
-        return (own,) if self._limit is None else (self._limit, own)
 
 
 def _param_types(tools: Mapping[str, ToolSpec]) -> dict[str, dict[str, Type]]:

@@ -3,9 +3,21 @@
 import asyncio
 from collections.abc import Callable
 
+from catp.planlang.nodes import Plan
 from catp.runtime.repairs import Broken, Repaired, Repairer
+from catp.runtime.state import RunState
 
-__all__ = ["Mending"]
+__all__ = ["Mending", "unchanged"]
+
+
+def unchanged(before: Plan, after: Plan, state: RunState) -> frozenset[str]:
+    """Return the steps that are the same in both plans and have ended, or may still end: they stay as they are."""
+    known = {step.name: step for step in before.steps}
+    return frozenset(
+        step.name
+        for step in after.steps
+        if known.get(step.name) == step and state.steps[step.name].status not in ("poisoned", "cancelled")
+    )
 
 
 class Mending:

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from catp.planlang.compiled import CompiledPlan
-from catp.planlang.money import Money
+from catp.planlang.money import Money, format_usd
 from catp.planlang.nodes import Output
 from catp.runtime.events import RunEvent, RunStatus, StepStatus
 from catp.runtime.funding import Refusal
 from catp.runtime.ledger import LedgerRow
-from catp.runtime.state import RunState
+from catp.runtime.state import RunState, StepRun
 from catp.runtime.values import Missing, Values
 
-__all__ = ["OutputResult", "OutputStatus", "RunOutcome", "StepResult", "collect_outputs", "verdict"]
+__all__ = [
+    "OutputResult",
+    "OutputStatus",
+    "RunOutcome",
+    "StepResult",
+    "collect_outputs",
+    "finished_data",
+    "step_result",
+    "verdict",
+]
 
 OutputStatus: TypeAlias = Literal["ok", "failed", "skipped", "refused", "poisoned", "cancelled", "waiting"]
 
@@ -142,6 +151,35 @@ def _collect(state: RunState, values: Values, output: Output) -> OutputResult:
 def _who_waits(state: RunState) -> str:
     names = sorted(name for name in state.deferred if name is not None)
     return f"`{', '.join(names)}` waits for approval" if names else "the plan waits for approval"
+
+
+def step_result(step: StepRun, values: Values, price: Money | None, estimate: Money | None) -> StepResult:
+    """Sum up a step: what the reducer knows of it, its value, and what it cost."""
+    info, name = step.info, step.info.name
+    tool = None
+    if step.units:
+        chosen = next((unit for unit in step.units if unit.status == "ok"), step.units[0])
+        tool = info.attempts[min(chosen.attempt, len(info.attempts) - 1)].tool
+    return StepResult(
+        name, step.status, values[name] if step.has_value else None, step.has_value, step.reason, tool,
+        step.calls, step.ready_ns, step.started_ns, step.ended_ns, price, estimate,
+    )  # fmt: skip
+
+
+def finished_data(
+    status: RunStatus, outputs: Mapping[str, OutputResult], spent: Money, ms: float, stopped: str
+) -> dict[str, Any]:
+    """What the last event of a run says; `stopped` is the reason if somebody stopped it."""
+    data: dict[str, Any] = {
+        "status": status,
+        "spent": format_usd(spent),
+        "ms": ms,
+        "outputs": {
+            name: {"status": o.status, "reason": o.reason} if o.reason else {"status": o.status}
+            for name, o in outputs.items()
+        },
+    }
+    return {**data, "reason": stopped} if stopped else data
 
 
 def verdict(state: RunState, outputs: Mapping[str, OutputResult]) -> RunStatus:

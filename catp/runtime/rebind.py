@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from catp.planlang.money import format_usd
-from catp.runtime.dispatch import Dispatcher
+from catp.runtime.accounts import Accounts
 from catp.runtime.program import StepInfo
 from catp.runtime.restore import LostCall, Restored, RestoredStep
 from catp.runtime.values import Values
@@ -73,13 +73,13 @@ def _said(call: LostCall, say: str) -> dict[str, Any]:
 
 
 def charge_lost(
-    dispatcher: Dispatcher, past: Restored, steps: Mapping[str, StepInfo]
+    accounts: Accounts, past: Restored, steps: Mapping[str, StepInfo]
 ) -> tuple[tuple[LostCall, dict[str, Any]], ...]:
     """Count what the earlier life spent, charge the calls that never settled, and return their records."""
-    dispatcher.resume(past, steps)
+    accounts.resume(past, steps)
     charged = []
     for call in past.lost:
-        settlement = dispatcher.lose(call, steps)
+        settlement = accounts.orphan(call, steps)
         amount = settlement.amount
         notes = [row.note for row in settlement.rows if row.note]
         data = {

@@ -13,12 +13,13 @@ outcome also when the waiting task itself was cancelled (Ctrl-C):
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd
 from catp.planlang.printer import to_text
+from catp.runtime.accounts import Accounts
 from catp.runtime.approval import ApprovalRequest, Approver, plan_request, step_request
 from catp.runtime.asking import Asking
 from catp.runtime.binding import ToolSource, bind_inputs, check_pools, look_up
@@ -46,23 +47,31 @@ from catp.runtime.early import EarlyCalls
 from catp.runtime.events import RunEvent, RunStatus
 from catp.runtime.flights import Flights
 from catp.runtime.funding import KeptBack
-from catp.runtime.hooks import Journal, Understudy, ValueKind
+from catp.runtime.hooks import Journal, Understudy
 from catp.runtime.ids import new_run_id
-from catp.runtime.ledger import CallKey, Ledger, Limit
+from catp.runtime.journaled import JournaledValues
+from catp.runtime.ledger import Ledger, Limit
 from catp.runtime.limits import LevelReached
-from catp.runtime.losses import EAGER, Loss
-from catp.runtime.mending import Mending
-from catp.runtime.outcome import OutputResult, RunOutcome, StepResult, collect_outputs, verdict
-from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
+from catp.runtime.mending import Mending, unchanged
+from catp.runtime.observers import Observers
+from catp.runtime.outcome import (
+    OutputResult,
+    RunOutcome,
+    StepResult,
+    collect_outputs,
+    finished_data,
+    step_result,
+    verdict,
+)
+from catp.runtime.planning import PLANNING_STEP, Planning
 from catp.runtime.program import build_program
-from catp.runtime.rebind import charge_lost, new_values, rebind, rebind_elements, resumed_data
+from catp.runtime.rebind import charge_lost, resumed_data
 from catp.runtime.reducer import new_state, reduce
 from catp.runtime.repairs import Broken, Repaired, Repairer
 from catp.runtime.restore import LostCall, Restored
 from catp.runtime.slots import Slots
-from catp.runtime.state import StepRun
 from catp.runtime.timers import Timers
-from catp.runtime.values import Missing, Values
+from catp.runtime.values import Values
 from catp.tools.call_fact import CallFact
 from catp.tools.pools import Pool
 
@@ -167,7 +176,6 @@ class Run:
         self.ledger = ledger
         self.clock: Clock = clock or WallClock()
         self.slots = slots or Slots()
-        self.events: list[RunEvent] = []
         self.outcome: RunOutcome | None = None
         self._compiled = compiled
         program = build_program(compiled)
@@ -177,32 +185,31 @@ class Run:
         bound = bind_inputs(compiled, inputs)
         self._values = Values(bound, self._why_missing)
         self._inputs = {name: bound[name] for name in inputs}
-        self._journal = journal
+        self._observers = Observers(journal, on_event, on_call)
+        self.events = self._observers.events
+        self._journaled = JournaledValues(self._values, self._observers, restored)
         self._about = dict(about or {})
         self._catalogue = catalogue
-        self._pools = dict(pools or {})
-        self._mending = Mending(repair, done=self._mended, failed=self._observed_wrong)
+        self._mending = Mending(repair, done=self._mended, failed=self._observers.failed)
         self._restored = restored
         self._planning = planning
         self._early = early
-        self._past = dict(restored.steps) if restored is not None else {}
         self._stop = stop
         check_pools(program.steps.values(), tools, pools or {})
         self._kept_back = KeptBack(compiled)
         self._given_up = dict(given_up or {})
-        self._on_event = on_event
+        limit = Limit(program.max_cost, "the plan's own limit") if program.max_cost else None
+        self._accounts = Accounts(self.run_id, ledger, limit)
         self._dispatcher = Dispatcher(
-            self.run_id, tools, catalogue.estimator(live=True), self._values, ledger=ledger, clock=self.clock,
-            slots=self.slots, limit=Limit(program.max_cost, "the plan's own limit") if program.max_cost else None,
-            deadline_s=self._deadline_s, post=self._post, on_call=None if on_call is None else self._guarded(on_call),
-            journal=journal, pools=pools or {}, failures=self._state.failures, kept=self._kept_back, stuck=self._stuck,
-            flights=flights, understudy=understudy,
+            self.run_id, tools, catalogue.estimator(live=True), self._values, ledger=ledger, accounts=self._accounts,
+            clock=self.clock, slots=self.slots, deadline_s=self._deadline_s, post=self._post,
+            on_call=self._observers.on_call, journal=journal, pools=pools or {}, failures=self._state.failures,
+            kept=self._kept_back, stuck=self._stuck, flights=flights, understudy=understudy,
         )  # fmt: skip
         self._asking = Asking(
             approve, request=self._request, clock=self.clock, post=self._post, postpone=self._dispatcher.postpone
         )
         self._timers = Timers(self.clock, self._post)
-        self._observer_error: Exception | None = None
         self._inbox: deque[Event] = deque()
         self._draining = False
         self._crash: BaseException | None = None
@@ -231,53 +238,28 @@ class Run:
         }
         lost: tuple[tuple[LostCall, Mapping[str, Any]], ...] = ()
         for name, value in self._inputs.items() if not resumed else ():
-            self._keep("input", name, None, value)
+            self._observers.keep("input", name, None, value)
         if past is not None:
-            rebind(self._values, past)
-            for name, element, value in new_values(past):
-                self._keep("step", name, element, value)
+            self._journaled.restore(past)
             self.events += past.events
-            lost = charge_lost(self._dispatcher, past, self._state.program.steps)
-        levels = () if resumed else self._book(self._planning, data)
+            self._dispatcher.resume(past)
+            lost = charge_lost(self._accounts, past, self._state.program.steps)
+        levels = () if resumed else self._accounts.plan(self._planning, data)
         levels += self._adopt(data, past if resumed else None)
         self._post(RunStarted(now, self._deadline_s, data, past, lost, self._stop))
         self._warn(levels)
 
-    def _book(self, planning: Planning | None, data: dict[str, Any]) -> tuple[LevelReached, ...]:
-        """Write the row of planning into the ledger and into the event of what came of it: both or neither."""
-        if planning is None or not planning.claim():
-            return ()
-        number = 1 + sum(row.kind == PLANNING for row in self._dispatcher.rows)
-        settlement = self.ledger.plan(self.run_id, planning, number)
-        self._dispatcher.rows.extend(settlement.rows)
-        rows = [row.to_json() for row in settlement.rows]
-        data["planning"] = {"planner": planning.planner, "ms": planning.ms, "number": number, "rows": rows}
-        return settlement.reached
-
     def _adopt(self, data: dict[str, Any], past: Restored | None) -> tuple[LevelReached, ...]:
         """Take over calls that were started early; book those that are lost, of this life or of the one before."""
         if past is not None:
-            return self._lose(past.early, data)
+            return self._accounts.lose(past.early, data)
         if self._early is None or not self._early.claim():
             return ()
         self._dispatcher.early = self._early
-        levels = self._lose(self._early.unbooked(), data)
+        levels = self._accounts.lose(self._early.unbooked(), data)
         held = self._early.held()
         if held:
             data.setdefault("eager", {})["held"] = held
-        return levels
-
-    def _lose(self, losses: Sequence[Loss], data: dict[str, Any]) -> tuple[LevelReached, ...]:
-        """Write the rows of calls in vain into the ledger and into the event that tells of them: both or neither."""
-        levels: tuple[LevelReached, ...] = ()
-        before = sum(row.kind == EAGER for row in self._dispatcher.rows)
-        for number, loss in enumerate(losses, before):
-            settlement = self.ledger.lose(CallKey(self.run_id, PLANNING_STEP, 1, loss.tool, number), loss)
-            self._dispatcher.rows.extend(settlement.rows)
-            rows = [row.to_json() for row in settlement.rows]
-            told = {"tool": loss.tool, "step": loss.step, "number": number, "ms": loss.ms, "rows": rows}
-            data.setdefault("eager", {}).setdefault("calls", []).append(told)
-            levels += settlement.reached
         return levels
 
     def _leave_early(self, data: dict[str, Any]) -> tuple[LevelReached, ...]:
@@ -286,7 +268,7 @@ class Run:
         if early is None:
             return ()
         self._dispatcher.stopping.update(early.leave("its step did not come to be called"))
-        return self._lose(early.unbooked(), data)
+        return self._accounts.lose(early.unbooked(), data)
 
     def _warn(self, levels: tuple[LevelReached, ...]) -> None:
         for level in levels:
@@ -357,70 +339,25 @@ class Run:
         finally:
             self._draining = False
         self.slots.pump(self.clock)
-        self._dispatcher.refuse_stuck()
+        self._dispatcher.parking.refuse_stuck()
 
     def _stuck(self) -> bool:
         """True if no retry is due, nobody is being asked and no plan mended: only running calls can move the run."""
         return not self._state.timers and not self._state.asking and not self._mending.busy
 
-    def _guarded(self, observer: Callable[[CallFact], None]) -> Callable[[CallFact], None]:
-        def observe(call: CallFact) -> None:
-            try:
-                observer(call)
-            except Exception as error:
-                self._observed_wrong(error)
-
-        return observe
-
-    def _observed_wrong(self, error: Exception) -> None:
-        """Keep the first error of those who watch or help: it must not stop the run."""
-        self._observer_error = self._observer_error or error
-
     def _record(self, event: RunEvent) -> None:
-        self.events.append(event)
-        if self._journal is not None:
-            self._journal.event(event)
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception as error:  # an observer must not be able to stop the work it observes
-                self._observed_wrong(error)
+        self._observers.tell(event)
         if event.type in ("run.finished", "run.waiting"):
             self._finish()
         elif event.type in _STEP_OVER and event.attempt is None and event.element is None and event.step is not None:
             self._dispatcher.step_over(event.step)
 
     def _prepare(self, command: Prepare) -> None:
-        step = self._state.steps[command.step].info
-        yes, width, reason = True, 0, None
-        try:
-            if command.question == "guard":
-                yes = self._values.holds(step.guard)
-            elif command.question == "width":
-                width = self._values.width(step.name, command.attempt, step.attempts[command.attempt])
-                self._values.open_map(step.name, width)
-                if step.name in self._past:
-                    rebind_elements(self._values, step.name, self._past.pop(step.name), width)
-            else:
-                assert step.otherwise is not None
-                value = self._values.read(step.otherwise)
-                self._keep("step", step.name, None, value)
-                self._values.bind(step.name, value)
-        except Missing as error:
-            yes, reason = False, str(error)
-        self._post(Prepared(self.clock.now_ns(), step.name, command.question, yes, width, reason))
+        yes, width, reason = self._journaled.answer(command, self._state.steps[command.step])
+        self._post(Prepared(self.clock.now_ns(), command.step, command.question, yes, width, reason))
 
     def _bind(self, command: Bind) -> None:
-        value = self._dispatcher.take(command.call)
-        self._keep("step", command.step, command.element, value)
-        if command.element is None:
-            self._values.bind(command.step, value)
-        else:
-            self._values.bind_element(command.step, command.element, value)
-
-    def _keep(self, kind: ValueKind, name: str, element: int | None, value: Any) -> None:
-        if self._journal is not None:
-            self._journal.value(kind, name, element, value)
+        self._journaled.bind(command.step, command.element, self._dispatcher.take(command.call))
 
     # --- questions, end ---------------------------------------------------------------------------------------------
 
@@ -455,7 +392,7 @@ class Run:
         return Broken(
             self._compiled, self._values.snapshot(),
             frozenset(name for name, step in state.steps.items() if step.has_value), tuple(state.failures.calls),
-            missing, self._dispatcher.spent, self.ledger.available, left_s,
+            missing, self._accounts.spent, self.ledger.available, left_s,
         )  # fmt: skip
 
     def _mended(self, repaired: Repaired | None, broken: Broken) -> None:
@@ -467,16 +404,10 @@ class Run:
 
     def _replan(self, repaired: Repaired, left_s: float | None, planning: Planning | None) -> None:
         """Go on with another plan; steps that are the same in both and have ended stay as they ended."""
-        now, before, program = self.clock.now_ns(), self._compiled.plan, build_program(repaired.compiled)
-        known = {step.name: step for step in before.steps}
-        kept = frozenset(
-            step.name
-            for step in repaired.compiled.plan.steps
-            if known.get(step.name) == step and self._state.steps[step.name].status not in ("poisoned", "cancelled")
-        )
+        now, program = self.clock.now_ns(), build_program(repaired.compiled)
+        kept = unchanged(self._compiled.plan, repaired.compiled.plan, self._state)
         for name in program.steps.keys() - kept:
-            self._values.reset(name)
-            self._past.pop(name, None)
+            self._journaled.reset(name)
         self._dispatcher.extend(look_up(program.steps.values(), self._catalogue))
         self._kept_back.plan(repaired.compiled, again=program.steps.keys() - kept)
         self._compiled = repaired.compiled
@@ -484,7 +415,7 @@ class Run:
             "plan": repaired.compiled.digest, "source": to_text(repaired.compiled.source), "reason": repaired.reason,
             "kept": sorted(kept),
         }  # fmt: skip
-        levels = self._book(planning, data)
+        levels = self._accounts.plan(planning, data)
         self._post(Replanned(now, program, kept, left_s, data))
         self._warn(levels)
 
@@ -495,48 +426,28 @@ class Run:
         status = verdict(self._state, outputs)
         for name, output in outputs.items():
             if output.ok:
-                self._keep("output", name, None, output.value)
+                self._observers.keep("output", name, None, output.value)
         ended = self.clock.now_ns()
         booked: dict[str, Any] = {}
-        self._warn(self._book(planning, booked) + self._leave_early(booked))
-        spent = self._dispatcher.spent
-        data = {
-            **booked,
-            "status": status,
-            "spent": format_usd(spent),
-            "ms": (ended - self._started_ns) / 1e6,
-            "outputs": {
-                name: {"status": o.status, "reason": o.reason} if o.reason else {"status": o.status}
-                for name, o in outputs.items()
-            },
-        }
-        if self._state.stopped:
-            data["reason"] = self._state.stopped
+        self._warn(self._accounts.plan(planning, booked) + self._leave_early(booked))
+        spent, ms = self._accounts.spent, (ended - self._started_ns) / 1e6
+        data = booked | finished_data(status, outputs, spent, ms, self._state.stopped)
         self._ended = (outputs, status, ended, spent)
         self._post(Concluded(ended, status, data))
 
     def _finish(self) -> None:
         outputs, status, ended, spent = self._ended
-        every_step = {**self._state.retired, **self._state.steps}
+        every_step, accounts = {**self._state.retired, **self._state.steps}, self._accounts
         self.outcome = RunOutcome(
-            self.run_id, status, outputs, {name: self._result(step) for name, step in every_step.items()},
-            tuple(self.events), tuple(self._dispatcher.rows), spent, self._started_ns, ended, self._observer_error,
+            self.run_id, status, outputs,
+            {
+                name: step_result(step, self._values, accounts.prices.get(name), accounts.estimates.get(name))
+                for name, step in every_step.items()
+            },
+            tuple(self.events), tuple(accounts.rows), spent, self._started_ns, ended, self._observers.error,
             self._compiled, tuple(self._dispatcher.refusals),
         )  # fmt: skip
         self._over.set()
-
-    def _result(self, step: StepRun) -> StepResult:
-        info, name = step.info, step.info.name
-        tool = None
-        if step.units:
-            chosen = next((unit for unit in step.units if unit.status == "ok"), step.units[0])
-            tool = info.attempts[min(chosen.attempt, len(info.attempts) - 1)].tool
-        value = self._values[name] if step.has_value else None
-        return StepResult(
-            name, step.status, value, step.has_value, step.reason, tool,
-            step.calls, step.ready_ns, step.started_ns, step.ended_ns,
-            self._dispatcher.prices.get(name), self._dispatcher.estimates.get(name),
-        )  # fmt: skip
 
     def _why_missing(self, name: str) -> str:
         step = self._state.steps.get(name)
