@@ -70,7 +70,8 @@ async def live(store: RunStore, *, on_event: Callable[[RunEvent], None] | None =
     """Run a plan of twelve steps in real time, about twelve seconds, in the caller's event loop.
 
     One call fails and is made again; the last one is far dearer than usual and breaks the budget, which the forecast's
-    p90 had said before. It needs a history for that: if there is none, some rehearsals are put into the store first.
+    p90 had said before. It needs a history for that: if there is none, rehearsals of the six days before are put
+    into the store first.
     """
     if not await store.database.aread(lambda c: query(c, "SELECT 1 FROM runs WHERE project = ? LIMIT 1", WATCHED)):
         await asyncio.to_thread(_on_own_loop, partial(_rehearse, store))
@@ -81,11 +82,11 @@ _TRICKS = {"caption_large": [Trick(error="503, too many requests")], "compose": 
 
 
 async def _rehearse(store: RunStore) -> None:
-    clock = VirtualClock(time.time_ns() - _REHEARSALS * 900 * 10**9)
+    clock = VirtualClock(time.time_ns() - _REHEARSALS * _DAY_NS)
     for number in range(_REHEARSALS):
         dearer = 2.0 if number % 3 == 1 else 1.0
         await _watched(store, clock, tricks={"compose": [Trick(dearer=dearer)]}, seed=number)
-        await clock.sleep(600.0)
+        await clock.sleep(86_000.0)
 
 
 async def _watched(

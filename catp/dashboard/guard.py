@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from catp.dashboard.access import COOKIE, Access, Role, allows
+from catp.dashboard.door import asks_for_page, door
 from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
 
 __all__ = ["LOCAL_HOSTS", "MOST_BODY", "Guard"]
@@ -98,7 +99,11 @@ class Guard:
             if scope["method"] not in _SAFE:
                 self._check_change(role, headers)
         except Problem as problem:
-            await _refuse(send, problem)
+            if problem.status == 401 and asks_for_page(scope["method"], headers):
+                told = {"content-type": "text/html; charset=utf-8", **problem.headers()}
+                await _answer(send, problem.status, door(problem), told)
+            else:
+                await _refuse(send, problem)
             return
         scope["catp_role"] = role
         if self._root:  # routers take it off, and the OpenAPI page names it
@@ -150,7 +155,7 @@ class Guard:
             return None
         found = self._access.of_token(given)
         if found is None:
-            raise Problem(401, "token", "this is not a token of this server; it prints its own when it starts")
+            raise Problem(401, "token", "this is not a token of this server")
         rest = urlencode([(key, value) for key, value in query if key != "token"])
         # relative to the page, and only its last part: a path such as //elsewhere.org cannot lead away
         last = quote(scope["path"].rpartition("/")[2])  # decoded, it may hold line breaks

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.dashboard.browser.conftest import Server
@@ -41,3 +42,14 @@ def test_keys_reach_help_and_pages(tmp_path: Path, serve: Callable[..., Server],
     page.keyboard.press("g")
     page.keyboard.press("s")
     expect(page).to_have_url(f"{site.url}/spend")
+
+
+def test_whoever_has_no_token_is_asked_for_one(tmp_path: Path, serve: Callable[..., Server], page: Page) -> None:
+    site = serve(tmp_path / "runs.db", tokens={"token-of-<b>": "viewer"})
+    page.goto(f"{site.url}/runs?token=not-a-token&status=failed")
+    expect(page.get_by_role("alert")).to_have_text("this is not a token of this server")
+    assert Axe().run(page).violations_count == 0
+    page.get_by_label("Token").fill("token-of-<b>")
+    page.get_by_role("button", name="Open the dashboard").click()
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    assert "token" not in page.url
