@@ -144,7 +144,10 @@ def _backend(options: Any, price: str | None) -> "LocalBackend":
         asked = None if price is None else DevicePrice.parse(price)
         with console_err().status(f"loading {options.model} ..."):
             backend = build_backend(options)
-    except (CheckpointError, EngineError, ImportError, OSError, ValueError) as error:
+    except ImportError as error:
+        known = "pip install" in str(error)
+        fail(str(error), EXIT_USAGE, help=None if known else "pip install 'catp[serve]' (in a clone: '.[serve]')")
+    except (CheckpointError, EngineError, OSError, ValueError) as error:
         fail(str(error), EXIT_USAGE)
     if asked is not None:
         backend.price = asked

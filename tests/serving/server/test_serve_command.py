@@ -1,5 +1,7 @@
 """`catp serve`: what it refuses before it loads anything. That it serves and ends is in test_promises.py."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,13 @@ def test_help_names_every_option() -> None:
         "--json",
     ):
         assert option in done.output
+
+
+def test_an_installation_without_torch_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['catp', 'serve', '--port', '0']; import catp.cli.__main__"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "catp[serve]" in done.stderr
+    assert "Traceback" not in done.stderr
