@@ -9,10 +9,15 @@ from catp.dashboard.problems import Problem
 from catp.planlang.money import Money, format_usd, parse_usd
 from catp.store.records import RunSummary
 
-__all__ = ["FOREVER", "days_of", "iso", "known", "ms_between", "nano_of", "ns_of", "run_row", "usd", "without_user"]
+__all__ = [
+    "FOREVER", "WORKED", "days_of", "iso", "known", "ms_between", "nano_of", "ns_of", "run_row", "usd", "without_user",
+]  # fmt: skip
 
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what follows from a digest."""
+
+WORKED = frozenset({"ok", "failed", "skipped"})
+"""States of steps that count as done in the progress of a run; those that something stopped do not."""
 
 _DAY = re.compile(r"(19[789]|2[01]\d)\d-\d\d-\d\d")  # what 64 bits of nanoseconds can tell
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from catp.dashboard.actions import approval_json
-from catp.dashboard.forms import iso, ms_between, run_row, usd
+from catp.dashboard.forms import WORKED, iso, ms_between, run_row, usd
 from catp.dashboard.read.graph import parents
 from catp.dashboard.read.history import Typical, typical
 from catp.planlang.critical import schedule
@@ -85,7 +85,7 @@ def run_page(connection: Connection, run_id: str, store: str) -> dict[str, Any]:
         **_ahead(run, before, nodes),
         "approvals": [approval_json(one) for one in pending(connection, run_id=run.id, now_ns=time.time_ns())],
         "forecast": _forecast(nodes, spent, over, sum(unpriced for _, _, unpriced in ledger.values()), run.estimate),
-        "progress": {"total": len(plan.steps), "done": sum(n["in_plan"] and n["status"] in _OVER for n in nodes)},
+        "progress": {"total": len(plan.steps), "done": sum(n["in_plan"] and n["status"] in WORKED for n in nodes)},
         "last_seq": _last(connection, "run_seq", run.id), "last_event_id": _last(connection, "seq", run.id),
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from sqlalchemy import Connection
 
-from catp.dashboard.forms import run_row
+from catp.dashboard.forms import WORKED, run_row
 from catp.dashboard.problems import Problem
 from catp.store.queries import driven, summaries
 from catp.store.records import RunSummary
@@ -30,7 +30,6 @@ _ID = re.compile("[0-9A-Z]{26}")
 _FIGURES = {"cost": re.compile(r"-?\d{1,18}"), "latency": re.compile(r"\d{1,18}(\.\d{1,20})?(e[+-]\d{2,3})?")}
 _COLUMNS = {"cost": "r.cost_nano", "latency": "r.latency_ms"}
 _QUALITY = "COALESCE((SELECT s.value FROM scores s WHERE s.run_id = r.id), r.predicted_quality)"
-_OVER = ("ok", "failed", "skipped", "refused", "poisoned", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +173,26 @@ def _cursor(run: RunSummary, sort: Sort) -> Cursor:
 
 
 def _progress(connection: Connection, runs: Sequence[RunSummary]) -> dict[str, dict[str, int]]:
-    """How many steps the plan of each run has, and how many steps of the run are over."""
+    """How many steps the plan of each run has, and how many steps of the run are done."""
     if not runs:
         return {}
     hashes = sorted({run.plan_hash for run in runs})
     steps = dict(query(connection, f"SELECT hash, n_nodes FROM plans WHERE hash IN ({_marks(hashes)})", *hashes))
-    over = {
-        row.run_id: int(row.n)
-        for row in query(
-            connection, f"SELECT run_id, COUNT(*) AS n FROM steps WHERE run_id IN ({_marks(runs)}) "
-            f"AND status IN ({_marks(_OVER)}) GROUP BY run_id", *(run.id for run in runs), *_OVER,
-        )
-    }  # fmt: skip
-    totals = {run.id: int(steps.get(run.plan_hash, 0)) for run in runs}
-    return {id_: {"total": total, "done": min(total, over.get(id_, 0))} for id_, total in totals.items()}
+    worked: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    for row in query(
+        connection, f"SELECT run_id, status, COUNT(*) AS n FROM steps WHERE run_id IN ({_marks(runs)}) "
+        "GROUP BY run_id, status", *(run.id for run in runs),
+    ):  # fmt: skip
+        worked[row.run_id] += int(row.n) * (row.status in WORKED)
+        known[row.run_id] += int(row.n)
+    found = {}
+    for run in runs:
+        total = int(steps.get(run.plan_hash, 0))
+        # of a plan that was done, what nothing is known of was needed by no output
+        unneeded = total - known[run.id] if run.status in ("complete", "degraded") else 0
+        found[run.id] = {"total": total, "done": max(0, min(total, worked[run.id] + unneeded))}
+    return found
 
 
 def facets(connection: Connection, wanted: RunFilter) -> dict[str, Any]:

@@ -98,6 +98,8 @@ def test_demo_data_are_taken_out_again(store: Path, serve: Callable[..., Server]
     page.goto(f"{site.url}/settings")
     page.get_by_role("button", name="Remove demo data").click()
     expect(page.get_by_role("button", name="Remove demo data")).to_have_count(0)
+    expect(page.get_by_role("button", name="Load demo data")).to_be_visible()
+    expect(page.get_by_role("button", name="Watch a demo run")).to_be_visible()
     runs = RunStore(store)
     assert {run.project for run in runs.list()} == {"default"}
     runs.close()

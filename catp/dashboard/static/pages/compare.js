@@ -1,4 +1,4 @@
-// Two to five runs beside each other: columns A to E, in the order of the address; A is what others are held against.
+// Two to five runs beside each other: columns A to E, in the order of the address; others are held against A.
 import {html, useState} from "../vendor/vendor.js";
 import {setQuery, useData, useEvents, useSoon} from "../store.js";
 import {Card, Choice, Empty, Link, Loaded, Status, duration, number, usd} from "../parts/basics.js";

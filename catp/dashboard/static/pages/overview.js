@@ -1,12 +1,12 @@
 // The answer in thirty seconds: what was spent, what went well, what went wrong, what waits for me.
 import {html} from "../vendor/vendor.js";
-import {send} from "../api.js";
-import {go, may, useData, useEvents, useSoon} from "../store.js";
+import {may, useData, useEvents, useSoon} from "../store.js";
 import {
-	Act, Card, Command, Figure, Link, Loaded, Status, When, duration, number, percent, usd
+	Card, Command, Figure, Link, Loaded, Status, When, duration, number, percent, usd
 } from "../parts/basics.js";
 import {Pick, shown} from "../parts/bound.js";
 import {columns, dollars, maybe, toolLink} from "../parts/columns.js";
+import {Demo} from "../parts/demo.js";
 import {Plot} from "../parts/plot.js";
 import {Table, Twin} from "../parts/table.js";
 
@@ -113,7 +113,7 @@ function Seen({seen}) {
 		</div>
 		<${Card} title="What failed most" aria-label="Failures">${failures.length
 			? html`<${Table} caption="Most frequent failures" columns=${CAUSES} rows=${failures} />`
-			: html`<p class="good">✓ No call, no step.</p>`}<//>
+			: html`<p class="good">✓ Nothing failed in this period.</p>`}<//>
 	`;
 }
 
@@ -123,10 +123,10 @@ const CAUSES = columns("type:cause|tool:tool|count:times:n|runs:runs:n|reason:fo
 });
 function Bars({days}) {
 	const n = days.length;
-	return html`<${Twin} title="Spent by day" columns=${columns("id:day (UTC)|amount:spent:$")}
+	return html`<${Twin} title="Spent by day, ${n} days" columns=${columns("id:day (UTC)|amount:spent:$")}
 		rows=${days.map(one => ({id: one.day, ...one}))}>
 		<${Plot} says="Spent on each of ${n} days" most=${Math.max(...days.map(one => one.amount), 1e-6)} unit=${dollars}
-			height=${170} names=${days.map(({day}, i) => [(i + 0.5) / n, day.slice(8)])}>
+			height=${170} names=${days.map(({day}, i) => [(i + 0.5) / n, day.slice(5)])}>
 			${({x, y, width}) =>
 				days.map(
 					({day, amount}, i) => html`<rect class="day" x=${x((i + 0.15) / n)} width=${(0.7 * width) / n} y=${y(amount)}
@@ -148,8 +148,7 @@ const Guide = ({steps}) => html`
 	${may("admin") && html`<${Card} title="Or look around first" aria-label="Demo">
 		<p>Nothing is paid: its tools only play their prices.</p>
 		<div class="row">
-			<${Act} class="first" run=${() => send("POST", "demo")}>Load demo data<//>
-			<${Act} run=${async () => go(`runs/${(await send("POST", "demo/live")).run}`)}>Watch a demo run<//>
+			<${Demo} />
 		</div>
 	<//>`}
 `;

@@ -165,7 +165,8 @@ function Found({found, body, query, plan}) {
 }
 
 function Start({chosen: {rank, est, est_ms, source}, found, body, close}) {
-	const [cap, setCap] = useState(body.budget ?? est.p95 ?? ""),
+	// not p95 itself: a first call that starts a worker is dearer
+	const [cap, setCap] = useState(body.budget ?? (est.p95 ? (2 * est.p95).toFixed(9) : "")),
 		key = useRef(crypto.randomUUID?.());
 	const run = async () => {
 		const asked = {...body, plan: source, preview: found.preview, cap: cap || null};

@@ -26,7 +26,8 @@ function Run({id}) {
 	const axis = useMemo(() => axisOf(state, tries), [tries]);
 	if (!run)
 		return state.error.value
-			? html`<h1>Run</h1><${Failure} error=${state.error.value} retry=${state.reload} />`
+			? html`<h1>Run</h1><${Failure} error=${state.error.value} retry=${state.reload} />
+				<${Link} to="runs">All runs<//>`
 			: html`<${Loading} what="the run" />`;
 	const open = step => {
 		opener.current = document.activeElement;

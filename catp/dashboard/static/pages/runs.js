@@ -1,4 +1,4 @@
-// The list of runs: filters in the address, pages by key, new runs behind a pill, two to five to compare.
+// The list of runs: filters in the address, pages by key, new runs behind a pill, some to compare.
 import {html, useEffect, useRef, useState} from "../vendor/vendor.js";
 import {get, url} from "../api.js";
 import {go, remember, remembered, setQuery, useData, useEvents} from "../store.js";
@@ -165,7 +165,7 @@ function columns(sort = "-created", picked) {
 			`
 		),
 		...["project", "policy"].map(key => plain(key, row => html`<bdi>${row[key]}</bdi>`)),
-		plain("steps", ({progress: {done, total}, ended}) => (ended ? total : `${done}/${total}`), true),
+		plain("steps", ({progress: {done, total}}) => (done < total ? `${done}/${total}` : total), true),
 		by(
 			"cost",
 			"cost",

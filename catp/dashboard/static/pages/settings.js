@@ -1,9 +1,10 @@
-// How this dashboard looks and how its server is set up; old runs are removed here, and every change is listed.
+// How this dashboard looks, how its server is set up, old runs to remove, every change.
 import {html, useState} from "../vendor/vendor.js";
 import {send, url} from "../api.js";
 import {may, setQuery, theme, useData} from "../store.js";
 import {Act, Card, Choice, Dialog, Link, Loaded, When, number} from "../parts/basics.js";
 import {columns, toolLink} from "../parts/columns.js";
+import {Demo} from "../parts/demo.js";
 import {Table} from "../parts/table.js";
 
 const said = value =>
@@ -48,9 +49,8 @@ export default function Page({query}) {
 						<a href=${url("runs.csv")} download>All runs as CSV</a> <${Link} to="spend">Budgets<//>
 						${may("admin") && html`
 							<button class="danger" onClick=${() => setPruning(true)}>Remove old runs …</button>
-							${demo.data?.exists && html`<${Act} run=${() => send("DELETE", "demo").then(demo.reload)}>
-								Remove demo data
-							<//>`}
+							${demo.data && html`<${Demo} there=${demo.data.exists}
+								remove=${() => send("DELETE", "demo").then(demo.reload)} />`}
 						`}
 					</p>
 				<//>

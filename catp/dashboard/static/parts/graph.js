@@ -1,4 +1,4 @@
-// A plan as a graph: real buttons over an SVG of lines. Who shows it fetches the layout and owns all state.
+// A plan as a graph: real buttons over an SVG of lines. Its user fetches the layout and owns the state.
 //   layout    plans/HASH/layout?dir=&open=; fetch it when these change, never on an event
 //   plan      plans/HASH
 //   nodes     {id: NODE} as of runs/ID, or null; parts may be missing. Only boxes of new objects are drawn anew
