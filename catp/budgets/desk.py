@@ -4,8 +4,9 @@ Checking all budgets and holding the money is one transaction. What a call held 
 by the transaction that stores its ledger rows (`catp.store.budget_spend`); in between the held amount stands for it. A
 call that cost more than it held, or money that others wait for, is corrected here at once.
 
-A reservation expires unless its run renews it, so that money held by a process that was killed comes back. If the store
-does not answer, nothing is granted.
+A reservation expires unless its run renews it, so that money held by a process that was killed comes back. A process
+that lives but had no time to renew, on a machine that is overloaded, keeps its money. If the store does not answer,
+nothing is granted.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from catp.runtime.limits import BudgetRefused, LevelReached, crossed, why_refuse
 from catp.runtime.planning import PLANNING_STEP
 from catp.store.budgets import STANDINGS, Standing, as_standing, moment
 from catp.store.errors import StoreError
+from catp.store.ownership import alive
 from catp.store.tables import NO_ELEMENT
 
 __all__ = ["BudgetDesk"]
@@ -50,6 +52,10 @@ _ADJUST = f"UPDATE reservations SET amount_nano = :amount {_OF_CALL}"
 _DROP = f"DELETE FROM reservations {_OF_CALL}"
 _STILL_HELD = "SELECT DISTINCT step, element, attempt FROM reservations WHERE run_id = :run"
 _RENEW = "UPDATE reservations SET expires_ns = :expires WHERE run_id = :run"
+_EXPIRED = """
+SELECT DISTINCT r.id, r.owner, r.heartbeat_ns FROM reservations h JOIN runs r ON r.id = h.run_id
+WHERE h.expires_ns <= :now AND r.owner IS NOT NULL
+"""
 _FORGET = "DELETE FROM reservations WHERE expires_ns < :long_ago"
 _NOT_SO_LATE = "UPDATE reservations SET expires_ns = :expires WHERE expires_ns > :too_late"
 _FIRE = """
@@ -238,6 +244,7 @@ class BudgetDesk:
     def _hold(self, execute: Execute, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
         if not self._transactions.serial:
             execute(_LOCK_BUDGETS, self._scopes)
+        self._renew_of_the_living(execute)
         found = self._standings(execute)
         self._capped = bool(found)
         self._watch_levels(found)
@@ -249,6 +256,12 @@ class BudgetDesk:
                 return refused
         self._put_down(execute, found, key, amount)
         return None
+
+    def _renew_of_the_living(self, execute: Execute) -> None:
+        now = self._now_ns()
+        for run_id, owner, heartbeat_ns in execute(_EXPIRED, {"now": now}):
+            if alive(owner, heartbeat_ns, now_ns=now):
+                execute(_RENEW, {"run": run_id, "expires": now + self._ttl_ns})
 
     def _note(self, execute: Execute, key: CallKey, amount: Money) -> None:
         self._put_down(execute, self._standings(execute), key, amount)

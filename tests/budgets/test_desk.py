@@ -86,6 +86,11 @@ class Desks:
         journal.event(created(run, at_ns=self.wall.ns, project=project, agent=agent))
         flush(journal)
 
+    def kill(self) -> None:
+        """The process that drives the runs was on a machine that is gone."""
+        gone = "UPDATE runs SET owner = 'elsewhere/0/0:1:1', heartbeat_ns = 0"
+        self.store.database.write(lambda c: c.exec_driver_sql(gone))
+
     def pay(self, key: CallKey, amount: int) -> None:
         """What the store's writer does with the rows of a settled call."""
         paid = Spend((key.run_id, key.step, -1, key.attempt), self.wall.ns, amount)
@@ -207,6 +212,18 @@ def test_money_of_a_killed_process_comes_back(store: RunStore, desks: Desks) -> 
     assert hold(alive, 1, 60) is None
 
 
+def test_a_living_process_without_time_to_renew_keeps_its_money(store: RunStore, desks: Desks) -> None:
+    budget(store, 100)
+    starved, other = desks.open(ttl_s=10), desks.open(ttl_s=10)
+    desks.begin()  # this process drives it
+    assert hold(starved, 1, 60) is None
+    desks.wall.forward(300)
+    assert hold(other, 2, 60) is not None
+    desks.kill()
+    desks.wall.forward(11)
+    assert hold(other, 2, 60) is None
+
+
 async def test_a_living_run_keeps_what_it_holds(store: RunStore, desks: Desks) -> None:
     budget(store, 100)
     one, two = desks.open(ttl_s=10), desks.open(ttl_s=10)
@@ -245,6 +262,7 @@ def test_a_clock_that_goes_back_gives_no_room_of_a_past_day_and_ends_no_reservat
     assert no is not None
     assert no.available == 10
     desks.wall.forward(3600)
+    desks.kill()
     other.renew()  # it cannot know whether the money's holder lives, only that nobody holds any for days
     assert hold(other, 3, 20) is not None
     desks.wall.forward(120)
