@@ -92,7 +92,7 @@ function shortcuts(help) {
 			event.ctrlKey ||
 			event.metaKey ||
 			event.altKey ||
-			event.target.closest("input, textarea, select, dialog, [contenteditable]")
+			event.target.closest("input, textarea, select, dialog[open], [contenteditable]")
 		)
 			return;
 		if (before === "g" && event.key in WALK) go(WALK[event.key]);

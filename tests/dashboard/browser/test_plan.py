@@ -187,7 +187,7 @@ def test_a_viewer_sees_plans_and_no_buttons(path: Path, serve: Serve, page: Page
     run = ran(path, TWO.replace('"mood and gist"', '"mood and gist" @approve'), approve="later")
     site = serve(path, agent_for=agent_over(), token="admin-of-this-server", tokens={"viewer-of-this-server": "viewer"})
     page.goto(f"{site.url}/plan?token=viewer-of-this-server")
-    expect(page.get_by_text("Planning needs the role of an operator")).to_be_visible()
+    expect(page.get_by_text("Only operators plan")).to_be_visible()
     page.goto(f"{site.url}/plan?approve={run}")
     expect(page.get_by_text("An operator can answer.")).to_be_visible()
     for name in ("Plan", "Run", "Approve", "Reject"):

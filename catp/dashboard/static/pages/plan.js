@@ -19,7 +19,7 @@ export default function Page({query}) {
 	if (query.get("approve")) return html`<${Approve} id=${query.get("approve")} query=${query} />`;
 	return html`
 		<h1>Plan</h1>
-		${may() ? html`<${Planner} query=${query} />` : html`<p>Planning needs the role of an operator.</p>`}
+		${may() ? html`<${Planner} query=${query} />` : html`<p>Only operators plan, and on no read-only server.</p>`}
 	`;
 }
 
