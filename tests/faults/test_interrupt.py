@@ -50,7 +50,8 @@ def test_ctrl_c_stops_work_completes_the_ledger_and_exits() -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err == ""
+    # a busy machine makes asyncio's debug mode remark on slow callbacks
+    assert [line for line in err.splitlines() if not line.startswith("Executing <")] == []
     told = json.loads(out)
     assert told["status"] == "cancelled"
     assert told["steps"] == {"a": "ok", "b": "cancelled", "c": "cancelled"}
