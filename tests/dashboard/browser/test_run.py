@@ -322,7 +322,7 @@ def test_an_interrupted_run_says_what_is_lost_and_shows_all_its_plans(path: Path
     run_id = work(die())
     site = serve(path)
     page.goto(f"{site.url}/runs/{run_id}")
-    expect(page.get_by_text(f"catp runs resume {run_id}")).to_be_visible()
+    expect(page.get_by_text("No process drives this run any more")).to_be_visible()
     expect(row(page, "a")).to_contain_text("lost")
     expect(row(page, "old")).to_contain_text("(earlier plan)")
     expect(page.get_by_role("button", name="Replay …")).to_be_visible()

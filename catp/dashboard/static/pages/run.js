@@ -52,8 +52,7 @@ function Run({id}) {
 			`}
 		</p>
 		${run.status === "interrupted" && html`<p class="failure">
-			No process drives this run any more; steps at work are lost. Go on with <code>catp runs resume ${run.id}</code>,
-			or replay it.
+			No process drives this run any more; steps at work are lost. An operator can resume it, or replay it.
 		</p>`}
 		<${Questions} state=${state} />
 		<${Head} state=${state} />
