@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from catp.dashboard.demo import clear, fill, live
 from catp.dashboard.demo_names import DEMO_PROJECTS
 from catp.dashboard.demo_pictures import SUBJECTS, card, subject_of
 from catp.dashboard.demo_words import colourise, denoise_deep, denoise_fast, ocr
+from catp.dashboard.read.run_page import run_page
+from catp.planlang.money import usd
 from catp.runtime.events import RunEvent
 from catp.store.audit import audit
 from catp.store.statements import query
@@ -119,6 +122,10 @@ async def test_the_run_to_watch_breaks_its_budget_after_a_retry(
     assert run.estimate.expected is not None
     assert run.estimate.expected < run.budget < run.cost
     assert len(store.list(project="demo-live")) > 3, "there is no history for the forecast"
+    page = store.database.read(partial(run_page, run_id=result.run_id, store=store.name))
+    (report,) = (node for node in page["nodes"] if node["id"] == "report")
+    cost = {quantile: usd(amount) for quantile, amount in report["est"]["cost"].items()}
+    assert cost["p90"] > 1.5 * cost["p50"], "money was held at the expected price, but the tool was dearer before"
     store.close()
 
 

@@ -136,8 +136,8 @@ def _unpriced(connection: Connection, from_ns: int) -> list[dict[str, Any]]:
     )  # fmt: skip
     return [
         _need(
-            "unpriced", f"{row.tool} has no price", f"({row.n} {'row is' if row.n == 1 else 'rows are'} in no sum)", f"tools/{quote(row.tool, '')}",
-            tool=row.tool, rows=int(row.n), sample_run=row.sample,
+            "unpriced", f"{row.tool} has no price", f"({row.n} {'row is' if row.n == 1 else 'rows are'} in no sum)",
+            f"tools/{quote(row.tool, '')}", tool=row.tool, rows=int(row.n), sample_run=row.sample,
         )
         for row in rows
     ]  # fmt: skip

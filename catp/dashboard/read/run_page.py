@@ -221,6 +221,9 @@ def _estimate(calls: Sequence[Any], past: Typical | None) -> dict[str, Any]:
     if first and all(call.est_cost_nano is not None and call.est_ms is not None for call in first):
         low = sum(call.est_cost_nano for call in first)
         high = sum(max(call.est_cost_nano, call.reserved_nano or 0) for call in first)
+        if high == low and past is not None and past.cost is not None and past.cost[0]:
+            # held at the expected price, which says nothing of how far off that may be
+            high = round(low * past.cost[1] / past.cost[0])
         ms = max(call.est_ms for call in first)
         late = max(max(call.est_ms, call.p95_ms or 0.0) for call in first)
         if not late and past is not None:
