@@ -167,6 +167,32 @@ def test_the_front_is_what_nothing_beats(
     assert Decimal(found["scale"]) * 10**9 == min(cost for cost, score in points if score >= good)
 
 
+@pytest.mark.parametrize("group", ["policy", "plan", "tools"])
+def test_the_note_warns_where_the_points_had_different_tasks(store: RunStore, group: str) -> None:
+    rows = [
+        row | {"status": "complete", "unpriced": 0, "score": 0.5, "task": f"task {at % 7}"}
+        for at, row in enumerate(some(40, seed=9))
+    ]
+    store.database.write(partial(write, rows=rows))
+    held = {task: {KEYS[group](row) for row in rows if row["task"] == task} for task in {row["task"] for row in rows}}
+    shared = sum(len(of) == len({KEYS[group](row) for row in rows}) for of in held.values())
+    assert 0 < shared < 7
+    assert asked(store, group)["note"].startswith(
+        f"These points did not do the same work: {shared} of 7 tasks are in every point. "
+    )
+    assert asked(store, "project")["note"].startswith("Of 40 ended runs")  # projects are no choice
+
+
+def test_nothing_is_warned_of_where_all_points_had_the_same_tasks(store: RunStore) -> None:
+    rows = [
+        row | {"status": "complete", "unpriced": 0, "score": 0.5, "task": f"task {at // 2}", "policy": f"p{at % 2}"}
+        for at, row in enumerate(some(10, seed=9))
+    ]
+    store.database.write(partial(write, rows=rows))
+    assert asked(store)["note"].startswith("Of 10 ended runs")
+    assert asked(store, policy="p0")["note"].startswith("Of 5 ended runs")  # one point: nothing to choose from
+
+
 def test_single_runs_are_capped_but_the_front_is_whole(store: RunStore) -> None:
     (base,) = some(1, seed=0)
     rows = [

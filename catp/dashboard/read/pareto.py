@@ -2,7 +2,7 @@
 
 A run counts if it is over, every row of its ledger has a price and its quality is known; what does not is counted under
 `missing`, never taken as 0. A predicted quality is that of a run that gave its outputs: of one that failed nothing is
-known until somebody has scored it.
+known until somebody has scored it. Where the points did not have the same tasks, `note` begins with that.
 
 Intervals are the 95 % confidence intervals of a mean after Student, mean +- t(n - 1) * s / sqrt(n), cut off at what is
 possible (no price below 0, no quality outside 0..1); one run has none. The front is that of the means
@@ -39,6 +39,8 @@ _MOST = 1_000
 _ENDED = "('complete', 'degraded', 'failed', 'cancelled')"
 _PREDICTED = "CASE WHEN r.status IN ('complete', 'degraded') THEN r.predicted_quality END"
 _QUALITY = {"measured": "s.value", "predicted": _PREDICTED, "best": f"COALESCE(s.value, {_PREDICTED})"}
+_CHOICES = ("policy", "plan", "tools")
+"""Groups between which one can choose; projects and runs are work of their own anyhow."""
 _TOOLS = {
     "sqlite": "(SELECT GROUP_CONCAT(tool, ', ') FROM (SELECT DISTINCT c.tool FROM calls c WHERE c.run_id = r.id "
               "ORDER BY c.tool))",
@@ -48,7 +50,8 @@ _KEY = {"policy": "r.policy", "plan": "r.plan_hash", "project": "r.project", "ru
 
 _BASE = """
 WITH base AS (
-    SELECT {key} AS grp, r.cost_nano AS cost, r.unpriced AS unpriced, r.latency_ms AS ms, {quality} AS quality
+    SELECT {key} AS grp, r.task AS task, r.cost_nano AS cost, r.unpriced AS unpriced, r.latency_ms AS ms,
+        {quality} AS quality
     FROM runs r LEFT JOIN scores s ON s.run_id = r.id WHERE {where} AND r.status IN {ended}
 ), known AS MATERIALIZED (SELECT * FROM base WHERE unpriced = 0 AND quality IS NOT NULL)
 """
@@ -68,6 +71,10 @@ _RUNS = "SELECT grp, 1 AS n, cost, quality, 0 AS cost_squares, 0 AS quality_squa
 _MISSING = """
 SELECT COUNT(*) AS runs, SUM(CASE WHEN quality IS NULL THEN 1 ELSE 0 END) AS no_quality,
     SUM(CASE WHEN unpriced > 0 THEN 1 ELSE 0 END) AS unpriced FROM base
+"""
+_SHARED = """
+SELECT COUNT(*) AS tasks, SUM(CASE WHEN held = (SELECT COUNT(DISTINCT COALESCE(grp, '')) FROM known) THEN 1 ELSE 0 END)
+    AS shared FROM (SELECT COUNT(DISTINCT COALESCE(grp, '')) AS held FROM known GROUP BY task) AS by_task
 """
 _UNPRICED = "SELECT grp, COUNT(*) AS n FROM base WHERE unpriced > 0 GROUP BY grp"
 
@@ -98,6 +105,7 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
     labels = _labels(connection, group, [row.grp for row in shown])
     missing = query(connection, plain + _MISSING, *values)[0]
     left_out = len(rows) - len(shown)
+    alike = query(connection, base + _SHARED, *values)[0] if group in _CHOICES and len(rows) > 1 else None
     return {
         "group": group, "quality": quality,
         "points": [
@@ -118,8 +126,18 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
             "runs": int(missing.runs), "no_quality": int(missing.no_quality or 0),
             "unpriced": int(missing.unpriced or 0),
         },
-        "left_out": left_out, "note": _note(missing, left_out),
+        "left_out": left_out, "note": _uneven(alike) + _note(missing, left_out),
     }  # fmt: skip
+
+
+def _uneven(alike: Any) -> str:
+    """A warning where the points did not have the same tasks, since then the tasks may be what differs."""
+    if alike is None or alike.shared == alike.tasks:
+        return ""
+    return (
+        f"These points did not do the same work: {alike.shared or 0:,} of {alike.tasks:,} tasks are in every point. "
+        "Easy tasks look like a good choice; one project, or scores of the same tasks, compare like with like. "
+    )
 
 
 def _note(missing: Any, left_out: int) -> str:

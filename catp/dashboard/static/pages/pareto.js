@@ -64,7 +64,7 @@ function Plane({data, filter}) {
 			<div class="row">
 				<${Entry} of="alpha" label="α" type="range" min="0" max="1" step="0.01" usual="0.8" live /> ${alpha.toFixed(2)}
 				<span role="status">
-					Best at this α: <strong><bdi>${best.label}</bdi></strong>, utility ${three(best.utility)}
+					Best at this α: <strong><bdi>${best.label}</bdi></strong>, utility ${three(best.utility)}, ${number(best.n)} runs
 				</span>
 				<${Tick} of="log">logarithmic cost<//>
 			</div>
