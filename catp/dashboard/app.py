@@ -16,7 +16,7 @@ from catp.dashboard.feed import ENGINE_SAMPLE, Feed
 from catp.dashboard.guard import LOCAL_HOSTS, Guard
 from catp.dashboard.jobs import Jobs
 from catp.dashboard.pages import add_pages
-from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error
+from catp.dashboard.problems import MEDIA_TYPE, Problem, of_error, of_query
 from catp.dashboard.read.declared import Declared
 from catp.dashboard.read.training import training_dir
 from catp.dashboard.squeeze import Squeeze
@@ -181,8 +181,7 @@ def _add_errors(app: "FastAPI") -> None:
 
     async def query(_: "Request", error: Exception) -> "Response":
         assert isinstance(error, RequestValidationError)
-        what = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return _answer(Problem(422, "query", what))
+        return _answer(of_query(error.errors()))
 
     async def http(_: "Request", error: Exception) -> "Response":
         assert isinstance(error, HTTPException)

@@ -1,13 +1,20 @@
 """Errors as RFC 9457 has them: `application/problem+json` with type, title, status, detail."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from catp.store.errors import RunOwned, StoreConflict, StoreError, StoreUnavailable
 
-__all__ = ["MEDIA_TYPE", "Problem", "of_error"]
+__all__ = ["MEDIA_TYPE", "Problem", "of_error", "of_query"]
 
 MEDIA_TYPE = "application/problem+json"
+_SHORT = 60
+"""Characters up to which a refused value is repeated."""
+_LEAVES = (str, int, float)
+_SAID = {
+    "missing": "{} is missing", "extra_forbidden": "there is no field {} here", "json_invalid": "the body is not JSON",
+}  # fmt: skip
 
 
 class Problem(Exception):
@@ -48,3 +55,20 @@ def of_error(error: Exception) -> Problem:
     if isinstance(error, StoreError):
         return Problem(503, "store-unreadable", str(error))
     return Problem(500, "internal", "the dashboard failed; its log says why")
+
+
+def of_query(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """Return what is wrong with the fields of a request, as pydantic lists it, in words for whoever filled them in."""
+    return Problem(422, "query", "; ".join(map(_field, errors)))
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """`limit should be less than or equal to 500, not '501'`."""
+    name = ".".join(map(str, error["loc"][1:])) or "the body"
+    if error["type"] in _SAID:
+        return _SAID[error["type"]].format(name)
+    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if not said.startswith("should"):
+        return f"{name}: {said}"
+    given = error.get("input")
+    return f"{name} {said}" + (f", not {given!r}" if isinstance(given, _LEAVES) and len(str(given)) <= _SHORT else "")

@@ -82,9 +82,17 @@ async def test_a_score_is_kept_shown_and_noted(filled: Path, client_of: Make) ->
     url = f"/api/v1/runs/{run}/score"
     viewer = {"authorization": "Bearer viewer-token"}
     assert (await client.post(url, json={"value": 0.5}, headers=viewer)).status_code == 403
-    for body in ('{"value": NaN}', '{"value": 1.01}', '{"value": -1}', '{"value": "much"}', '{"note": "x"}', "{}"):
-        headers = {**OPERATOR, "content-type": "application/json"}
-        assert (await client.post(url, content=body, headers=headers)).status_code == 422, body
+    wrong = {
+        '{"value": NaN}': "value should be ", '{"value": 7}': "value should be less than or equal to 1, not 7",
+        '{"value": -1}': "value should be greater than or equal to 0, not -1",
+        '{"value": "much"}': "value should be a valid number, unable to parse string as a number, not 'much'",
+        '{"note": "x"}': "value is missing", "{}": "value is missing", '{"value"': "the body is not JSON",
+        '{"value": 1, "mark": 2}': "there is no field mark here",
+    }  # fmt: skip
+    for body, said in wrong.items():
+        answer = await client.post(url, content=body, headers={**OPERATOR, "content-type": "application/json"})
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:catp:problem:query"), body
+        assert answer.json()["detail"].startswith(said), answer.json()
     assert (await client.post(url, json={"value": 0.25}, headers=OPERATOR)).status_code == 200
     kept = await client.post(url, json={"value": 1, "note": "<b>good</b>"}, headers=OPERATOR)
     assert (kept.json()["value"], kept.json()["note"]) == (1.0, "<b>good</b>")
