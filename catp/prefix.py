@@ -17,7 +17,8 @@ from catp.planlang.nodes import Input, Output, Plan, Ref, Step, refs_in, step_re
 from catp.planlang.notes import step_policy
 from catp.planlang.registry_view import ValueFacts
 from catp.planlang.types import ANY
-from catp.runtime.early import EarlyCall, EarlyCalls, early_key
+from catp.runtime.early import EarlyCalls, early_key
+from catp.runtime.early_call import EarlyCall
 from catp.runtime.flights import Flights
 from catp.runtime.ledger import upper_price
 from catp.runtime.limits import ReserveAt

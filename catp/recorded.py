@@ -15,7 +15,8 @@ from catp.planlang.passes.shed import GivenUp
 from catp.planners.protocol import Objective
 from catp.result import Quote
 from catp.runtime.call_host import KeyedBackend
-from catp.runtime.fold import ValueKey, restore
+from catp.runtime.fold import restore
+from catp.runtime.hooks import ValueKey
 from catp.runtime.planning import Planning
 from catp.runtime.restore import Restored
 from catp.tools.builtin.facts import describe

@@ -17,7 +17,7 @@ from catp.runtime.call_host import CallHost, KeyedBackend
 from catp.runtime.clock import TimerHandle
 from catp.runtime.codec import Encoded, digest_arguments
 from catp.runtime.commands import Call, CallEnded, CallResult, CallStarted, Warned
-from catp.runtime.early import EarlyCall
+from catp.runtime.early_call import EarlyCall
 from catp.runtime.flights import Flight
 from catp.runtime.hooks import CacheEntry, JournalUnavailable
 from catp.runtime.ledger import BudgetRefused, CallKey, Limit, Reservation, Settlement, upper_price

@@ -6,27 +6,20 @@ done and in doubt, and `Restored.lost` names what is in doubt.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from catp.planlang.money import Money, parse_usd
-from catp.runtime.events import RunEvent, RunStatus, StepStatus
-from catp.runtime.hooks import ValueKind
-from catp.runtime.ledger import CallKey, LedgerRow
+from catp.planlang.money import Money
+from catp.runtime.events import RunEvent, RunStatus
+from catp.runtime.folded_steps import STEP_ENDS, FoldedStep, FoldedUnit, end_element, move_step, restored_step
+from catp.runtime.hooks import ValueKey
+from catp.runtime.ledger import LedgerRow
 from catp.runtime.losses import Loss
-from catp.runtime.planning import PLANNING_STEP
+from catp.runtime.recorded_rows import planning_rows, recorded_money, rows_of
 from catp.runtime.repairs import FailedCall
-from catp.runtime.restore import PastCall, Restored, RestoredStep, RestoredUnit, Say
+from catp.runtime.restore import PastCall, Restored
 
-__all__ = ["ValueKey", "restore", "rows_of"]
+__all__ = ["restore"]
 
-ValueKey: TypeAlias = tuple[ValueKind, str, int | None]
-"""Kind, name and element (None unless mapped) of a value in a journal."""
-
-_ENDS: dict[str, StepStatus] = {
-    "node.finished": "ok", "node.failed": "failed", "node.skipped": "skipped", "node.refused": "refused",
-    "node.poisoned": "poisoned", "node.cancelled": "cancelled",
-}  # fmt: skip
 _FAILED = frozenset({"error", "timeout", "rejected"})
 _CUT_SHORT = frozenset({"lost", "cancelled"})
 
@@ -44,81 +37,12 @@ def restore(events: Iterable[RunEvent], values: Mapping[ValueKey, Any]) -> Resto
     return fold.result(values)
 
 
-def rows_of(event: RunEvent, tool: str) -> list[LedgerRow]:
-    """The ledger rows in a `node.settled` event."""
-    assert event.step is not None
-    key = CallKey(event.run_id, event.step, event.attempt or 0, tool, event.element)
-    return [_row(key, row) for row in event.data.get("rows", ())]
-
-
-def _planning_rows(event: RunEvent) -> list[LedgerRow]:
-    """The ledger rows of planning and of calls started early in vain, in an event of the whole run."""
-    rows: list[LedgerRow] = []
-    planning = event.data.get("planning")
-    if planning is not None:
-        key = CallKey(event.run_id, PLANNING_STEP, planning["number"], planning["planner"])
-        rows += [_row(key, row) for row in planning["rows"]]
-    for call in event.data.get("eager", {}).get("calls", ()):
-        key = CallKey(event.run_id, PLANNING_STEP, 1, call["tool"], call["number"])
-        rows += [_row(key, row) for row in call["rows"]]
-    return rows
-
-
-def _row(key: CallKey, row: Mapping[str, Any]) -> LedgerRow:
-    return LedgerRow(
-        row["seq"], key.run_id, key.step, key.attempt, key.element, key.tool, row["kind"],
-        row["quantity"], row["unit"], row.get("unit_price"), _money(row.get("amount")), row["source"],
-        row["priced"], _money(row.get("estimate")), bool(row.get("overrun")), row.get("note", ""),
-        _money(row.get("saved")),
-    )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Unit:
-    in_hand: int = 0
-    tries: dict[int, int] = field(default_factory=dict)
-    number: int = 0
-    problems: list[tuple[StepStatus, str]] = field(default_factory=list)
-    open_calls: dict[int, PastCall] = field(default_factory=dict)
-    last: PastCall | None = None
-    won: int | None = None
-    undecided: bool = False
-    failure: FailedCall | None = None
-    said: Say | None = None
-    status: StepStatus | None = None
-    reason: str = ""
-
-    def forget_tries(self) -> None:
-        self.in_hand, self.undecided, self.said = 0, False, None
-        self.tries.clear()
-        self.problems.clear()
-        if self.status != "ok":
-            self.status, self.reason = None, ""
-
-
-@dataclass(slots=True)
-class _Step:
-    status: StepStatus | None = None
-    reason: str = ""
-    tool: str | None = None
-    calls: int = 0
-    otherwise: bool = False
-    width: int | None = None
-    ready_ns: int | None = None
-    started_ns: int | None = None
-    ended_ns: int | None = None
-    units: dict[int | None, _Unit] = field(default_factory=dict)
-
-    def unit(self, element: int | None) -> _Unit:
-        return self.units.setdefault(element, _Unit())
-
-
 class _Fold:
     """The events so far."""
 
     def __init__(self) -> None:
         self.events: list[RunEvent] = []
-        self.steps: dict[str, _Step] = {}
+        self.steps: dict[str, FoldedStep] = {}
         self.rows: list[LedgerRow] = []
         self.failures: list[FailedCall] = []
         self.estimates: dict[str, Money] = {}
@@ -144,15 +68,15 @@ class _Fold:
         if self.events and event.run_id != self.events[0].run_id:
             raise ValueError(f"event {event.seq} belongs to run {event.run_id}, not to {self.events[0].run_id}")
         if event.step is not None and event.type.startswith("node."):
-            step = self.steps.setdefault(event.step, _Step())
+            step = self.steps.setdefault(event.step, FoldedStep())
             if event.attempt is not None:
                 _CALL.get(event.type, _nothing)(self, step, event)
             elif event.element is not None:
-                _end_element(step.unit(event.element), event)
+                end_element(step.unit(event.element), event)
                 self.failed(step.unit(event.element))
             else:
-                _move_step(step, event)
-                if event.type in _ENDS:
+                move_step(step, event)
+                if event.type in STEP_ENDS:
                     for unit in step.units.values():
                         self.failed(unit)
         elif event.step is None:
@@ -163,7 +87,7 @@ class _Fold:
         kind = event.type
         if kind == "run.created":
             self.told, self.lives = dict(event.data), 1
-            self.rows += _planning_rows(event)
+            self.rows += planning_rows(event)
             self.early = {one["key"]: _orphan(one) for one in event.data.get("eager", {}).get("held", ())}
         elif kind == "run.started":
             self.begun, self.alive_since = True, event.at_ns
@@ -173,25 +97,25 @@ class _Fold:
         elif kind == "run.resumed":
             self._end_life()
             self.lives += 1
-            self.rows += _planning_rows(event)
+            self.rows += planning_rows(event)
             self.early = {}
             self.status, self.stopped = None, ""
             self.alive_since = event.at_ns if self.begun else None
             for name in event.data.get("retried", ()):
-                step = self.steps.setdefault(name, _Step())
+                step = self.steps.setdefault(name, FoldedStep())
                 step.status, step.reason = None, ""
                 for unit in step.units.values():
                     unit.forget_tries()
             for said in event.data.get("in_flight", ()):
-                unit = self.steps.setdefault(said["step"], _Step()).unit(said.get("element"))
+                unit = self.steps.setdefault(said["step"], FoldedStep()).unit(said.get("element"))
                 if unit.number == said["attempt"] and said["say"] != "over":
                     unit.said = said["say"]
         elif kind == "run.replanned":
             self._let_go(set(event.data.get("kept", ())))
             self.source = event.data.get("source")
-            self.rows += _planning_rows(event)
+            self.rows += planning_rows(event)
         elif kind in ("run.finished", "run.waiting"):
-            self.rows += _planning_rows(event)
+            self.rows += planning_rows(event)
             self.early = {}
             self.status, self.stopped = event.data["status"], event.data.get("reason", "")
 
@@ -206,7 +130,7 @@ class _Fold:
             self.elapsed_ns += max(0, self.events[-1].at_ns - self.alive_since)
             self.alive_since = None
 
-    def started(self, step: _Step, event: RunEvent) -> None:
+    def started(self, step: FoldedStep, event: RunEvent) -> None:
         """A call began."""
         unit, data = step.unit(event.element), event.data
         number, alternative = event.attempt or 0, data.get("alternative", 0)
@@ -214,7 +138,8 @@ class _Fold:
         self.early.pop(data.get("early", ""), None)
         call = PastCall(
             event.step, event.element, number, data["tool"], data.get("version", "1"), alternative, data.get("key"),
-            _money(data.get("reserved")), _money(data.get("est")), event.at_ns, writes=bool(data.get("writes")),
+            recorded_money(data.get("reserved")), recorded_money(data.get("est")), event.at_ns,
+            writes=bool(data.get("writes")),
         )  # fmt: skip
         unit.number = max(unit.number, number)
         unit.in_hand = max(unit.in_hand, alternative)
@@ -226,7 +151,7 @@ class _Fold:
         if call.estimate is not None:
             self.estimates[event.step] = Money(self.estimates.get(event.step, 0) + call.estimate)
 
-    def settled(self, step: _Step, event: RunEvent) -> None:
+    def settled(self, step: FoldedStep, event: RunEvent) -> None:
         """A call is over and paid."""
         unit, data = step.unit(event.element), event.data
         call = unit.open_calls.pop(event.attempt or 0, None)
@@ -246,19 +171,19 @@ class _Fold:
             unit.last = call
             unit.failure = FailedCall(call.step, call.tool, call.error or outcome, call.reason, data.get("arguments"))
 
-    def retrying(self, step: _Step, event: RunEvent) -> None:
+    def retrying(self, step: FoldedStep, event: RunEvent) -> None:
         """The call that failed is made again: it did not fail for good."""
         unit = step.unit(event.element)
         unit.undecided, unit.failure = False, None
 
-    def refused(self, step: _Step, event: RunEvent) -> None:
+    def refused(self, step: FoldedStep, event: RunEvent) -> None:
         """There was no money for a call."""
         unit = step.unit(event.element)
         unit.number = max(unit.number, event.attempt or 0)
         unit.problems.append(("refused", event.data.get("reason", "")))
         self.calls += 1
 
-    def fell_back(self, step: _Step, event: RunEvent) -> None:
+    def fell_back(self, step: FoldedStep, event: RunEvent) -> None:
         """The next alternative is in hand."""
         unit = step.unit(event.element)
         if unit.undecided and unit.last is not None:
@@ -266,13 +191,13 @@ class _Fold:
         unit.in_hand += 1
         self.failed(unit)
 
-    def failed(self, unit: _Unit) -> None:
+    def failed(self, unit: FoldedUnit) -> None:
         """The last failure of a unit was one for good."""
         if unit.failure is not None:
             self.failures.append(unit.failure)
         unit.undecided, unit.failure = False, None
 
-    def hedged(self, step: _Step, event: RunEvent) -> None:
+    def hedged(self, step: FoldedStep, event: RunEvent) -> None:
         """The next alternative is in hand beside the running one."""
         step.unit(event.element).in_hand += 1
 
@@ -283,7 +208,7 @@ class _Fold:
             call for step in self.steps.values() for unit in step.units.values() for call in unit.open_calls.values()
         )
         return Restored(
-            {name: _restored_step(name, step, values) for name, step in self.steps.items()},
+            {name: restored_step(name, step, values) for name, step in self.steps.items()},
             {name: value for (kind, name, _), value in values.items() if kind == "input"},
             len(self.events), self.lives, self.elapsed_ns, self.calls, tuple(self.rows), lost, tuple(self.failures),
             self.estimates, tuple(self.events), self.status, self.stopped, self.begun,
@@ -295,14 +220,14 @@ class _Fold:
 def _orphan(held: Mapping[str, Any]) -> Loss:
     """What a call that was started early is charged if its process dies before a step adopts it."""
     note = "started early, and not adopted when the process stopped"
-    return Loss(held["tool"], held["step"], 0.0, _money(held["reserved"]), note, estimated=True)
+    return Loss(held["tool"], held["step"], 0.0, recorded_money(held["reserved"]), note, estimated=True)
 
 
-def _nothing(_fold: _Fold, _step: _Step, _event: RunEvent) -> None:
+def _nothing(_fold: _Fold, _step: FoldedStep, _event: RunEvent) -> None:
     """Other events of a call change nothing that has to be known."""
 
 
-_CALL: dict[str, Callable[[_Fold, _Step, RunEvent], None]] = {
+_CALL: dict[str, Callable[[_Fold, FoldedStep, RunEvent], None]] = {
     "node.started": _Fold.started,
     "node.settled": _Fold.settled,
     "node.retrying": _Fold.retrying,
@@ -310,64 +235,3 @@ _CALL: dict[str, Callable[[_Fold, _Step, RunEvent], None]] = {
     "node.fallback": _Fold.fell_back,
     "node.hedged": _Fold.hedged,
 }
-
-
-def _end_element(unit: _Unit, event: RunEvent) -> None:
-    if event.type == "node.finished":
-        unit.status = "ok"
-    elif event.type == "node.failed":
-        unit.status, unit.reason = event.data.get("status", "failed"), event.data.get("reason", "")
-
-
-def _move_step(step: _Step, event: RunEvent) -> None:
-    data = event.data
-    if event.type == "node.ready":
-        step.status, step.reason, step.ended_ns = None, "", None
-        step.ready_ns = event.at_ns if step.ready_ns is None else step.ready_ns
-        step.width = (data or {}).get("width")
-    elif event.type in _ENDS:
-        step.status, step.reason, step.ended_ns = _ENDS[event.type], data.get("reason", ""), event.at_ns
-        step.tool = data.get("tool", step.tool)
-        step.otherwise = "else" in data
-        step.width = data.get("width", step.width)
-
-
-def _restored_step(name: str, step: _Step, values: Mapping[ValueKey, Any]) -> RestoredStep:
-    mapped = step.width is not None
-    elements = range(step.width) if step.width is not None else (None,)
-    units = {e: _restored_unit(name, e, step.units.get(e, _Unit()), values) for e in elements}
-    status = None if step.status == "cancelled" else step.status
-    has_value, value = False, None
-    if status == "ok" and mapped:
-        finished = [unit for unit in units.values() if unit.status == "ok"]
-        has_value = all(unit.has_value for unit in finished)
-        value = [unit.value for unit in finished] if has_value else None
-    elif status == "ok" or step.otherwise:
-        has_value = ("step", name, None) in values
-        value = values.get(("step", name, None))
-        if step.otherwise and not has_value:
-            status = None  # its guard is false again, and the value of `else` is read again
-    return RestoredStep(
-        status, step.reason, has_value, value, step.tool, step.calls, step.width,
-        step.ready_ns, step.started_ns, step.ended_ns if status is not None else None, units,
-    )  # fmt: skip
-
-
-def _restored_unit(name: str, element: int | None, unit: _Unit, values: Mapping[ValueKey, Any]) -> RestoredUnit:
-    key: ValueKey = ("step", name, element)
-    has_value = key in values
-    status, told, attempt = unit.status, unit.status is not None, unit.in_hand
-    if status is None and has_value and unit.number:
-        status = "ok"  # a value is kept only of the call that won, even if the journal ends before it says so
-    if status == "ok":
-        attempt = unit.won if unit.won is not None else unit.last.alternative if unit.last else 0
-    elif unit.open_calls:
-        attempt = max(call.alternative for call in unit.open_calls.values())
-    return RestoredUnit(
-        status, has_value and status == "ok", values.get(key), attempt, dict(unit.tries), unit.number, unit.reason,
-        tuple(unit.problems), told, unit.last, unit.undecided and not unit.open_calls, unit.said,
-    )  # fmt: skip
-
-
-def _money(text: str | None) -> Money | None:
-    return None if text is None else parse_usd(text)

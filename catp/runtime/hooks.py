@@ -13,9 +13,21 @@ from catp.runtime.commands import Call
 from catp.runtime.events import RunEvent
 from catp.tools.spec import ToolBackend, ToolSpec
 
-__all__ = ["CacheEntry", "CallCache", "Found", "Journal", "JournalUnavailable", "StandIn", "Understudy", "ValueKind"]
+__all__ = [
+    "CacheEntry",
+    "CallCache",
+    "Found",
+    "Journal",
+    "JournalUnavailable",
+    "StandIn",
+    "Understudy",
+    "ValueKey",
+    "ValueKind",
+]
 
 ValueKind: TypeAlias = Literal["input", "step", "output"]
+ValueKey: TypeAlias = tuple[ValueKind, str, int | None]
+"""Kind, name and element (None unless mapped) of a value in a journal."""
 
 
 class JournalUnavailable(RuntimeError):

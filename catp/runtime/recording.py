@@ -18,9 +18,9 @@ from catp.runtime.approval import ApprovalRequest
 from catp.runtime.clock import Clock
 from catp.runtime.commands import Call
 from catp.runtime.events import RunEvent
-from catp.runtime.fold import ValueKey, rows_of
-from catp.runtime.hooks import StandIn
+from catp.runtime.hooks import StandIn, ValueKey
 from catp.runtime.ledger import LedgerRow
+from catp.runtime.recorded_rows import rows_of
 from catp.tools.backends import nobody_asked
 from catp.tools.errors import ToolFailed, ToolTimeout, ToolUnavailable
 from catp.tools.spec import BackendResult, QueueingBackend, StartingBackend, ToolSpec

@@ -34,8 +34,8 @@ from catp.planlang.registry_view import (
 from catp.planlang.types import ANY, Type
 from catp.runtime.clock import Clock
 from catp.runtime.events import RunEvent
-from catp.runtime.fold import ValueKey, restore
-from catp.runtime.hooks import ValueKind
+from catp.runtime.fold import restore
+from catp.runtime.hooks import ValueKey, ValueKind
 from catp.runtime.restore import Restored
 from catp.tools.errors import ToolError, ToolFailed, ToolTimeout
 from catp.tools.spec import BackendResult, ToolLimits, ToolSpec

@@ -27,7 +27,7 @@ from catp.planlang.nodes import Plan as LangPlan
 from catp.planlang.parser import parse
 from catp.planlang.registry_view import RegistryView
 from catp.runtime.events import RunEvent
-from catp.runtime.fold import rows_of
+from catp.runtime.recorded_rows import rows_of
 from catp.runtime.recording import Lives
 from catp.training.data.files import write
 from catp.training.data.from_store_request import candidate_set_of, request_of, short_digest
