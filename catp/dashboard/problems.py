@@ -13,7 +13,7 @@ _SHORT = 60
 """Characters up to which a refused value is repeated."""
 _LEAVES = (str, int, float)
 _SAID = {
-    "missing": "{} is missing", "extra_forbidden": "there is no field {} here", "json_invalid": "the body is not JSON",
+    "missing": "{} is missing", "extra_forbidden": "{}: no such field", "json_invalid": "the body is not JSON",
 }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ async def test_a_score_is_kept_shown_and_noted(filled: Path, client_of: Make) ->
         '{"value": -1}': "value should be greater than or equal to 0, not -1",
         '{"value": "much"}': "value should be a valid number, unable to parse string as a number, not 'much'",
         '{"note": "x"}': "value is missing", "{}": "value is missing", '{"value"': "the body is not JSON",
-        '{"value": 1, "mark": 2}': "there is no field mark here",
+        '{"value": 1, "mark": 2}': "mark: no such field",
     }  # fmt: skip
     for body, said in wrong.items():
         answer = await client.post(url, content=body, headers={**OPERATOR, "content-type": "application/json"})
