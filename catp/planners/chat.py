@@ -31,8 +31,8 @@ from catp.planners.chat_schema import plan_schema
 from catp.planners.chat_spec import price_model, read_spec, shown_spec
 from catp.planners.decide import Option, candidate, decide, price_scale
 from catp.planners.protocol import Candidate, NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
+from catp.planners.refusals import check_request
 from catp.planners.repair import RepairRequest, repair_by_search
-from catp.planners.search import check_request
 from catp.planners.typegraph import TypeGraph
 from catp.tools.price import Reported, total
 from catp.tools.usage import PriceModel

@@ -21,6 +21,7 @@ from catp.planlang.types import Type
 from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Limits
+from catp.planners.growing import Growing
 from catp.planners.pricing import Priced, priced
 from catp.planners.protocol import PlanRequest
 from catp.planners.terms import Bounds, Term, TermSpace
@@ -76,7 +77,7 @@ def cheapest_plans(
     longest = max((len(want.through) for want in request.wanted), default=0) + 1
     bounds = replace(bounds, max_refine=max(bounds.max_refine, longest))
     budget = request.objective.budget
-    space = _Unpruned(graph, request.estimator, accuracy, bounds, unpriced=budget is None, with_p95=budget is not None)
+    space = TermSpace(graph, request.estimator, accuracy, bounds, unpriced=budget is None, with_p95=budget is not None)
     deadline = request.objective.deadline_ms
     limits = Limits(
         deadline if deadline is not None else _UNLIMITED,
@@ -84,7 +85,7 @@ def cheapest_plans(
         bounds.max_steps,
     )
     growth = _Growth(space, request, limits, count)
-    space.grow(graph.shared, growth.useless)
+    _Unpruned(space).grow(graph.shared, growth.useless)
     found: list[Cheap] = []
     plans = iter(_Combination(space, request, limits, growth.targets, bounds.max_nodes))
     for partial in itertools.islice(plans, _TRIES * count):
@@ -102,8 +103,8 @@ def cheapest_plans(
     return tuple(sorted(found, key=lambda cheap: cheap.priced.rank))
 
 
-class _Unpruned(TermSpace):
-    """A term space in which quality and time save no term: what is dropped is `_Growth`'s decision."""
+class _Unpruned(Growing):
+    """Grows terms where quality and time save no term: what is dropped is `_Growth`'s decision."""
 
     def _replaces(self, u: Term, v: Term, shared: frozenset[Type]) -> bool:
         return False

@@ -25,8 +25,9 @@ from catp.planners.front import spread
 from catp.planners.metered import cpu_price
 from catp.planners.pricing import priced
 from catp.planners.protocol import FrontPlanner, NothingFits, Planner, PlanningFailed, PlanRequest, Proposal
+from catp.planners.refusals import check_request
 from catp.planners.repair import RepairRequest, repair_by_search
-from catp.planners.search import SearchPlanner, check_request
+from catp.planners.search import SearchPlanner
 from catp.planners.serves import serves
 from catp.planners.writer import Decided, Draft, PlanWriter, Unwritable, Usage
 from catp.tools.price import PerUnit, total

@@ -19,14 +19,16 @@ from catp.planners.accuracy import AccuracyModel, ConditionModel
 from catp.planners.build import build_plan, plan_name
 from catp.planners.combine import Combiner, Label, Limits
 from catp.planners.front import Front, pareto, spread
+from catp.planners.growing import Growing, Grown
 from catp.planners.metered import metered
 from catp.planners.pricing import priced
-from catp.planners.protocol import Candidate, NothingFits, Objective, PlanningFailed, PlanRequest, Proposal
+from catp.planners.protocol import Candidate, Objective, PlanningFailed, PlanRequest, Proposal
+from catp.planners.refusals import check_request, inputs_of, no_tool_makes, unaffordable
 from catp.planners.repair import RepairRequest, repair_by_search
-from catp.planners.terms import UNPRICED_CALL, Bounds, Grown, Term, TermSpace
+from catp.planners.terms import UNPRICED_CALL, Bounds, Term, TermSpace
 from catp.planners.typegraph import TypeGraph
 
-__all__ = ["AS_GOOD", "CLEARLY", "LITTLE", "SearchPlanner", "SearchStats", "check_request"]
+__all__ = ["AS_GOOD", "CLEARLY", "LITTLE", "SearchPlanner", "SearchStats"]
 
 AS_GOOD = 0.01
 """Plans whose predicted quality differs by less are taken to be equally good when the price scale is chosen."""
@@ -124,12 +126,13 @@ class SearchPlanner:
         def hopeless(term: Term) -> bool:
             return term.finish > limits.deadline_ms or term.p95 > limits.budget
 
-        first = space.grow(frozenset(), hopeless)
+        growing = Growing(space)
+        first = growing.grow(frozenset(), hopeless)
         quick = Combiner(space, self.accuracy, first.targets, optional, limits)
         labels = quick.run(Front(), max_nodes=self.bounds.max_nodes, width=_BEAM)
         rivals = _rivals(labels, quick)
         useless = self._useless(graph, first, rivals, hopeless)
-        second = space.grow(graph.shared, useless) if graph.shared or not first.complete else first
+        second = growing.grow(graph.shared, useless) if graph.shared or not first.complete else first
         # once more in a hurry, over values that are only worth it because their calls are shared: better rivals
         wide = Combiner(space, self.accuracy, second.targets, optional, limits)
         labels += wide.run(rivals, max_nodes=self.bounds.max_nodes, width=_BEAM)
@@ -260,26 +263,9 @@ class SearchPlanner:
         return None
 
     def _why_not(self, request: PlanRequest, found: _Found) -> PlanningFailed:
-        graph = found.space.graph
-        steps = self.bounds.max_steps
-        need = f"within {steps} step{'s' if steps > 1 else ''} from {_inputs(request)}"
-        for want in request.wanted:
-            if want.optional or graph.makes(want):
-                continue
-            made = f" for {' or '.join(want.capability)}" if want.capability else ""
-            hint = ""
-            asking = [
-                s.name
-                for s in request.registry
-                if s.name in graph.unasked and graph.satisfies(want.type, s.returns) is not None
-            ]
-            if asking:
-                hint = f"; {', '.join(asking)} would, given an input named `question`"
-            through = "".join(f" after {' or '.join(step)}" for step in want.through)
-            return PlanningFailed(
-                f"`{want.name}`: no tool{made}{through} in the catalogue makes {want.type} from "
-                f"{_inputs(request)}{hint}"
-            )
+        unmakeable = no_tool_makes(request, found.space.graph)
+        if unmakeable is not None:
+            return unmakeable
         ample = Money(UNPRICED_CALL - 1) if request.objective.budget is not None else None
         free = self._front(request, replace(request.objective, budget=ample, deadline_ms=None))
         if not free.labels and not free.exact:
@@ -288,8 +274,10 @@ class SearchPlanner:
             )
         if not free.labels:
             names = ", ".join(f"`{w.name}` ({w.type})" for w in request.wanted if not w.optional)
+            steps = self.bounds.max_steps
+            need = f"within {steps} step{'s' if steps > 1 else ''} from {inputs_of(request)}"
             return PlanningFailed(f"no plan makes {names} {need}")
-        return _unaffordable(request.objective, free, found.space.refused)
+        return unaffordable(request.objective, free.labels, found.space.refused)
 
 
 def _point(one: Candidate) -> tuple[float, float, float]:
@@ -303,49 +291,3 @@ def _rivals(labels: list[Label], combiner: Combiner) -> Front:
     for label in labels:
         front.add(combiner.point(label))
     return front
-
-
-def _unaffordable(objective: Objective, free: _Found, refused: set[str]) -> NothingFits:
-    priced = [label for label in free.labels if label.price < UNPRICED_CALL]
-    asked = []
-    if objective.budget is not None:
-        asked.append(f"for {format_usd(objective.budget)} USD (95th percentile)")
-    if objective.deadline_ms is not None:
-        asked.append(f"in {objective.deadline_ms:g} ms")
-    parts = [f"no plan does this {' and '.join(asked)}"]
-    if priced:
-        cheapest = min(priced, key=lambda x: (x.price, x.finish))
-        tail = f" (95th percentile {format_usd(Money(cheapest.p95))})" if objective.budget is not None else ""
-        parts.append(f"the cheapest is expected to cost {format_usd(Money(cheapest.price))} USD{tail} and take "
-                     f"{cheapest.finish:.0f} ms")  # fmt: skip
-    elif refused:
-        parts.append(f"every plan needs a tool of unknown price ({', '.join(sorted(refused))}): raise no budget, or "
-                     "give the tool a price")  # fmt: skip
-    fastest = min(free.labels, key=lambda x: (x.finish, x.price))
-    price = f"costs {format_usd(Money(fastest.price))} USD" if fastest.price < UNPRICED_CALL else "has no known price"
-    parts.append(f"the fastest takes {fastest.finish:.0f} ms and {price}")
-    late = objective.deadline_ms is not None and fastest.finish > objective.deadline_ms
-    return NothingFits("; ".join(parts), "deadline" if late else "budget")
-
-
-def check_request(request: PlanRequest) -> None:
-    """Raise `PlanningFailed` if what is wanted makes no sense for this catalogue and these inputs, with the reason."""
-    if not request.wanted:
-        raise PlanningFailed("nothing is wanted: name at least one result")
-    if request.candidates < 1:
-        raise ValueError(f"candidates must be at least 1, got {request.candidates!r}")
-    names = [want.name for want in request.wanted]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise PlanningFailed(f"two wanted results are called `{twice[0]}`: give each its own name")
-    for want in request.wanted:
-        if not request.registry.types.known(want.type):
-            raise PlanningFailed(f"`{want.name}`: the catalogue has no type `{want.type}`")
-        if want.source and want.source not in request.inputs:
-            raise PlanningFailed(
-                f"`{want.name}` is to come from `{want.source}`, but the inputs are {_inputs(request)}"
-            )
-
-
-def _inputs(request: PlanRequest) -> str:
-    return ", ".join(f"`{name}` ({facts.type})" for name, facts in request.inputs.items()) or "nothing"

@@ -2,19 +2,11 @@
 
 A *term* is an input or a call whose arguments are terms. Its time, quality, condition and set of calls do not depend
 on the rest of the plan; only the price is shared, because two terms that contain the same call pay for it once. So a
-plan is one term per wanted output, and its price is that of the union of their calls.
-
-Terms are grown cheapest first (label setting) and dropped when another makes them pointless. Term `u` makes `v`
-pointless if `u` can stand in for `v` (`catp.planners.standin`), is no later and no worse, and replacing `v` by `u`
-never costs more. The last is where sharing bites: other parts of the plan may still need some of `v`'s calls (those of
-a *shared* type, see `TypeGraph.shared`), so `u` must pay even if those are kept:
-
-    price(calls(u) | kept(v)) <= price(calls(v))        kept(v): calls of v that others may use
+plan is one term per wanted output, and its price is that of the union of their calls. Which terms are worth making is
+decided in `catp.planners.growing`.
 """
 
-import heapq
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from catp.planlang.latency import slowest_of
@@ -24,10 +16,9 @@ from catp.planlang.passes.facts import element_of, facts_of
 from catp.planlang.registry_view import CallEstimate, Estimator, Size, ValueFacts
 from catp.planlang.types import Type, list_of
 from catp.planners.accuracy import GIVEN, AccuracyModel, ValueQuality
-from catp.planners.standin import StandIns, Value
 from catp.planners.typegraph import Maker, Passed, Path, TypeGraph, closed
 
-__all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Grown", "Term", "TermSpace"]
+__all__ = ["UNPRICED_CALL", "Bounds", "Feed", "Term", "TermSpace"]
 
 _LIST_COUNT = Assumptions().list_count
 
@@ -84,15 +75,6 @@ class Term:
         return self.calls.bit_count()
 
 
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """The terms of one pass that can serve as a wanted output, by wanted index, and whether the pass was cut."""
-
-    targets: tuple[tuple[Term, ...], ...]
-    complete: bool
-    terms: int
-
-
 class TermSpace:
     """All terms of one request, interned, so that equal calls are one bit in every pass."""
 
@@ -110,7 +92,7 @@ class TermSpace:
         self.bounds = bounds
         self.refused: set[str] = set()
         self._estimator = estimator
-        self._accuracy = accuracy
+        self.accuracy = accuracy
         self._unpriced = unpriced
         self._with_p95 = with_p95
         self._prices: list[int] = []
@@ -120,8 +102,6 @@ class TermSpace:
         self._kept: dict[frozenset[Type], dict[int, int]] = {}
         self._interned: dict[tuple[object, ...], Term | None] = {}
         self._estimates: dict[tuple[object, ...], CallEstimate] = {}
-        self._standins = StandIns(graph, accuracy, self._estimate, self._own_prices, bounds.max_refine)
-        self._uses: dict[Type, list[tuple[Maker, int, Path, bool]]] = {}
 
     def cost(self, calls: int) -> tuple[int, int]:
         """The expected and p95 price of a set of calls, each paid once."""
@@ -162,55 +142,7 @@ class TermSpace:
                 found |= self.kept(term, shared)
         return found
 
-    def grow(self, shared: frozenset[Type], useless: Callable[[Term], bool]) -> Grown:
-        """Settle terms cheapest first; `shared` are the result types whose calls others may use."""
-        heap: list[tuple[int, int, float, float, int, Term]] = []
-        counter = itertools.count()
-        seen: set[int] = set()
-        fits: dict[tuple[int, int], list[Feed]] = {}
-        settled: dict[tuple[Type, frozenset[str]], list[Term]] = {}
-        targets: list[list[Term]] = [[] for _ in self.graph.wanted]
-        terms = 0
-
-        def push(term: Term) -> None:
-            if id(term) not in seen:
-                seen.add(id(term))
-                heapq.heappush(heap, (term.price, term.size, term.finish, -term.quality.score, next(counter), term))
-
-        for name, facts in self.graph.inputs.items():
-            push(self._input(name, facts))
-        while heap and terms < self.bounds.max_terms:
-            term = heapq.heappop(heap)[-1]
-            rivals = settled.setdefault((term.facts.type, term.sources), [])
-            if useless(term) or any(self._replaces(rival, term, shared) for rival in rivals):
-                continue
-            rivals.append(term)
-            terms += 1
-            for index in term.targets:
-                targets[index].append(term)
-            for maker, feeds in self._calls_with(term, fits):
-                made = self._call(maker, feeds)
-                if made is not None:
-                    push(made)
-        return Grown(tuple(tuple(t) for t in targets), not heap, terms)
-
-    def _replaces(self, u: Term, v: Term, shared: frozenset[Type]) -> bool:
-        """True if `v` can be replaced by `u` in every plan without loss; both have the same type and sources."""
-        if v.maker is None or u.finish > v.finish or u.p95 > v.p95:
-            return False
-        if u.maker is None and self.graph.joins:  # a call that is given `v` and `u` cannot be given `u` twice
-            return False
-        if u.quality.score < v.quality.score or u.quality.carried < v.quality.carried:
-            return False
-        if not (v.targets <= u.targets and v.passed <= u.passed and u.consumed <= v.consumed):
-            return False
-        kept = self.kept_of((feed.term for feed in v.feeds), shared) | u.calls
-        if kept.bit_count() > v.size:
-            return False
-        price, p95 = self.cost(kept)
-        return price <= v.price and p95 <= v.p95 and self._standins.serves(_value(u), _value(v))
-
-    def _own_prices(self, estimate: CallEstimate) -> tuple[int, int] | None:
+    def own_prices(self, estimate: CallEstimate) -> tuple[int, int] | None:
         """The expected and p95 price of one call; None if calls without a price are not allowed."""
         price = estimate.price
         if price.expected is None and not self._unpriced:
@@ -218,36 +150,8 @@ class TermSpace:
         own = price.expected if price.expected is not None else UNPRICED_CALL
         return own, 0 if not self._with_p95 else price.p95 if price.p95 is not None else UNPRICED_CALL
 
-    def _calls_with(
-        self, term: Term, fits: dict[tuple[int, int], list[Feed]]
-    ) -> Iterator[tuple[Maker, tuple[Feed, ...]]]:
-        """Every call that has `term` as an argument and settled terms for the rest."""
-        type_ = term.facts.type
-        if type_ not in self._uses:
-            self._uses[type_] = self.graph.uses(type_)
-        mine: list[tuple[Maker, int, Feed]] = []
-        for maker, slot, path, each in self._uses[type_]:
-            if path in term.offers and self._may_feed(term, maker, slot):
-                feed = Feed(term, path, each)
-                fits.setdefault((maker.index, slot), []).append(feed)
-                mine.append((maker, slot, feed))
-        for maker, slot, feed in mine:
-            choices = [
-                [feed] if other == slot else fits.get((maker.index, other), []) for other in range(len(maker.slots))
-            ]
-            for feeds in itertools.product(*choices):
-                if sum(f.each for f in feeds) <= 1 and not _input_twice(feeds):
-                    yield maker, feeds
-
-    def _may_feed(self, term: Term, maker: Maker, slot: int) -> bool:
-        param = maker.slots[slot]
-        if param.name in maker.bound:
-            return self.graph.source_of(param) in term.sources
-        return not (term.sources and term.sources <= self.graph.reserved) or (
-            maker.refines == slot and len(maker.slots) == 1
-        )
-
-    def _input(self, name: str, facts: ValueFacts) -> Term:
+    def given(self, name: str, facts: ValueFacts) -> Term:
+        """The term of an input."""
         key = ("in", name)
         if key not in self._interned:
             offers = frozenset(path for path, _ in self.graph.carried(facts.type))
@@ -259,7 +163,8 @@ class TermSpace:
         assert found is not None
         return found
 
-    def _call(self, maker: Maker, feeds: tuple[Feed, ...]) -> Term | None:
+    def call(self, maker: Maker, feeds: tuple[Feed, ...]) -> Term | None:
+        """The term of a call; None if the bounds or the price forbid it."""
         key = (maker.index, *((id(f.term), f.path, f.each) for f in feeds))
         if key not in self._interned:
             self._interned[key] = self._make(maker, feeds)
@@ -273,8 +178,8 @@ class TermSpace:
         if calls.bit_count() >= self.bounds.max_steps or chain is None:
             return None
         args = {p.name: self._facts_of(f) for p, f in zip(maker.slots, feeds, strict=True)}
-        estimate = self._estimate(maker, args)
-        prices = self._own_prices(estimate)
+        estimate = self.estimate(maker, args)
+        prices = self.own_prices(estimate)
         if prices is None:
             self.refused.add(maker.sig.name)
             return None
@@ -290,7 +195,7 @@ class TermSpace:
         )
         read = (args[p.name].type.required for slot, p in enumerate(maker.slots) if slot != maker.refines)
         consumed = frozenset(read).union(*(f.term.consumed for f in feeds))
-        quality = self._accuracy.call(
+        quality = self.accuracy.call(
             estimate,
             {p.name: (args[p.name], f.term.quality) for p, f in zip(maker.slots, feeds, strict=True)},
         )
@@ -326,7 +231,8 @@ class TermSpace:
         facts = facts_of(Ref("x", feed.path), {"x": feed.term.facts}, self.graph.types, _LIST_COUNT)
         return element_of(facts, _LIST_COUNT) if feed.each else facts
 
-    def _estimate(self, maker: Maker, args: Mapping[str, ValueFacts]) -> CallEstimate:
+    def estimate(self, maker: Maker, args: Mapping[str, ValueFacts]) -> CallEstimate:
+        """The estimate of a call: `args` by parameter, the constants of `maker` and defaults filled in."""
         key = (maker.index, tuple(args.values()))
         if key not in self._estimates:
             constants = dict(maker.constants)
@@ -348,12 +254,3 @@ class TermSpace:
             and (not wanted.source or wanted.source in sources)
             and (not wanted.through or (index, len(wanted.through) - 1) in passed)
         )
-
-
-def _input_twice(feeds: tuple[Feed, ...]) -> bool:
-    given = [(feed.term.name, feed.path) for feed in feeds if feed.term.maker is None]
-    return len(set(given)) < len(given)
-
-
-def _value(term: Term) -> Value:
-    return Value(term.facts, term.quality, term.consumed, term.chain, term.passed, term.targets)
