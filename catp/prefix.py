@@ -20,8 +20,7 @@ from catp.planlang.types import ANY
 from catp.runtime.early import EarlyCalls, early_key
 from catp.runtime.early_call import EarlyCall
 from catp.runtime.flights import Flights
-from catp.runtime.ledger import upper_price
-from catp.runtime.limits import ReserveAt
+from catp.runtime.limits import ReserveAt, upper_price
 from catp.runtime.program import AttemptInfo, BoundArg, build_program
 from catp.runtime.reuse import content_key
 from catp.runtime.values import Missing, Values, accepts

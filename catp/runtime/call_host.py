@@ -13,6 +13,7 @@ from catp.tools.call_fact import CallFact
 from catp.tools.spec import BackendResult
 
 if TYPE_CHECKING:
+    from catp.runtime.call_state import CallState
     from catp.runtime.calls import ToolCall
 
 __all__ = ["CallHost", "KeyedBackend"]
@@ -55,7 +56,7 @@ class CallHost(Protocol):
         """The call will not be made: the money is not there."""
         ...
 
-    def settled(self, call: "ToolCall", settlement: Settlement) -> None:
+    def settled(self, call: "CallState", settlement: Settlement) -> None:
         """Count what a call cost."""
         ...
 
@@ -69,7 +70,7 @@ class CallHost(Protocol):
         """Told about every call that taught something."""
         ...
 
-    def forget(self, call: "ToolCall") -> None:
+    def forget(self, call: "CallState") -> None:
         """The call gave no value: nobody will ask for it again."""
         ...
 

@@ -14,6 +14,7 @@ from catp.planlang.money import Money
 from catp.planlang.registry_view import CallEstimate, Estimator, ValueFacts
 from catp.planlang.types import ANY, Type
 from catp.runtime.accounts import Accounts
+from catp.runtime.call_state import CallState
 from catp.runtime.calls import ToolCall
 from catp.runtime.clock import Clock
 from catp.runtime.codec import digest_arguments
@@ -251,7 +252,7 @@ class Dispatcher:
         place = call.call
         self.refusals.append(Refusal(place.step, place.element, place.number, call.spec.name, refusal))
 
-    def settled(self, call: ToolCall, settlement: Settlement) -> None:
+    def settled(self, call: CallState, settlement: Settlement) -> None:
         """Add what a call cost to its step."""
         self._accounts.settled(call.call.step, settlement, call.estimate.price.expected if call.estimate else None)
 
@@ -260,7 +261,7 @@ class Dispatcher:
         if call.job is not None and not call.over:
             spawn(self.stopping, self.slots.stop(call.job, self.clock))
 
-    def forget(self, call: ToolCall) -> None:
+    def forget(self, call: CallState) -> None:
         """Let go of a call that gave no value."""
         self._calls.pop(call.call.id, None)
 

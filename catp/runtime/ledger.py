@@ -14,54 +14,24 @@ through `SharedLimits`, the budgets that several processes share.
 
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Literal, Protocol
+from typing import Literal
 
 from catp.planlang.money import Money
-from catp.planlang.registry_view import PriceRange
+from catp.runtime.charged_rows import charged_rows, estimated_rows
 from catp.runtime.ledger_rows import CallKey, LedgerRow, Reservation, RowSource, Settlement
-from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, why_refused
+from catp.runtime.limits import BudgetRefused, LevelReached, Limit, ReserveAt, unpriced, why_refused
 from catp.runtime.losses import EAGER, Loss
 from catp.runtime.planning import PLANNING, PLANNING_STEP, Planning
+from catp.runtime.shared_limits import SharedLimits
 from catp.tools.usage import Charge
 
 __all__ = [
     "BudgetRefused", "CallKey", "Ledger", "LedgerRow", "Limit", "Reservation", "ReserveAt", "RowSource", "Settlement",
-    "SharedLimits", "upper_price",
+    "SharedLimits",
 ]  # fmt: skip
-
-_P99_OVER_P95 = 1.4142
-"""How far the 99th percentile of a normal distribution lies above the mean, in units of the 95th (2.326 / 1.645)."""
-
-_SOURCES: dict[str, RowSource] = {
-    "compute": "measured", "cold_start": "measured", "unit": "measured", "provider": "provider",
-}  # fmt: skip
 
 _LOCK = Lock()
 """One for all ledgers of the process: they share limits, and nobody holds it for longer than a microsecond."""
-
-
-class SharedLimits(Protocol):
-    """Budgets that several processes draw on, as the ledger sees them; `catp.budgets` keeps them in the run store.
-
-    Calls return at once, with an answer; they never raise. Amounts are nano-USD.
-    """
-
-    @property
-    def capped(self) -> bool:
-        """True if there is a budget to hold, as far as is known."""
-        ...
-
-    def reserve(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
-        """Hold `amount` in every budget if it fits beside `kept`; else change nothing and say why."""
-        ...
-
-    def settle(self, key: CallKey, amount: Money) -> tuple[LevelReached, ...]:
-        """The call cost `amount`: what it held becomes spent once its rows are stored. Returns warn levels reached."""
-        ...
-
-    def release(self, key: CallKey) -> None:
-        """The call cost nothing."""
-        ...
 
 
 class Ledger:
@@ -178,7 +148,7 @@ class Ledger:
             if not capped and not (self._shared is not None and self._shared.capped):
                 amount = Money(0)
             elif self.unpriced == "refuse":
-                return _unpriced(key, capped)
+                return unpriced(key.tool, capped)
             else:
                 amount = self.unpriced
         with _LOCK:
@@ -216,9 +186,9 @@ class Ledger:
                 return Settlement((), None)
             reservation.open = False
             if charges is None:
-                rows = self._estimated(reservation, note)
+                rows = estimated_rows(reservation, note, self._seq)
             else:
-                rows = self._charged(reservation, charges, note, estimated)
+                rows = charged_rows(reservation, charges, note, estimated, self._seq)
             amounts = [row.amount for row in rows if row.amount is not None]
             total = Money(sum(amounts))
             reached = self._book(rows, total, reservation.limits, reservation.amount)
@@ -245,9 +215,7 @@ class Ledger:
 
         A price that nobody knows is taken, where there is a cap, to be what is assumed of unpriced calls.
         """
-        amount = planning.price
-        if amount is None and self.unpriced != "refuse" and self._capped:
-            amount = self.unpriced
+        amount = self._assumed(planning.price)
         known = planning.price is not None
         with _LOCK:
             row = LedgerRow(
@@ -263,9 +231,7 @@ class Ledger:
 
     def lose(self, key: CallKey, loss: Loss) -> Settlement:
         """Write the row of a call that was started early and in vain. Nothing is refused: the money is gone."""
-        amount = loss.amount
-        if amount is None and self.unpriced != "refuse" and self._capped:
-            amount = self.unpriced
+        amount = self._assumed(loss.amount)
         known = loss.amount is not None and not loss.estimated
         with _LOCK:
             row = LedgerRow(
@@ -278,10 +244,11 @@ class Ledger:
         _notify(self._limits)
         return Settlement((row,), amount, Money(0), reached)
 
-    @property
-    def _capped(self) -> bool:
+    def _assumed(self, price: Money | None) -> Money | None:
+        if price is not None or self.unpriced == "refuse":
+            return price
         shared = self._shared is not None and self._shared.capped
-        return shared or any(limit.cap is not None for limit in self._limits)
+        return self.unpriced if shared or any(limit.cap is not None for limit in self._limits) else None
 
     def reuse(self, key: CallKey, saved: Money | None, *, estimate: Money | None = None) -> Settlement:
         """Write the row of a call whose result was there already: it costs nothing, even if nothing is left.
@@ -325,56 +292,8 @@ class Ledger:
             for limit in limits:
                 limit.reserved = Money(limit.reserved - amount)
 
-    def _charged(
-        self, reservation: Reservation, charges: Sequence[Charge], note: str, estimated: bool
-    ) -> tuple[LedgerRow, ...]:
-        key, seq = reservation.key, self._seq
-        over = reservation.bounded and sum(charge.amount for charge in charges) > reservation.amount
-        return tuple(
-            LedgerRow(
-                seq + place, key.run_id, key.step, key.attempt, key.element, key.tool, charge.kind, charge.quantity,
-                charge.unit, charge.unit_price_usd, charge.amount,
-                "estimated" if estimated else _SOURCES.get(charge.kind, "declared"), not estimated,
-                reservation.estimate if place == 1 else None, over, note,
-            )
-            for place, charge in enumerate(charges, 1)
-        )  # fmt: skip
-
-    def _estimated(self, reservation: Reservation, note: str) -> tuple[LedgerRow, ...]:
-        key = reservation.key
-        amount = reservation.amount if reservation.amount > 0 else None
-        return (
-            LedgerRow(
-                self._seq + 1, key.run_id, key.step, key.attempt, key.element, key.tool, "estimate", 1.0, "call",
-                None, amount, "estimated", False, reservation.estimate, False, note,
-            ),
-        )  # fmt: skip
-
 
 def _notify(limits: Sequence[Limit]) -> None:
     watchers = [watcher for limit in limits for watcher in limit.watchers]
     for watcher in dict.fromkeys(watchers) if len(watchers) > 1 else watchers:
         watcher()
-
-
-def upper_price(price: PriceRange, at: ReserveAt) -> Money | None:
-    """Return what to hold for a call with this price, or None if it is unknown.
-
-    The 99th percentile is not measured: it is taken as far above the 95th as in a normal distribution.
-    """
-    if price.expected is None or price.p95 is None:
-        return None
-    if at == "p95":
-        return price.p95
-    if at == "expected":
-        return price.expected
-    return Money(price.expected + round(_P99_OVER_P95 * (price.p95 - price.expected)))
-
-
-def _unpriced(key: CallKey, capped: Sequence[Limit]) -> BudgetRefused:
-    name, available = (capped[0].name, capped[0].available) if capped else ("the shared budget", None)
-    return BudgetRefused(
-        f"the price of {key.tool} is unknown; give it a price, measure it with `catp tools bench`, or say "
-        "what to assume for unpriced tools",
-        name, None, available, "unpriced",
-    )  # fmt: skip

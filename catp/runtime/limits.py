@@ -10,9 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from catp.planlang.money import Money, format_usd
+from catp.planlang.registry_view import PriceRange
 from catp.runtime.periods import Period, period_end_ns
 
-__all__ = ["BudgetRefused", "Cause", "LevelReached", "Limit", "ReserveAt", "WhatStops", "crossed", "why_refused"]
+__all__ = [
+    "BudgetRefused",
+    "Cause",
+    "LevelReached",
+    "Limit",
+    "ReserveAt",
+    "WhatStops",
+    "crossed",
+    "unpriced",
+    "upper_price",
+    "why_refused",
+]
 
 Cause: TypeAlias = Literal["spent", "held", "kept", "elsewhere", "unpriced", "unreachable"]
 """`spent`: what is left would not do even if nothing else ran. `held`: running calls of this process hold it. `kept`:
@@ -23,6 +35,9 @@ ReserveAt: TypeAlias = Literal["expected", "p95", "p99"]
 """Which price of a call is held while it runs: the higher, the rarer an overrun and the fewer calls at once."""
 
 WhatStops: TypeAlias = Literal["step", "run", "agent", "project"]
+
+_P99_OVER_P95 = 1.4142
+"""How far the 99th percentile of a normal distribution lies above the mean, in units of the 95th (2.326 / 1.645)."""
 
 _WAITING: frozenset[Cause] = frozenset({"held", "kept", "elsewhere"})
 
@@ -188,3 +203,27 @@ def why_refused(
     if cause == "kept":
         reason += f", of which ${format_usd(Money(kept))} may be needed by steps that required outputs depend on"
     return BudgetRefused(reason, name, amount, available, cause, Money(kept))
+
+
+def upper_price(price: PriceRange, at: ReserveAt) -> Money | None:
+    """Return what to hold for a call with this price, or None if it is unknown.
+
+    The 99th percentile is not measured: it is taken as far above the 95th as in a normal distribution.
+    """
+    if price.expected is None or price.p95 is None:
+        return None
+    if at == "p95":
+        return price.p95
+    if at == "expected":
+        return price.expected
+    return Money(price.expected + round(_P99_OVER_P95 * (price.p95 - price.expected)))
+
+
+def unpriced(tool: str, capped: Sequence[Limit]) -> BudgetRefused:
+    """Refuse a call whose price nobody knows; `capped` are the limits that this protects."""
+    name, available = (capped[0].name, capped[0].available) if capped else ("the shared budget", None)
+    return BudgetRefused(
+        f"the price of {tool} is unknown; give it a price, measure it with `catp tools bench`, or say "
+        "what to assume for unpriced tools",
+        name, None, available, "unpriced",
+    )  # fmt: skip

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from catp.planlang.money import Money, usd
 from catp.planlang.registry_view import UNPRICED, PriceRange
-from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation, upper_price
-from catp.runtime.limits import crossed, why_refused
+from catp.runtime.ledger import BudgetRefused, CallKey, Ledger, Limit, Reservation
+from catp.runtime.limits import crossed, upper_price, why_refused
 from catp.runtime.periods import period_end_ns, period_start
 from catp.runtime.planning import Planning
 from catp.tools.usage import Charge
