@@ -8,27 +8,23 @@ and nothing else. What it did not understand it says, rather than guess; a learn
 """
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from catp.planlang.registry_view import RegistryView, ToolSig, ValueFacts
-from catp.planlang.types import BUILTIN_TYPES, Type, list_of
+from catp.planlang.registry_view import RegistryView, ValueFacts
+from catp.planlang.types import Type, list_of
+from catp.planners.intent_catalogue import BUILTIN, offers, rules_of
+from catp.planners.intent_inputs import InputChoice, holds
 from catp.planners.intent_numbers import Number, find_numbers, parameter_for
-from catp.planners.intent_rules import FILLER, LANGUAGES, RULES, IntentRule
+from catp.planners.intent_rules import LANGUAGES, RULES, IntentRule
+from catp.planners.intent_text import Match, RequestText
 from catp.planners.protocol import PlanningFailed, Wanted
 
 __all__ = ["Intent", "IntentError", "Understood", "read_intent"]
 
-_NEGATION = re.compile(
-    r"\b(?:don'?t|do not|does not|doesn'?t|without|no|not|never|skip|except|instead of|rather than|no need to)\b"
-)
-_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:and|but|then|also|plus)\b")
 _SENTENCE = re.compile(r"[^.;:!?\n]+\??")
 _AND_THEN = r"(?:[\s,]|\b(?:and|then|also|plus|next|finally|it|them|the|this|that|these|old{names})\b)*"
 """What may stand between two edits of one image: "sharpen *this photo and then* enlarge"."""
-_BUILTIN = {definition.name for definition in BUILTIN_TYPES}
-_FILLER = frozenset(FILLER.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +72,25 @@ def read_intent(
     return _Reader(task, inputs, registry, rules).read()
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    start: int
-    end: int
-    rule: IntentRule
-    to: str | None = None
-
-
 class _Reader:
     def __init__(
         self, task: str, inputs: Mapping[str, ValueFacts], registry: RegistryView, rules: Sequence[IntentRule]
     ) -> None:
         self.task, self.inputs, self.registry = task, inputs, registry
-        self.quoted = [m.group(1) or m.group(2) for m in re.finditer(r"\"([^\"]+)\"|“([^”]+)”", task)]
-        # same length as the task, so that spans fit both; quoted words are data, not requests
-        blank = re.sub(r"\"[^\"]+\"|“[^”]+”", lambda m: " " * len(m.group()), task)
-        self.text = "".join(c.lower() if len(c.lower()) == 1 else c for c in blank).replace("’", "'")
-        self.rules = [*rules, *_rules_of(registry, rules)]
-        self.negations = [m.start() for m in _NEGATION.finditer(self.text)]
-        self.clauses = [m.end() for m in _CLAUSE.finditer(self.text)]
+        self.rules = [*rules, *rules_of(registry, rules)]
+        self.words = RequestText(task, self.rules)
+        self.text = self.words.text
+        self.choice = InputChoice(inputs, registry, self.words)
         self.notes: list[str] = []
         self.missing: list[str] = []
         self.fixed: dict[int, list[tuple[str, int | float]]] = {}
         self.before: dict[int, tuple[tuple[str, ...], ...]] = {}
 
     def read(self) -> Intent:
-        matches = self.matches()
-        understood = [Understood(m.start, m.end, m.rule.says or m.rule.name, self.negated(m.start)) for m in matches]
+        matches = self.words.matches()
+        understood = [
+            Understood(m.start, m.end, m.rule.says or m.rule.name, self.words.negated(m.start)) for m in matches
+        ]
         asked = [m for m, seen in zip(matches, understood, strict=True) if not seen.negated]
         self.read_numbers(asked)
         wanted: list[Wanted] = []
@@ -117,52 +104,23 @@ class _Reader:
             understood.append(Understood(start, end, "answer a question"))
             wanted.append(self.answer(self.task[start:end].strip()))
         refused = {u.meaning for u in understood if u.negated}
-        ignored = self.ignored(understood)
+        ignored = self.words.ignored(((u.start, u.end) for u in understood), self.inputs)
         if not wanted:
             raise IntentError(self.failure(ignored, refused))
         notes = [f"not done: {reason}" for reason in self.missing]
         if ignored:
             notes.append(f"not understood and left out: {', '.join(ignored)}")
-        notes += self.notes + self.ignored_numbers(understood)
+        notes += self.notes + self.choice.notes + self.ignored_numbers(understood)
         return Intent(tuple(wanted), tuple(sorted(understood, key=lambda u: u.start)), ignored, tuple(notes))
 
-    # Matching
+    # Numbers and edits
 
-    def matches(self) -> list[_Match]:
-        found = [
-            _Match(m.start(), m.end(), rule, m.groupdict().get("to"))
-            for rule in self.rules
-            for m in re.finditer(rf"(?<![\w]){'(?:' + rule.pattern + ')'}(?![\w])", self.text)
-        ]
-        found.sort(key=lambda m: (m.start, -m.end))
-        kept: list[_Match] = []
-        for match in found:
-            if not kept or match.start >= kept[-1].end:
-                kept.append(match)
-        return kept
-
-    def negated(self, start: int) -> bool:
-        """True if a negation stands before `start` in the same clause; `and`, `but` and commas end clauses."""
-        clause = bisect_right(self.clauses, start)
-        since = self.clauses[clause - 1] if clause else 0
-        return bisect_right(self.negations, start - 1) > bisect_left(self.negations, since)
-
-    def ignored(self, understood: Sequence[Understood]) -> tuple[str, ...]:
-        covered = bytearray(len(self.text))
-        for seen in understood:
-            covered[seen.start : seen.end] = b"\1" * (seen.end - seen.start)
-        for number in find_numbers(self.text):  # those that nothing takes have a note of their own
-            covered[number.start : number.end] = b"\1" * (number.end - number.start)
-        named = {word for name in self.inputs for word in (name, *name.split("_"))}
-        words = [m.group() for m in re.finditer(r"[^\W\d_][\w'-]+", self.text) if not covered[m.start()]]
-        return tuple(dict.fromkeys(w for w in words if w not in _FILLER and w not in named and w not in LANGUAGES))
-
-    def read_numbers(self, asked: Sequence[_Match]) -> None:
+    def read_numbers(self, asked: Sequence[Match]) -> None:
         """Give each number to the request that it is about: the nearest whose tools have a parameter for it."""
         self.numbers = find_numbers(self.text)
         for number in list(self.numbers):
             for match in sorted(asked, key=lambda m: min(abs(m.start - number.end), abs(number.start - m.end))):
-                tools = [sig for sig in self.registry if _offers(sig, match.rule)]
+                tools = [sig for sig in self.registry if offers(sig, match.rule)]
                 name = parameter_for(number, self.text, match.start, match.end, tools)
                 if name is not None and all(name != other for other, _ in self.fixed.get(match.start, ())):
                     self.fixed.setdefault(match.start, []).append((name, number.value))
@@ -181,7 +139,7 @@ class _Reader:
             if not idle(n)
         ]
 
-    def chained(self, asked: Sequence[_Match]) -> list[_Match]:
+    def chained(self, asked: Sequence[Match]) -> list[Match]:
         """What is asked for, with edits of one image in a row ("sharpen and enlarge") as one: the last, after the rest.
 
         Edits in different sentences, or with another request in between, stay results of their own.
@@ -190,7 +148,7 @@ class _Reader:
             rf"|{re.escape(n.lower())}" for n in (*self.inputs, "image", "picture", "photo", "scan", "page")
         )
         between = re.compile(_AND_THEN.replace("{names}", names))
-        found: list[_Match] = []
+        found: list[Match] = []
         for match in asked:
             last = found[-1] if found else None
             if (
@@ -217,7 +175,7 @@ class _Reader:
 
     # Meaning
 
-    def wanted(self, match: _Match) -> list[Wanted]:
+    def wanted(self, match: Match) -> list[Wanted]:
         rule = match.rule
         if not self.can(rule):
             asked = " ".join(self.task[match.start : match.end].split())
@@ -225,7 +183,7 @@ class _Reader:
             return []
         if rule.type == "Answer":
             return self.answers()
-        if rule.needs and not any(_holds(facts.type, rule.needs) for facts in self.inputs.values()):
+        if rule.needs and not any(holds(facts.type, rule.needs) for facts in self.inputs.values()):
             self.missing.append(f"cannot {rule.says or rule.name}: no input is {_article(rule.needs)}")
             return []
         arguments: tuple[tuple[str, str | int | float], ...] | None = ()
@@ -233,7 +191,7 @@ class _Reader:
             arguments = self.target_language(match)
         if arguments is None:
             return []
-        kind = rule.type if rule.needs or rule.type in _BUILTIN else ""
+        kind = rule.type if rule.needs or rule.type in BUILTIN else ""
         arguments += tuple(self.fixed.get(match.start, ()))
         base = Wanted(
             rule.name, Type(rule.type), capability=rule.capability, arguments=arguments,
@@ -241,48 +199,13 @@ class _Reader:
         )  # fmt: skip
         return [
             replace(want, type=_like(want.type, self.inputs.get(source)))
-            for want, source in self.placed(base, match, rule.needs or kind)
+            for want, source in self.choice.place(base, match, rule.needs or kind)
         ]
 
-    def placed(self, want: Wanted, match: _Match, needs: str) -> list[tuple[Wanted, str]]:
-        """Say which input a result is to come from, once per input where several would do."""
-        main = {n: f for n, f in self.inputs.items() if not self.side(n)} or dict(self.inputs)
-        fitting = [n for n, f in main.items() if not needs or _holds(f.type, needs)] or list(main)
-        if len(main) <= 1 or len(fitting) == 0:
-            return [(want, next(iter(main), ""))]
-        named = [n for n in fitting if self.mentions(n, match)]
-        if not named and self.reads_image() and not needs:
-            named = [n for n in fitting if _holds(main[n].type, "image")]
-        chosen = named or fitting
-        if len(chosen) == 1:
-            return [(replace(want, source=chosen[0]), chosen[0])]
-        note = f"the request does not say which of {', '.join(chosen)} it is about: all of them"
-        if not named and note not in self.notes:
-            self.notes.append(note)
-        return [(replace(want, name=f"{name}_{want.name}", source=name), name) for name in chosen]
-
-    def mentions(self, name: str, match: _Match) -> bool:
-        """True if the sentence of `match` names the input, or nothing but this input is named anywhere."""
-        start = max((m.end() for m in re.finditer(r"[.;!?\n]", self.text[: match.start])), default=0)
-        stop = re.search(r"[.;!?\n]", self.text[match.end :])
-        sentence = self.text[start : match.end + stop.start() if stop else len(self.text)]
-        return any(re.search(rf"\b{re.escape(w)}\b", sentence) for w in {name.lower(), name.lower().replace("_", " ")})
-
-    def reads_image(self) -> bool:
-        return any(m.rule.capability == ("ocr",) for m in self.matches())
-
-    def side(self, name: str) -> bool:
-        """True if an input is named like a side parameter (`question`) of some tool."""
-        return any(
-            p.name == name and p.name != p.type.name and (not p.required or sum(q.required for q in sig.params) > 1)
-            for sig in self.registry
-            for p in sig.params
-        )
-
     def can(self, rule: IntentRule) -> bool:
-        return any(_offers(sig, rule) for sig in self.registry)
+        return any(offers(sig, rule) for sig in self.registry)
 
-    def target_language(self, match: _Match) -> tuple[tuple[str, str], ...] | None:
+    def target_language(self, match: Match) -> tuple[tuple[str, str], ...] | None:
         if match.to is None or match.to in ("another", "other", "different", "a", "some"):
             return ()
         code = LANGUAGES.get(match.to)
@@ -291,7 +214,7 @@ class _Reader:
             return None
         offered: set[str] = set()
         for sig in self.registry:
-            if _offers(sig, match.rule):
+            if offers(sig, match.rule):
                 for param in sig.params:
                     if param.name in ("target", "to", "language", "lang", "target_language"):
                         if not param.choices or code in param.choices:
@@ -304,9 +227,11 @@ class _Reader:
     # Questions
 
     def answers(self) -> list[Wanted]:
-        if any(self.side(name) and name in ("question", "query") for name in self.inputs):
+        if any(self.choice.side(name) and name in ("question", "query") for name in self.inputs):
             return [self.answer(None)]
-        asked = self.quoted or [m.group().strip() for m in _SENTENCE.finditer(self.task) if m.group().endswith("?")]
+        asked = self.words.quoted or [
+            m.group().strip() for m in _SENTENCE.finditer(self.task) if m.group().endswith("?")
+        ]
         if asked:
             return [self.answer(asked[0])]
         self.missing.append("cannot answer: there is no question; give an input `question` or put it in quotes")
@@ -318,7 +243,7 @@ class _Reader:
             (
                 p.name
                 for sig in self.registry
-                if _offers(sig, rule)
+                if offers(sig, rule)
                 for p in sig.params
                 if p.name in ("question", "query")
             ),
@@ -349,51 +274,6 @@ class _Reader:
             return f"the request only says what not to do ({', '.join(sorted(refused))}). {offer}"
         about = f": {', '.join(ignored)}" if ignored else ""
         return f"the request was not understood{about}. {offer}, or name the results you want"
-
-
-def _rules_of(registry: RegistryView, rules: Sequence[IntentRule]) -> list[IntentRule]:
-    """Rules from the catalogue's own words, for results that the table does not cover.
-
-    Each pair of capability and result type becomes a rule that answers to the capability's words and the type's name.
-    """
-    covered_types = {rule.type for rule in rules if rule.type not in _BUILTIN}
-    covered = {capability for rule in rules for capability in rule.capability}
-    found: dict[tuple[str, str], IntentRule] = {}
-    for sig in registry:
-        type_ = sig.returns.name
-        if sig.effects == "write" or type_ in covered_types or sig.capability in covered or type_ == "list":
-            continue
-        spoken = sig.capability or sig.name.rpartition(".")[2]
-        phrases = {_spoken(spoken)} | ({_spoken(type_)} if type_ not in _BUILTIN else set())
-        pattern = "|".join(_inflected(phrase) for phrase in sorted(phrases, key=lambda p: (-len(p), p)))
-        name = re.sub(r"\W", "_", spoken)
-        if (name, type_) not in found:
-            capability = (sig.capability,) if sig.capability else ()
-            found[name, type_] = IntentRule(name, pattern, type_, capability, "", _spoken(spoken))
-    return list(found.values())
-
-
-def _spoken(name: str) -> str:
-    """`KeyPhrases`, `key_phrases` -> "key phrases"."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_.]+", " ", name).lower().strip()
-
-
-def _inflected(phrase: str) -> str:
-    """A pattern for a phrase and the endings of its last word: forecast, forecasts, forecasting."""
-    words = [re.escape(word) for word in phrase.split()]
-    last = words[-1]
-    stem = last[:-1] if last.endswith(("e", "y")) and len(last) > 3 else last
-    words[-1] = rf"{stem}(?:e|y|s|es|ed|ing|ies|ied|ation|r|er)?" if len(stem) > 2 else last
-    return r"[ _-]".join(words)
-
-
-def _offers(sig: ToolSig, rule: IntentRule) -> bool:
-    """True if the tool's result is, or carries, what the rule asks for: reading a page gives a record with its text."""
-    return sig.capability in rule.capability if rule.capability else sig.returns.name == rule.type
-
-
-def _holds(type_: Type, name: str) -> bool:
-    return type_.name == name or (type_.item is not None and type_.item.name == name)
 
 
 def _like(type_: Type, facts: ValueFacts | None) -> Type:
