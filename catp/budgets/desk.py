@@ -12,20 +12,21 @@ nothing is granted.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from catp.budgets.reservation_rows import ADJUST, DROP, EXPIRED, FORGET, HOLD, NOT_SO_LATE, RENEW, place_of
 from catp.budgets.transactions import Execute, StoreBusy, Transactions
+from catp.budgets.warn_levels import WarnLevels
 from catp.planlang.money import Money
 from catp.planlang.passes.admit import Room
 from catp.runtime.ledger import CallKey
-from catp.runtime.limits import BudgetRefused, LevelReached, crossed, why_refused
+from catp.runtime.limits import BudgetRefused, LevelReached, why_refused
 from catp.runtime.planning import PLANNING_STEP
 from catp.store.budgets import STANDINGS, Standing, as_standing, moment
 from catp.store.errors import StoreError
 from catp.store.ownership import alive
-from catp.store.tables import NO_ELEMENT
 
 __all__ = ["BudgetDesk"]
 
@@ -34,33 +35,11 @@ _BUSY_FOR_GOOD_S = 10.0
 _STAYS_FULL_NS = 50_000_000
 """For how long a budget that had no room is taken to have none, unless this process gives some back: a thousand runs
 that wait for the same money must not all ask the store for it."""
-_MANY = 256
 _SHARED = "the shared budgets"
 
 _LOCK_BUDGETS = """
 SELECT id FROM budgets WHERE (scope = 'project' AND name = :project) OR (scope = 'agent' AND name = :agent)
 ORDER BY id FOR UPDATE
-"""
-_HOLD = """
-INSERT INTO reservations (budget_id, run_id, step, element, attempt, period_start, amount_nano, expires_ns)
-VALUES (:budget, :run, :step, :element, :attempt, :start, :amount, :expires)
-ON CONFLICT (budget_id, run_id, step, element, attempt)
-DO UPDATE SET amount_nano = excluded.amount_nano, expires_ns = excluded.expires_ns
-"""
-_OF_CALL = "WHERE run_id = :run AND step = :step AND element = :element AND attempt = :attempt"
-_ADJUST = f"UPDATE reservations SET amount_nano = :amount {_OF_CALL}"
-_DROP = f"DELETE FROM reservations {_OF_CALL}"
-_STILL_HELD = "SELECT DISTINCT step, element, attempt FROM reservations WHERE run_id = :run"
-_RENEW = "UPDATE reservations SET expires_ns = :expires WHERE run_id = :run"
-_EXPIRED = """
-SELECT DISTINCT r.id, r.owner, r.heartbeat_ns FROM reservations h JOIN runs r ON r.id = h.run_id
-WHERE h.expires_ns <= :now AND r.owner IS NOT NULL
-"""
-_FORGET = "DELETE FROM reservations WHERE expires_ns < :long_ago"
-_NOT_SO_LATE = "UPDATE reservations SET expires_ns = :expires WHERE expires_ns > :too_late"
-_FIRE = """
-INSERT INTO budget_fires (budget_id, period_start, level, fired_ns, run_id) VALUES (:budget, :start, :level, :now, :run)
-ON CONFLICT (budget_id, period_start, level) DO NOTHING RETURNING level
 """
 
 
@@ -93,10 +72,8 @@ class BudgetDesk:
         self._now_ns = now_ns
         self._capped = strict
         self._held: dict[CallKey, Money] = {}
-        self._settled: dict[CallKey, Money] = {}
         self._late: list[CallKey] = []
-        self._levels: list[tuple[int, int]] = []
-        self._told: dict[tuple[str, str], int] = {}
+        self._warn = WarnLevels()
         self._runs: Counter[str] = Counter()
         self._full: tuple[Standing, int] | None = None
         self._tight = False
@@ -166,19 +143,15 @@ class BudgetDesk:
             self._try(lambda execute: self._note(execute, key, amount))
         if held is not None and (amount > held or (self._tight and amount < held)):
             self._full = None
-            self._try(lambda execute: execute(_ADJUST, {**_place(key), "amount": amount}))
-        if self._levels:
-            if held is not None:
-                self._settled[key] = amount
-            pending = sum(self._settled.values())
-            if len(self._settled) > _MANY or any(spent + pending >= level for spent, level in self._levels):
-                return self.reached()
+            self._try(lambda execute: execute(ADJUST, {**place_of(key), "amount": amount}))
+        if self._warn.ahead and self._warn.settled(key, amount, held=held is not None):
+            return self.reached()
         return ()
 
     def release(self, key: CallKey) -> None:
         """See `SharedLimits.release`."""
         self._full = None
-        if self._held.pop(key, None) is not None and not self._try(lambda execute: execute(_DROP, _place(key))):
+        if self._held.pop(key, None) is not None and not self._try(lambda execute: execute(DROP, place_of(key))):
             self._late.append(key)
 
     def reached(self) -> tuple[LevelReached, ...]:
@@ -188,7 +161,7 @@ class BudgetDesk:
         try:
             return self._transactions.run(self._fire)
         except StoreError:  # told by whoever settles next
-            self._told.clear()
+            self._warn.tell_again()
             return ()
 
     # --- the life of a run ------------------------------------------------------------------------------------------
@@ -222,12 +195,12 @@ class BudgetDesk:
 
         def work(execute: Execute) -> None:
             for run_id in self._runs:
-                execute(_RENEW, {"run": run_id, "expires": times["expires"]})
+                execute(RENEW, {"run": run_id, "expires": times["expires"]})
             for key in self._late:
-                execute(_DROP, _place(key))
-            execute(_FORGET, {"long_ago": times["long_ago"]})
+                execute(DROP, place_of(key))
+            execute(FORGET, {"long_ago": times["long_ago"]})
             # written before the clock went back: nobody may hold money for longer than others do
-            execute(_NOT_SO_LATE, {"expires": times["expires"], "too_late": times["too_late"]})
+            execute(NOT_SO_LATE, {"expires": times["expires"], "too_late": times["too_late"]})
 
         if self._try(work):
             self._late.clear()
@@ -247,7 +220,7 @@ class BudgetDesk:
         self._renew_of_the_living(execute)
         found = self._standings(execute)
         self._capped = bool(found)
-        self._watch_levels(found)
+        self._warn.watch(found)
         now = self._now_ns()
         for standing in found:
             refused = _refusal(standing, key, amount, kept)
@@ -259,9 +232,9 @@ class BudgetDesk:
 
     def _renew_of_the_living(self, execute: Execute) -> None:
         now = self._now_ns()
-        for run_id, owner, heartbeat_ns in execute(_EXPIRED, {"now": now}):
+        for run_id, owner, heartbeat_ns in execute(EXPIRED, {"now": now}):
             if alive(owner, heartbeat_ns, now_ns=now):
-                execute(_RENEW, {"run": run_id, "expires": now + self._ttl_ns})
+                execute(RENEW, {"run": run_id, "expires": now + self._ttl_ns})
 
     def _note(self, execute: Execute, key: CallKey, amount: Money) -> None:
         self._put_down(execute, self._standings(execute), key, amount)
@@ -270,7 +243,7 @@ class BudgetDesk:
         expires = self._now_ns() + self._ttl_ns
         for standing in found:
             held = {"budget": standing.budget.id, "start": standing.start, "amount": amount, "expires": expires}
-            execute(_HOLD, {**_place(key), **held})
+            execute(HOLD, {**place_of(key), **held})
 
     def _known_to_be_full(self, key: CallKey, amount: Money, kept: Money) -> BudgetRefused | None:
         if self._full is None:
@@ -281,33 +254,9 @@ class BudgetDesk:
             return None
         return _refusal(standing, key, amount, kept)
 
-    def _watch_levels(self, found: list[Standing]) -> None:
-        """Remember how far each budget is from its next warn level, to ask the store only when one may be reached."""
-        self._levels = []
-        for standing in found:
-            budget = standing.budget
-            ahead = [level for level in budget.warn if round(level * budget.cap) > self._told.get(_mark(standing), -1)]
-            if ahead:
-                self._levels.append((standing.spent, round(ahead[0] * budget.cap)))
-
     def _fire(self, execute: Execute) -> tuple[LevelReached, ...]:
-        """Mark the levels that are reached as told, counting what is not stored yet; return the new ones."""
-        runs = {key.run_id for key in self._settled}
-        still = {(run, *row) for run in runs for row in execute(_STILL_HELD, {"run": run})}
-        self._settled = {key: amount for key, amount in self._settled.items() if _row(key) in still}
-        pending = sum(self._settled.values())
-        reached = []
-        found = self._standings(execute)
-        for standing in found:
-            budget, spent = standing.budget, Money(standing.spent + pending)
-            for level in crossed(budget.warn, spent, budget.cap):
-                place = {"budget": budget.id, "start": standing.start, "level": level}
-                said = {"now": self._now_ns(), "run": next(iter(self._runs), None)}
-                self._told[_mark(standing)] = round(level * budget.cap)
-                if execute(_FIRE, {**place, **said}):
-                    reached.append(LevelReached(budget.title, level, spent, budget.cap))
-        self._watch_levels(found)
-        return tuple(reached)
+        self._warn.drop_stored(execute)
+        return self._warn.fire(execute, self._standings(execute), self._now_ns(), next(iter(self._runs), None))
 
     # --- when the store does not answer -----------------------------------------------------------------------------
 
@@ -337,15 +286,3 @@ def _refusal(standing: Standing, key: CallKey, amount: Money, kept: Money) -> Bu
 def _unreachable(amount: Money, error: StoreError) -> BudgetRefused:
     reason = f"nothing may be spent while nobody knows what {_SHARED} have left: {error}"
     return BudgetRefused(reason, _SHARED, amount, None, "unreachable")
-
-
-def _row(key: CallKey) -> tuple[str, str, int, int]:
-    return key.run_id, key.step, NO_ELEMENT if key.element is None else key.element, key.attempt
-
-
-def _mark(standing: Standing) -> tuple[str, str]:
-    return standing.budget.id, standing.start
-
-
-def _place(key: CallKey) -> Mapping[str, Any]:
-    return dict(zip(("run", "step", "element", "attempt"), _row(key), strict=True))
