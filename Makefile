@@ -50,7 +50,7 @@ fmt: $(VENV)/.dev ## format and apply safe fixes
 
 bench: $(VENV)/.dev ## run every benchmark; writes benchmarks/results/*.json
 	$(PIP) -e '.[bench]'
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,6 @@
 """The executor beside its peers: barrier, overhead per node, survival of a branch, overspend of a fan-out.
 
-    .venv/bin/python benchmarks/executor.py [--quick]
+    .venv/bin/python -m benchmarks.executor [--quick]
 
 1. Unbalanced diamond A1(.1)->A2(.5), B1(.5)->B2(.1), join: 0.6 s without a barrier between levels. Bar: within 2 %.
 2. CPU microseconds per node on 200 no-op steps, side by side and in a chain, with ledger, budget and events on. The
@@ -20,12 +20,13 @@ import os
 import platform
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.executor_graphs import DONE, NODES, Graph, Work, ends, set_up, work
+from benchmarks.executor_peers import PEERS
 from catp.planlang.compile import compile_plan
 from catp.planlang.compiled import CompiledPlan
 from catp.planlang.money import Money, format_usd, usd
@@ -42,14 +43,9 @@ from catp.tools.spec import BackendResult, ToolSpec
 from catp.tools.usage import Charge, Usage
 
 RESULTS = Path(__file__).parent / "results" / "executor.json"
-NODES = 200
 BAR_US = 50.0
 DIAMOND = {"a1": 0.1, "a2": 0.5, "b1": 0.5, "b2": 0.1, "join": 0.0}
 EDGES = {"a1": (), "a2": ("a1",), "b1": (), "b2": ("b1",), "join": ("a2", "b2")}
-
-Graph = Mapping[str, tuple[str, ...]]
-Work = Callable[[str], Awaitable[Any]]
-
 
 # --- ours -----------------------------------------------------------------------------------------------------------
 
@@ -95,11 +91,6 @@ class Tool:
         return compile_plan(plan, RegistryView((self.spec.signature,)), estimator=self)
 
 
-def ends(graph: Graph) -> list[str]:
-    used = {need for needs in graph.values() for need in needs}
-    return [name for name in graph if name not in used]
-
-
 class Ours:
     name = "catp"
 
@@ -113,219 +104,6 @@ class Ours:
 
     async def survivors(self) -> set[str]:
         return {name for name, step in (await self.run()).steps.items() if step.status == "ok"}
-
-
-# --- peers ----------------------------------------------------------------------------------------------------------
-
-
-class LangGraph:
-    name = "langgraph"
-    package = "langgraph"
-
-    def __init__(self, graph: Graph, work: Work) -> None:
-        import operator
-        from typing import Annotated, TypedDict
-
-        from langgraph.graph import END, START, StateGraph
-
-        state = TypedDict("state", {"done": Annotated[list[str], operator.add]})  # noqa: UP013
-        builder = StateGraph(state)
-        for node, needs in graph.items():
-            builder.add_node(node, self._node(node, work))
-            if needs:
-                builder.add_edge(list(needs), node)
-            else:
-                builder.add_edge(START, node)
-        for node in ends(graph):
-            builder.add_edge(node, END)
-        self.app = builder.compile()
-        self.limit = len(graph) + 5
-
-    @staticmethod
-    def _node(name: str, work: Work) -> Callable[[Any], Awaitable[dict[str, list[str]]]]:
-        async def node(state: Any) -> dict[str, list[str]]:
-            await work(name)
-            return {"done": [name]}
-
-        return node
-
-    async def run(self) -> Any:
-        return await self.app.ainvoke({"done": []}, {"recursion_limit": self.limit})
-
-
-class LlamaWorkflows:
-    name = "llama-index-workflows"
-    package = "llama-index-workflows"
-
-    def __init__(self, graph: Graph, work: Work) -> None:
-        from workflows import Workflow, step
-        from workflows.events import Event, StartEvent, StopEvent
-
-        kinds = {node: type(f"Done_{node}", (Event,), {}) for node in graph}
-        starts = {node: type(f"Start_{node}", (Event,), {}) for node, needs in graph.items() if not needs}
-
-        flow: Any = type("Flow", (Workflow,), {})
-
-        async def begin(ctx: Any, ev: Any) -> None:
-            for kind in starts.values():
-                ctx.send_event(kind())
-
-        async def finish(ctx: Any, ev: Any) -> Any:
-            if ctx.collect_events(ev, [kinds[node] for node in ends(graph)]) is None:
-                return None
-            return StopEvent(result=None)
-
-        from workflows import Context
-
-        def union(found: list[type]) -> Any:
-            whole: Any = found[0]
-            for kind in found[1:]:
-                whole = whole | kind
-            return whole
-
-        begin.__annotations__ = {"ctx": Context, "ev": StartEvent, "return": union([*starts.values()]) | None}
-        finish.__annotations__ = {
-            "ctx": Context,
-            "ev": union([kinds[n] for n in ends(graph)]),
-            "return": StopEvent | None,
-        }
-        step(workflow=flow)(begin)
-        step(workflow=flow)(finish)
-        for node, needs in graph.items():
-            step(workflow=flow, num_workers=NODES)(self._step(node, needs, kinds, starts, work, Context, union))
-        self.flow = flow(timeout=None)
-
-    @staticmethod
-    def _step(
-        node: str, needs: tuple[str, ...], kinds: Any, starts: Any, work: Work, context: Any, union: Any
-    ) -> Callable[..., Any]:
-        async def run(ctx: Any, ev: Any) -> Any:
-            if len(needs) > 1 and ctx.collect_events(ev, [kinds[need] for need in needs]) is None:
-                return None
-            await work(node)
-            return kinds[node]()
-
-        run.__name__ = f"step_{node}"
-        waits = union([kinds[need] for need in needs]) if needs else starts[node]
-        run.__annotations__ = {"ctx": context, "ev": waits, "return": kinds[node] | None}
-        return run
-
-    async def run(self) -> Any:
-        return await self.flow.run()
-
-
-class PydanticGraph:
-    name = "pydantic-graph"
-    package = "pydantic-graph"
-
-    def __init__(self, graph: Graph, work: Work) -> None:
-        from pydantic_graph import GraphBuilder, StepContext
-        from pydantic_graph.join import reduce_list_append
-
-        builder: Any = GraphBuilder(output_type=object)
-        steps: dict[str, Any] = {}
-        for node in graph:
-            steps[node] = builder.step(node_id=node)(self._step(node, work, StepContext))
-        edges = []
-        starts = [steps[node] for node, needs in graph.items() if not needs]
-        edges.append(builder.edge_from(builder.start_node).to(*starts))
-        for node, needs in graph.items():
-            if len(needs) == 1:
-                edges.append(builder.edge_from(steps[needs[0]]).to(steps[node]))
-            elif needs:
-                join = builder.join(reduce_list_append, initial_factory=list)
-                edges.append(builder.edge_from(*[steps[need] for need in needs]).to(join))
-                edges.append(builder.edge_from(join).to(steps[node]))
-        last = ends(graph)
-        if len(last) == 1:
-            edges.append(builder.edge_from(steps[last[0]]).to(builder.end_node))
-        else:
-            join = builder.join(reduce_list_append, initial_factory=list)
-            edges.append(builder.edge_from(*[steps[node] for node in last]).to(join))
-            edges.append(builder.edge_from(join).to(builder.end_node))
-        builder.add(*edges)
-        self.graph = builder.build()
-
-    @staticmethod
-    def _step(name: str, work: Work, context: Any) -> Callable[[Any], Awaitable[Any]]:
-        async def node(ctx: Any) -> Any:
-            await work(name)
-            return name
-
-        node.__annotations__ = {"ctx": context[None, None, object], "return": object}
-        return node
-
-    async def run(self) -> Any:
-        return await self.graph.run()
-
-
-class Hamilton:
-    name = "hamilton async"
-    package = "apache-hamilton"
-
-    def __init__(self, graph: Graph, work: Work) -> None:
-        from hamilton import ad_hoc_utils, async_driver
-
-        functions = []
-        for node, needs in graph.items():
-            scope: dict[str, Any] = {"work": work, "Any": Any}
-            params = ", ".join(f"{need}: Any" for need in needs)
-            exec(f"async def {node}({params}) -> Any:\n    return await work({node!r})\n", scope)
-            functions.append(scope[node])
-        module = ad_hoc_utils.create_temporary_module(*functions, module_name=f"bench_{id(self)}")
-        self.driver = async_driver.AsyncDriver({}, module, result_builder=None)
-        self.wanted = ends(graph)
-
-    async def run(self) -> Any:
-        return await self.driver.raw_execute(self.wanted)
-
-
-class Dask:
-    name = "dask threaded"
-    package = "dask"
-
-    def __init__(self, graph: Graph, work: Work) -> None:
-        def node(name: str, *inputs: Any) -> Any:
-            seconds = sleeps.get(name)
-            if seconds:
-                time.sleep(seconds)
-            if name in fails:
-                raise RuntimeError(name)
-            return name
-
-        sleeps, fails = SLEEPS, FAILS
-        self.graph = {name: (partial(node, name), *needs) for name, needs in graph.items()}
-        self.wanted = ends(graph)
-
-    async def run(self) -> Any:
-        from dask.threaded import get
-
-        return get(self.graph, self.wanted, num_workers=8)
-
-
-PEERS: tuple[Any, ...] = (LangGraph, LlamaWorkflows, PydanticGraph, Hamilton, Dask)
-SLEEPS: dict[str, float] = {}
-FAILS: set[str] = set()
-DONE: list[str] = []
-
-
-async def work(name: str) -> str:
-    """What every node does: sleep, fail or nothing, as the experiment in hand says."""
-    seconds = SLEEPS.get(name)
-    if seconds:
-        await asyncio.sleep(seconds)
-    if name in FAILS:
-        raise RuntimeError(name)
-    DONE.append(name)
-    return name
-
-
-def set_up(sleeps: Mapping[str, float], fails: set[str] = frozenset()) -> None:  # type: ignore[assignment]  # never changed
-    SLEEPS.clear()
-    SLEEPS.update(sleeps)
-    FAILS.clear()
-    FAILS.update(fails)
-    DONE.clear()
 
 
 # --- experiments ----------------------------------------------------------------------------------------------------
