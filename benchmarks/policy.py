@@ -1,6 +1,6 @@
 """The learned policy on CATP-Bench's test splits, beside the baselines and the other methods of training.
 
-    python benchmarks/policy.py --model catp-tiny=runs/s0/best --model catp-tiny=runs/s1/best \\
+    python -m benchmarks.policy --model catp-tiny=runs/s0/best --model catp-tiny=runs/s1/best \\
         --model without-tools=runs/w/best --model caorl=runs/caorl/best --model filtered-bc=runs/fbc/best
 
 Folders of one name are seeds of one thing; the first name is the policy that the figures are about, and without
@@ -26,30 +26,27 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.policy_bars import bars
+from benchmarks.policy_models import Model, Rater, Seeds, models_of, r4
 from catp.planners.shipped import load_policy
 from catp.tools.bench.report import machine
-from catp.training.baselines import BASELINES, LISTED, Chooser, Prices
+from catp.training.baselines import BASELINES, Chooser, Prices
 from catp.training.bench.joins import bench_catalogue
 from catp.training.bench.live import Live
 from catp.training.bench.tasks import load_tasks
-from catp.training.caorl.methods import decides_by, tells_return
-from catp.training.caorl.rating import Rated
 from catp.training.data.files import read
 from catp.training.evaluate import CandidateSet, Evaluation, candidate_sets, evaluate
 from catp.training.evaluate.pareto import ALPHAS
 from catp.training.evaluate.planning import Case, evaluate_planner
 from catp.training.evaluate.protocols import folds
-from catp.training.policy.chooser import PolicyChooser
-from catp.training.policy.manifest import Manifest
-from catp.training.policy.models import default_model, find_model
+from catp.training.policy.models import default_model
 
 HERE = Path(__file__).parent
 BENCH = Path(str(importlib.resources.files("catp"))) / "datasets" / "catp-bench"
@@ -58,102 +55,8 @@ SHOWN = (0.5, 0.8, 0.9, 0.95, 1.0)
 ALL = 10**9
 FREE_ALPHAS = (0.5, 0.8, 0.95)
 BASELINE_NAMES = ("cheapest", "accurate", "frequent", "gbm", "gbm-advantage", "table", "fixed")
-NAMED_IN_THE_BAR = ("cheapest", "accurate", "frequent", "gbm", "table")
 NEED_TASK = ("table", "fixed")
 """Know nothing of tasks that are held out."""
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Key = tuple[str, tuple[tuple[str, float], ...], float, float | None]
-
-
-class Rater(PolicyChooser):
-    """A policy that remembers what it rated: a plan's rating depends on its input, not on the plans beside it."""
-
-    def __init__(
-        self, folder: Path, trust: float | None = None, share: float | None = None,
-        known: "dict[Key, dict[str, Any]] | None" = None,
-    ) -> None:  # fmt: skip
-        super().__init__(folder, trust=trust, share=share)
-        self.known: dict[Key, dict[str, Any]] = {} if known is None else known
-        self.method = self.policy.manifest.config.method.name
-
-    def _rate(self, one: CandidateSet, prices: Prices, alpha: float = 0.8) -> Rated:
-        factors = tuple(sorted((tool, factor) for tool, factor in prices.factors.items() if factor != 1))
-        returns = self._returns if tells_return(self.method) == "always" else None
-        target = None if returns is None else returns.best(alpha)
-        rows = self.known.setdefault((one.id, factors, alpha, target), {})
-        if any(option.id not in rows for option in one.options):
-            rated = super()._rate(one, prices, alpha)
-            forest = np.broadcast_to(rated.forest, rated.quality.shape)
-            found = np.stack([rated.quality, rated.composed, rated.sd, rated.logpi, forest], axis=1)
-            rows.update(zip((option.id for option in one.options), found, strict=True))
-        return Rated(*np.stack([rows[option.id] for option in one.options], axis=1))
-
-
-class Seeds:
-    """One of several policies, drawn by lot: its regret is the mean of theirs."""
-
-    name = "policy"
-
-    def __init__(self, raters: Sequence[Chooser]) -> None:
-        self.raters = raters
-
-    def fit(self, sets: Sequence[CandidateSet]) -> None:
-        for rater in self.raters:
-            rater.fit(sets)
-
-    def choose(self, set: CandidateSet, alpha: float, prices: Prices = LISTED) -> Floats:
-        found: Floats = np.mean([rater.choose(set, alpha, prices) for rater in self.raters], axis=0)
-        return found
-
-    def predict(self, set: CandidateSet) -> Floats | None:
-        found = [guess for rater in self.raters if (guess := rater.predict(set)) is not None]
-        return np.mean(found, axis=0) if found else None
-
-
-@dataclass(frozen=True)
-class Model:
-    """Policies of one name: seeds of the same training."""
-
-    name: str
-    folders: tuple[Path, ...]
-    raters: tuple[Rater, ...]
-
-    @property
-    def without(self) -> frozenset[str]:
-        """Tools it never saw."""
-        return frozenset.intersection(
-            *(frozenset(rater.policy.manifest.config.data.without_tools) for rater in self.raters)
-        )
-
-    @property
-    def rates(self) -> bool:
-        return all(decides_by(rater.method) == "rating" for rater in self.raters)
-
-    def told(self) -> dict[str, Any]:
-        manifests = [rater.policy.manifest for rater in self.raters]
-        return {
-            "seeds": [one.seed for one in manifests], "steps": [one.step for one in manifests],
-            "trust": [one.trust for one in manifests], "forest": [one.forest for one in manifests],
-            "kappa": [one.kappa for one in manifests], "validation": [validation(one) for one in manifests],
-            "method": manifests[0].config.method.name, "without_tools": sorted(self.without),
-            "parameters": sum(p.numel() for p in self.raters[0].policy.model.parameters()),
-            "config_sha256": [one.config_sha256 for one in manifests],
-        }  # fmt: skip
-
-
-def validation(manifest: Manifest) -> dict[str, float | None]:
-    """Mean regrets on the validation side: of profiles, of network and forest alone beside them, and of all three."""
-    named = {"composed": "composed_regret", "network": "regret", "forest": "forest_regret", "both": "mixed_regret"}
-    return {name: r4(manifest.figures.get(figure)) for name, figure in named.items()}
-
-
-def models_of(named: Sequence[str]) -> list[Model]:
-    folders: dict[str, list[Path]] = {}
-    for text in named:
-        name, _, folder = text.rpartition("=")
-        folders.setdefault(name or Path(folder).name, []).append(find_model(folder))
-    return [Model(name, tuple(some), tuple(Rater(one) for one in some)) for name, some in folders.items()]
 
 
 class Measured:
@@ -233,10 +136,6 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
             "seeds_high": r4(mean + half)}  # fmt: skip
 
 
-def r4(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(float(value), 4)
-
-
 def protocol_rows(data: Measured, models: Sequence[Model], protocol: str) -> list[dict[str, Any]]:
     rows = []
     for name in BASELINE_NAMES:
@@ -309,66 +208,6 @@ def free(data: Measured, folder: Path, limit: int, run: bool) -> dict[str, Any]:
                    "violations": r4(found.budget.violations)},
         "decide_ms": r4(found.decide_ms), "regret": {f"{row.alpha:g}": r4(row.regret.regret) for row in found.rows},
     }  # fmt: skip
-
-
-def bars(results: Mapping[str, Any], main: str) -> list[dict[str, Any]]:
-    """What was to be reached, with the numbers; `met` is None where nothing was measured."""
-    measured = results["protocols"]
-    found = known_task_bars(measured["inputs"], main) if "inputs" in measured else []
-    found += [area_bar(measured[name], name) for name in ("split", "tools", "phrasing", "prices") if name in measured]
-    if results["free"]:
-        valid, over = results["free"]["valid"], results["free"]["budget"]["violations"]
-        found.append(bar("plans written freely are valid", valid == 1, valid, 1))
-        found.append(bar("budget violations of plans written freely", None if over is None else over == 0, over, 0))
-    for protocol, rows in results["methods"].items():
-        found += method_bars(rows, protocol, main)
-    return found
-
-
-def bar(name: str, met: bool | None, value: Any, to_reach: Any, **more: Any) -> dict[str, Any]:
-    return {"bar": name, "met": met, "value": value, "to_reach": to_reach, **more}
-
-
-def known_task_bars(rows: Sequence[Any], main: str) -> list[dict[str, Any]]:
-    policy = next((row for row in rows if row["name"] == main), None)
-    if policy is None:
-        return []
-    found, named = [], [row for row in rows if row["name"] in NAMED_IN_THE_BAR]
-    for alpha in map("{:g}".format, ALPHAS):
-        value = policy["regret"][alpha]["mean"]
-        if float(alpha) >= 0.8:
-            best = min(named, key=lambda row: row["regret"][alpha]["mean"])
-            limit = r4(0.6 * best["regret"][alpha]["mean"])
-            name = f"inputs: regret at alpha {alpha} at most 0.6 x the best baseline's"
-            found.append(bar(name, value <= limit, value, limit, best=best["name"]))
-        elif float(alpha) <= 0.5:
-            limit = r4(next(row for row in rows if row["name"] == "cheapest")["regret"][alpha]["mean"] + 0.01)
-            found.append(
-                bar(f"inputs: regret at alpha {alpha} at most the cheapest's + 0.01", value <= limit, value, limit)
-            )
-    return found
-
-
-def area_bar(rows: Sequence[Any], protocol: str) -> dict[str, Any]:
-    policy = next((row for row in rows if row["kind"] == "policy"), None)
-    rivals = [row for row in rows if row["kind"] == "baseline" and row["hypervolume"]["mean"] is not None]
-    best = max(rivals, key=lambda row: row["hypervolume"]["mean"])
-    value, limit = policy and policy["hypervolume"]["mean"], best["hypervolume"]["mean"]
-    composed = next((row["hypervolume"]["mean"] for row in rows if row["kind"] == "composed"), None)
-    name = f"{protocol}: hypervolume above every baseline's"
-    return bar(name, None if value is None else value > limit, value, limit, best=best["name"], composed=composed)
-
-
-def method_bars(rows: Sequence[Any], protocol: str, main: str) -> list[dict[str, Any]]:
-    policy = next(row for row in rows if row["name"] == main)
-    found = []
-    for row in rows:
-        if row is not policy:
-            mine, theirs = ([one["regret"][a]["mean"] for a in ("0.8", "0.9", "0.95", "1")] for one in (policy, row))
-            met = bool(np.mean(mine) < np.mean(theirs))
-            name = f"{protocol}: mean regret at alpha 0.8 to 1 below that of {row['name']}"
-            found.append(bar(name, met, r4(float(np.mean(mine))), r4(float(np.mean(theirs)))))
-    return found
 
 
 def table(rows: Sequence[Any]) -> str:
