@@ -17,7 +17,8 @@ from importlib.resources import files
 from typing import Any
 
 from catp.planlang.errors import Diagnostic, PlanError, Span
-from catp.planlang.jsonread import NumberError, Object, Reader
+from catp.planlang.jsonread import Reader
+from catp.planlang.jsonshape import NumberError, Object
 from catp.planlang.jsonwrite import VERSION, Writer
 from catp.planlang.lexer import decode_source
 from catp.planlang.nodes import Plan
