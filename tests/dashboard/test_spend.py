@@ -192,6 +192,22 @@ async def test_hours_days_the_period_before_and_the_sheet(path: Path, client_of:
     assert (await ask(**short))["note"] == "by day: runs that are no longer kept left only daily sums"
 
 
+@pytest.mark.parametrize(("tools", "last"), [(8, "t8"), (10, "(3 others)")])
+async def test_the_chart_has_no_more_series_than_colours(path: Path, client_of: Make, tools: int, last: str) -> None:
+    store = RunStore(path)
+    record(store, [Call(f"t{place}", cost=1000 - place, at_ns=NOON + place % 2 * DAY) for place in range(1, tools)])
+    record(store, [Call(f"t{tools}", cost=None)])
+    store.close()
+    found = (await client_of(path).get("/api/v1/spend", params=SPAN)).json()
+    assert len(found["series"]) == tools
+    assert found["chart"][:7] == found["series"][:7]
+    assert [one["key"] for one in found["chart"][7:]] == [last]
+    assert found["chart"][7]["unpriced"] == 1
+    assert found["chart"][7]["total"] == (None if tools == 8 else usd(992 + 991))
+    for place, whole in enumerate(found["totals"]):
+        assert sum(Decimal(one["values"][place] or 0) for one in found["chart"]) == Decimal(whole)
+
+
 async def test_unit_costs(path: Path, client_of: Make) -> None:
     store = RunStore(path)
     used = {"units": {"tokens_in": 600, "tokens_out": 400}}

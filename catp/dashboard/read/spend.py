@@ -1,7 +1,8 @@
 """Spend over time, and whether it adds up: the sum of the series is the sum of the ledger rows."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -21,6 +22,7 @@ Bucket = Literal["day", "hour"]
 
 _PLANNING, _PRUNED, _NAMELESS = "(planning)", "(runs no longer kept)", "(no name)"
 _HOURS_AT_MOST = 7
+_COLOURS = 8  # that a reader tells apart in one chart
 _HOUR_NS = 3_600 * 10**9
 _COLUMN = {"policy": "r.policy", "project": "r.project", "agent": "r.agent"}
 
@@ -58,7 +60,7 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
     `ledger_total` is the sum of the ledger rows of the same days, `pruned` what runs that are no longer kept had spent:
     total = ledger_total + pruned, else `difference` says by how much they differ. Rows without a known price are in no
     sum; `unpriced` counts them. Planning belongs to no tool and is a series of its own there. `previous` is the span of
-    as many days before this one.
+    as many days before this one. `chart` is the series with the smallest in one, if there are more than colours.
 
     Daily sums keep neither the agent nor the hour. These come from the ledger, so runs that are no longer kept are a
     series of their own by agent, and there are hours only up to seven days of which everything is kept.
@@ -76,15 +78,11 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
         whole[at] = whole[at].plus(one)
         names[name] = names[name].plus(one)
     buckets = _axis(cells)
+    order = sorted(names, key=lambda name: (-names[name].nano, name))
     return {
         "bucket": cells.bucket, "note": cells.note, "group": group, "from": since, "to": until, "buckets": buckets,
-        "series": [
-            {
-                "key": name, "total": names[name].shown(), "unpriced": names[name].unpriced,
-                "values": [cells.sums.get((at, name), _Sum()).shown() for at in buckets],
-            }
-            for name in sorted(names, key=lambda name: (-names[name].nano, name))
-        ],
+        "series": [_series(name, [name], cells.sums, names, buckets) for name in order],
+        "chart": [_series(key, of, cells.sums, names, buckets) for key, of in _drawn(order)],
         "totals": [whole[at].shown() for at in buckets],
         "cumulative": [usd(nano) for nano in accumulate(whole[at].nano for at in buckets)],
         "total": usd(total), "ledger_total": usd(ledger), "pruned": usd(gone), "difference": usd(total - ledger - gone),
@@ -95,6 +93,28 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
         },
         "per": unit_costs(connection, since, until, total),
     }  # fmt: skip
+
+
+def _series(
+    key: str, of: Sequence[str], sums: _Sums, totals: Mapping[str, _Sum], buckets: Sequence[str]
+) -> dict[str, Any]:
+    """What some names spent together, bucket by bucket."""
+    total = _together(totals[name] for name in of)
+    return {
+        "key": key, "total": total.shown(), "unpriced": total.unpriced,
+        "values": [_together(sums.get((at, name), _Sum()) for name in of).shown() for at in buckets],
+    }  # fmt: skip
+
+
+def _together(sums: Iterable[_Sum]) -> _Sum:
+    return reduce(_Sum.plus, sums, _Sum())
+
+
+def _drawn(order: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    """The names that share a colour of the chart: one each, and one for the smallest if there are more than colours."""
+    own = order if len(order) <= _COLOURS else order[: _COLOURS - 1]
+    rest = order[len(own) :]
+    return [(name, [name]) for name in own] + ([(f"({len(rest)} others)", rest)] if rest else [])
 
 
 def _rolled(connection: Connection, since: str, until: str, more: str = "1 = 1") -> dict[str, _Sum]:

@@ -11,8 +11,6 @@ import {Plot} from "../parts/plot.js";
 import {Series} from "../parts/series.js";
 import {Table, Twin} from "../parts/table.js";
 
-const COLOURS = 7; // more names share one colour
-
 export default function Spend({query}) {
 	const asked = {group: shown("group", "tool"), bucket: shown("bucket"), ...spanOf(query)};
 	const found = useData("spend", asked),
@@ -56,7 +54,7 @@ function Totals({data: {total, ledger_total, pruned, difference, unpriced, previ
 	`;
 }
 
-function Bars({data: {bucket, buckets, series, totals, total, group, note}}) {
+function Bars({data: {bucket, buckets, series, chart, totals, total, group, note}}) {
 	if (!buckets.length) return html`<${Nothing} what="Nothing was spent" />`;
 	const names = buckets.map(at => at.slice(5).replace("T", " ").replace("Z", ""));
 	const rows = buckets.map((id, at) => ({id, all: totals[at], ...series.map(one => one.values[at])}));
@@ -64,10 +62,10 @@ function Bars({data: {bucket, buckets, series, totals, total, group, note}}) {
 		series.map((one, i) => ({...columns(`${i}::$`)[0], title: one.key}))
 	);
 	const wide = 1 / buckets.length,
-		colour = i => `var(--c${Math.min(i, COLOURS) + 1})`;
+		colour = i => `var(--c${i + 1})`;
 	const bar = (at, {x, y, width}) => {
 		let so = 0;
-		return series.map(
+		return chart.map(
 			({values}, i) =>
 				Number(values[at]) > 0 &&
 				html`<rect x=${x((at + 0.1) * wide)} width=${width * wide * 0.8} y=${y((so += Number(values[at])))}
@@ -81,7 +79,7 @@ function Bars({data: {bucket, buckets, series, totals, total, group, note}}) {
 				most=${Math.max(...totals.map(Number))} unit=${dollars}
 				names=${names.map((name, i) => [(i + 0.5) * wide, name])}>${plot =>
 				buckets.map((_, at) => html`<g><title>${names[at]}: ${maybe(totals[at])}</title>${bar(at, plot)}</g>`)}<//>
-			<ul class="key">${series.map(
+			<ul class="key">${chart.map(
 				(one, i) => html`<li>
 					<i style="background:${colour(i)}"></i>
 					${" "}
