@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from catp.cli.again import again
 from catp.cli.output import console_err, dollars, printable
 from catp.planlang.money import Money, parse_usd
 
@@ -69,7 +70,7 @@ def described(step: str | None, detail: Mapping[str, Any], cap: Money | None) ->
 def command(approval: "Approval") -> str:
     """Return the command that says yes to a question."""
     step = "" if approval.step is None else f" --step {approval.step}"
-    return f"catp runs approve {approval.run_id}{step}"
+    return f"catp runs approve {approval.run_id}{step}{again('store')}"
 
 
 def moment(ns: int) -> str:
@@ -79,7 +80,8 @@ def moment(ns: int) -> str:
 
 def say_how_to_resume(run_id: str) -> None:
     """Say on stderr how a run that ended as `waiting` goes on."""
-    console_err().print(f"the run waits; once it is decided, go on with: catp runs resume {run_id}", markup=False)
+    way = f"catp runs resume {run_id}{again('store', 'tools')}"
+    console_err().print(f"the run waits; once it is decided, go on with: {way}", markup=False)
 
 
 def _tell(approval: "Approval") -> None:

@@ -1,9 +1,8 @@
 """`catp config show`: every setting, its value and where it came from."""
 
-import re
-
 import typer
 
+from catp.cli.again import remember, without_password
 from catp.cli.options import JsonOption
 from catp.cli.output import EXIT_USAGE, emit_json, emit_text, fail
 from catp.config import ConfigError, Settings, load_settings
@@ -33,6 +32,7 @@ def show(json_: JsonOption = False) -> None:
 
 def settings_or_fail(**flags: object) -> Settings:
     """Load the settings; a bad one ends the command with exit code 2."""
+    remember(flags)
     try:
         return load_settings(flags)
     except ConfigError as error:
@@ -44,5 +44,5 @@ def _shown(settings: Settings, key: str) -> str | None:
     if value is None:
         return None
     if key == "store":
-        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(value))  # a password is nobody's business
+        return without_password(str(value))
     return format_usd(value) if key in ("budget", "assume_price") else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catp.cli.again import again
 from catp.cli.output import (
     EXIT_FAILED,
     dollars,
@@ -56,7 +57,7 @@ def print_result(result: "RunResult", agent: "Agent") -> None:
     lines = ["Outputs", *_output_lines(result, agent), "", "Ledger", *ledger_lines(result)]
     lines += ["", f"{result.status.capitalize()}: {_amount(result.ledger)} in {milliseconds(result.wall_ms)}"]
     if result.saved:
-        lines[-1] += f", saved as {result.run_id} (catp runs show {result.run_id})"
+        lines[-1] += f", saved as {result.run_id} (catp runs show {result.run_id}{again('store')})"
     lines += [clip(str(e.data["reason"]), 4 * _REASON_COLUMNS) for e in result.trace if e.type == "run.replanned"]
     lines += [f"warning: {clip(warning, 4 * _REASON_COLUMNS)}" for warning in result.warnings]
     emit_text("\n".join(["", *lines]))

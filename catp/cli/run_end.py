@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from catp.cli.again import again
 from catp.cli.approval import say_how_to_resume
 from catp.cli.output import (
     EXIT_BUDGET,
@@ -33,7 +34,8 @@ def say_how_to_go_on(result: "RunResult") -> None:
         say_how_to_resume(result.run_id)
     elif result.status == "cancelled" and result.saved:
         why = str(result.trace[-1].data.get("reason") or "interrupted")
-        console_err().print(f"{printable(why)}; go on with: catp runs resume {result.run_id}", markup=False)
+        way = f"catp runs resume {result.run_id}{again('store', 'tools')}"
+        console_err().print(f"{printable(why)}; go on with: {way}", markup=False)
 
 
 def exit_code(result: "RunResult") -> int:

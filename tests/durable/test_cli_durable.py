@@ -126,7 +126,7 @@ def test_kill_resume_replay_fork(shell: Shell) -> None:
 @pytest.mark.slow
 def test_interrupt_says_how_to_go_on_and_cancel_ends_a_run(shell: Shell) -> None:
     run, err = shell.stopped_by(signal.SIGINT)
-    assert f"catp runs resume {run}" in err
+    assert f"go on with: catp runs resume {run} --store runs.db --tools shop_tools:CATALOGUE\n" in err
     (shell.folder / "quick.txt").write_text("yes")
     result = shell.document("runs", "resume", run, "--in-flight", "again")
     assert result["status"] == "complete"
