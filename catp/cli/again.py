@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from contextvars import ContextVar
 
-__all__ = ["again", "remember", "without_password"]
+__all__ = ["again", "remember", "to_resume", "without_password"]
 
 _GIVEN: ContextVar[Mapping[str, str]] = ContextVar("given", default={})  # noqa: B039 - nobody changes it
 
@@ -19,6 +19,11 @@ def again(*names: str) -> str:
     """Return the options of these names that were given, as they are written behind a command: ` --store runs.db`."""
     given = _GIVEN.get()
     return "".join(f" --{name} {shlex.quote(without_password(given[name]))}" for name in names if name in given)
+
+
+def to_resume(run_id: str) -> str:
+    """Return the command that goes on with a run."""
+    return f"catp runs resume {run_id}{again('store', 'tools')}"
 
 
 def without_password(store: str) -> str:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from catp.cli.again import again
+from catp.cli.again import again, to_resume
 from catp.cli.output import console_err, dollars, printable
 from catp.planlang.money import Money, parse_usd
 
@@ -80,8 +80,7 @@ def moment(ns: int) -> str:
 
 def say_how_to_resume(run_id: str) -> None:
     """Say on stderr how a run that ended as `waiting` goes on."""
-    way = f"catp runs resume {run_id}{again('store', 'tools')}"
-    console_err().print(f"the run waits; once it is decided, go on with: {way}", markup=False)
+    console_err().print(f"the run waits; once it is decided, go on with: {to_resume(run_id)}", markup=False)
 
 
 def _tell(approval: "Approval") -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from catp.cli.again import again
+from catp.cli.again import to_resume
 from catp.cli.approval import say_how_to_resume
 from catp.cli.output import (
     EXIT_BUDGET,
@@ -34,8 +34,7 @@ def say_how_to_go_on(result: "RunResult") -> None:
         say_how_to_resume(result.run_id)
     elif result.status == "cancelled" and result.saved:
         why = str(result.trace[-1].data.get("reason") or "interrupted")
-        way = f"catp runs resume {result.run_id}{again('store', 'tools')}"
-        console_err().print(f"{printable(why)}; go on with: {way}", markup=False)
+        console_err().print(f"{printable(why)}; go on with: {to_resume(result.run_id)}", markup=False)
 
 
 def exit_code(result: "RunResult") -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from catp.cli.again import again
+from catp.cli.again import to_resume
 from catp.cli.approval import command, described, moment
 from catp.cli.config import settings_or_fail
 from catp.cli.deeds import note
@@ -65,7 +65,7 @@ def approve(
     if driven:
         lines.append("the run is going on by itself")
     elif not left:
-        lines.append(f"go on with: catp runs resume {run.id}{again('store')}")
+        lines.append(f"go on with: {to_resume(run.id)}")
     emit_text(printable("\n".join(lines)))
 
 
@@ -82,7 +82,7 @@ def _question(store: "RunStore", run_id: str, step: str | None) -> "Approval":
         last = f": {answered[-1].what} was {answered[-1].decision} by {answered[-1].decided_by}" if answered else ""
         raise ApprovalError(
             f"nothing in run {run_id} waits for an answer{last}; if it ended as `waiting`, go on with "
-            f"`catp runs resume {run_id}{again('store')}`"
+            f"`{to_resume(run_id)}`"
         )
     if len(chosen) > 1:
         lines = "\n".join(f"  {_line(question)}" for question in chosen)

@@ -73,8 +73,8 @@ SELECT COUNT(*) AS runs, SUM(CASE WHEN quality IS NULL THEN 1 ELSE 0 END) AS no_
     SUM(CASE WHEN unpriced > 0 THEN 1 ELSE 0 END) AS unpriced FROM base
 """
 _SHARED = """
-SELECT COUNT(*) AS tasks, SUM(CASE WHEN held = (SELECT COUNT(DISTINCT COALESCE(grp, '')) FROM known) THEN 1 ELSE 0 END)
-    AS shared FROM (SELECT COUNT(DISTINCT COALESCE(grp, '')) AS held FROM known GROUP BY task) AS by_task
+SELECT COUNT(*) AS tasks, SUM(CASE WHEN held = ? THEN 1 ELSE 0 END) AS shared
+FROM (SELECT COUNT(DISTINCT COALESCE(grp, '')) AS held FROM known GROUP BY task) AS by_task
 """
 _UNPRICED = "SELECT grp, COUNT(*) AS n FROM base WHERE unpriced > 0 GROUP BY grp"
 
@@ -105,7 +105,8 @@ def pareto(connection: Connection, wanted: RunFilter, *, group: By, quality: Qua
     labels = _labels(connection, group, [row.grp for row in shown])
     missing = query(connection, plain + _MISSING, *values)[0]
     left_out = len(rows) - len(shown)
-    alike = query(connection, base + _SHARED, *values)[0] if group in _CHOICES and len(rows) > 1 else None
+    apart = group in _CHOICES and len(rows) > 1
+    alike = query(connection, base + _SHARED, *values, len(rows))[0] if apart else None
     return {
         "group": group, "quality": quality,
         "points": [

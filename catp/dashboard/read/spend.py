@@ -79,10 +79,12 @@ def spend(connection: Connection, group: Group, since: str, until: str, bucket: 
         names[name] = names[name].plus(one)
     buckets = _axis(cells)
     order = sorted(names, key=lambda name: (-names[name].nano, name))
+    series = [_series(name, [name], cells.sums, names, buckets) for name in order]
+    rest = order[_COLOURS - 1 :] if len(order) > _COLOURS else []
+    others = [_series(f"({len(rest)} others)", rest, cells.sums, names, buckets)] if rest else []
     return {
         "bucket": cells.bucket, "note": cells.note, "group": group, "from": since, "to": until, "buckets": buckets,
-        "series": [_series(name, [name], cells.sums, names, buckets) for name in order],
-        "chart": [_series(key, of, cells.sums, names, buckets) for key, of in _drawn(order)],
+        "series": series, "chart": series[: len(order) - len(rest)] + others,
         "totals": [whole[at].shown() for at in buckets],
         "cumulative": [usd(nano) for nano in accumulate(whole[at].nano for at in buckets)],
         "total": usd(total), "ledger_total": usd(ledger), "pruned": usd(gone), "difference": usd(total - ledger - gone),
@@ -108,13 +110,6 @@ def _series(
 
 def _together(sums: Iterable[_Sum]) -> _Sum:
     return reduce(_Sum.plus, sums, _Sum())
-
-
-def _drawn(order: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
-    """The names that share a colour of the chart: one each, and one for the smallest if there are more than colours."""
-    own = order if len(order) <= _COLOURS else order[: _COLOURS - 1]
-    rest = order[len(own) :]
-    return [(name, [name]) for name in own] + ([(f"({len(rest)} others)", rest)] if rest else [])
 
 
 def _rolled(connection: Connection, since: str, until: str, more: str = "1 = 1") -> dict[str, _Sum]:
