@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["catp"]
+__all__ = ["catp", "environment"]
 
 PRELOADED = (
     "asyncio", "numpy", "pydantic.type_adapter", "rich.live", "rich.table", "catp.agent", "catp.cli.budgets",
@@ -60,6 +60,13 @@ def catp(
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(["catp", *args], code, out.read().decode(), err.read().decode())
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """What a command is given: of the settings of whoever runs the tests only the planner; `folder` holds its data."""
+    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
+    places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
+    return {**kept, **places, **more}
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.warm import environment
 
 BANK = Path(__file__).with_name("bank.py")
 STEP = 'in who: text\nfound = look_up(who)\ndone = pay(found) @approve @key(t"pay-{who}")\nout done\n'
@@ -30,12 +31,6 @@ def project(tmp_path: Path) -> Path:
     for name, text in (("step", STEP), ("whole", WHOLE), ("two", TWO)):
         (tmp_path / f"{name}.plan").write_text(text)
     return tmp_path
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    own = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return {**kept, **own, **more}
 
 
 def argv(*args: str) -> list[str]:

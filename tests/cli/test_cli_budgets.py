@@ -27,9 +27,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return warm.catp(folder, *args, env=kept | places)
+    return warm.catp(folder, *args, env=warm.environment(folder))
 
 
 def ok_json(folder: Path, *args: str) -> Any:

@@ -1,7 +1,6 @@
 """`catp tools calibrate`: real calls of built-in tools, the calls of saved runs, the picture, and mistakes."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,9 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def catp(folder: Path, *args: str, **extra: str) -> "subprocess.CompletedProcess[str]":
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    home = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return warm.catp(folder, *args, env={**kept, **home, **extra}, timeout=120)
+    return warm.catp(folder, *args, env=warm.environment(folder, **extra), timeout=120)
 
 
 def document(folder: Path, *args: str) -> Any:

@@ -1,7 +1,6 @@
 """What commands change is in the audit trail, beside what was changed through the dashboard; what only looks is not."""
 
 import json
-import os
 import shutil
 import subprocess
 from functools import partial
@@ -28,9 +27,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return warm.catp(folder, *args, env=kept | places)
+    return warm.catp(folder, *args, env=warm.environment(folder))
 
 
 def ok(folder: Path, *args: str) -> None:

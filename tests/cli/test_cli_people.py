@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.test_cli_run import catp, environment, ok_json, project
+from tests.cli.test_cli_run import catp, ok_json, project
+from tests.warm import environment
 
 __all__ = ["project"]
 

@@ -1,7 +1,6 @@
 """`catp run`, `plan TASK`, `runs`, `config`, `doctor` as a user meets them: processes, exit codes, clean stdout."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.warm import environment
 
 SHOP = Path(__file__).resolve().parents[1] / "agent" / "shop.py"
 PLAN = "in text: text\nmood = mood_cheap(text)\ngist = gist(text)\nout mood, gist\n"
@@ -24,11 +24,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "catp.toml").write_text(f'tools = "shop:CATALOGUE"\nstore = "{tmp_path}/runs.db"\nalpha = 0.0\n')
     (tmp_path / "day.plan").write_text(PLAN)
     return tmp_path
-
-
-def environment(folder: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    return {**kept, "XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
 
 
 def catp(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":

@@ -28,6 +28,7 @@ from catp.runtime.events import RunEvent
 from catp.store.store import RunStore
 from catp.tools.workers import default_pool
 from tests import warm
+from tests.warm import environment
 
 ROGUES = Path(__file__).with_name("rogues.py")
 MARKED = "in mark: text\na = {}(mark)\nout a\n"
@@ -263,12 +264,6 @@ def make_project(folder: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path)
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key == "CATP_PLANNER" or not key.startswith("CATP_")}
-    places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
-    return {**kept, **places, **more}
 
 
 def command(folder: Path, source: str, *args: str) -> list[str]:
